@@ -1,0 +1,58 @@
+"""Errors that a person can act on: each says what, where and the mend, and carries an exit code."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_SUBMISSION_FAILED = 1
+EXIT_USAGE = 2
+EXIT_PREREQUISITE_MISSING = 3
+EXIT_INFRASTRUCTURE = 4
+EXIT_INTERRUPTED = 130
+
+
+class HarnessError(Exception):
+    """A failure that the command line shows as one line, without a traceback.
+
+    Attributes:
+        what: What is wrong, as a sentence without a full stop.
+        where: The file, option or object that it concerns; may be empty.
+        mend: What the person can do about it; may be empty.
+    """
+
+    exit_code = EXIT_INFRASTRUCTURE
+
+    def __init__(self, what: str, *, where: object = "", mend: str = "") -> None:
+        self.what = what
+        self.where = str(where)
+        self.mend = mend
+        super().__init__(self.one_line())
+
+    def one_line(self) -> str:
+        """Return `what (where). mend` as one line."""
+        text = f"{self.what} ({self.where})" if self.where else self.what
+        text = f"{text}. {self.mend}" if self.mend else text
+        return " ".join(text.split())
+
+
+class ConfigurationError(HarnessError):
+    """The request itself cannot be carried out: a wrong name, folder, file or option."""
+
+    exit_code = EXIT_USAGE
+
+
+class PrerequisiteError(HarnessError):
+    """This host lacks something: a container engine, a GPU, disk space, a program."""
+
+    exit_code = EXIT_PREREQUISITE_MISSING
+
+
+class SubmissionError(HarnessError):
+    """The submission breaks the contract before a case could be run: no predict.sh, no build, no image."""
+
+    exit_code = EXIT_SUBMISSION_FAILED
+
+
+class InfrastructureError(HarnessError):
+    """The harness's own side failed: the engine went away, the disk filled, a file was damaged."""
+
+    exit_code = EXIT_INFRASTRUCTURE
