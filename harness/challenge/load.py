@@ -1,0 +1,56 @@
+"""Find a challenge: one that ships with the harness, or an organiser's own TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.challenge.model import Challenge
+from harness.errors import ConfigurationError
+
+_SHIPPED = resources.files("harness.challenge") / "shipped"
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the challenges that ship with the harness, sorted."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_challenge(name: str) -> Challenge:
+    """Load a challenge by its shipped name, or from a path to a TOML file.
+
+    Raises:
+        ConfigurationError: there is no such challenge, or its file breaks the schema.
+    """
+    if name in shipped_names():
+        return _parse((_SHIPPED / f"{name}.toml").read_bytes(), where=name)
+    path = Path(name)
+    if path.suffix == ".toml":
+        try:
+            return _parse(path.read_bytes(), where=str(path))
+        except OSError as error:
+            raise ConfigurationError(
+                "the challenge file cannot be read", where=path, mend=f"Check the path: {error.strerror}."
+            ) from error
+    raise ConfigurationError(
+        f"there is no challenge named {name!r}",
+        mend=f"Shipped ones: {', '.join(shipped_names())}; or give the path of your own .toml file.",
+    )
+
+
+def _parse(content: bytes, *, where: str) -> Challenge:
+    try:
+        return Challenge.model_validate(tomllib.loads(content.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError("the challenge file is not TOML", where=where, mend=str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"the challenge file breaks the schema at {place or 'its top'}: {first['msg']}",
+            where=where,
+            mend="The shipped files under harness/challenge/shipped are examples.",
+        ) from error
