@@ -1,0 +1,70 @@
+"""Put the commands together, and turn every failure into one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+import typer
+
+from evaluator.errors import EvaluatorError
+from harness import __version__
+from harness.cli.display import say
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, EXIT_USAGE, HarnessError
+
+COMMANDS = ("doctor", "data", "build", "check", "evaluate", "score", "leaderboard", "pack", "verify", "export")
+
+
+def build_app() -> typer.Typer:
+    """Return the application with every command registered."""
+    app = typer.Typer(
+        help="Run segmentation submissions in containers, measure, score and rank them.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+    @app.callback(invoke_without_command=True)
+    def root(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+        if version:
+            print(f"harness {__version__}")
+            raise typer.Exit
+
+    for name in COMMANDS:
+        import_module(f"harness.cli.{name}").register(app)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code (see `harness.errors`)."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code; every expected failure is one line on stderr."""
+    try:
+        result = typer.main.get_command(build_app()).main(
+            args=list(argv), prog_name="harness", standalone_mode=False
+        )
+    except HarnessError as error:
+        say(f"harness: {error.one_line()}")
+        return error.exit_code
+    except EvaluatorError as error:
+        say(f"harness: {error}")
+        return EXIT_USAGE
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (KeyboardInterrupt, click.Abort):
+        say("harness: interrupted; the same command takes up where it stopped")
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        say(f"harness: the disk is full ({error.filename or 'no file named'}). Free some space and run again: finished cases are kept.")
+        return EXIT_INFRASTRUCTURE
+    return result if isinstance(result, int) else 0

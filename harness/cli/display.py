@@ -1,0 +1,85 @@
+"""What a person sees while work goes on: data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL_S = 5.0
+"""How often a progress line is written where stderr is not a terminal."""
+
+_REAL_CONTROL = dict.fromkeys([*range(0x20), 0x7F, *range(0x80, 0xA0)])
+
+
+def stdout() -> Console:
+    """Return the console for data. It honours NO_COLOR and never wraps in the middle of a table when piped."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
+
+
+def stderr() -> Console:
+    """Return the console for progress and messages."""
+    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else 200, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Return text from outside (logs, names) without control characters, safe to show on a terminal."""
+    return text.translate(_REAL_CONTROL)
+
+
+def say(text: str) -> None:
+    """Write one message line to stderr, as it is: brackets are not markup."""
+    stderr().print(printable(text), markup=False, soft_wrap=True)
+
+
+class Advance(Protocol):
+    """Called with what is done and what there is in all."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Report progress."""
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Advance]:
+    """Show a bar on a terminal, and a plain line every few seconds elsewhere."""
+    if sys.stderr.isatty():
+        with _bar(title) as advance:
+            yield advance
+    else:
+        yield _plain(title)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def advance(done: int, total: int, /) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def _plain(title: str) -> Advance:
+    last = float("-inf")
+
+    def advance(done: int, total: int, /) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last >= PLAIN_INTERVAL_S:
+            last = now
+            say(f"{title}: {done}/{total}")
+
+    return advance

@@ -1,0 +1,25 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout that the tests run from."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real CT beside the checkout (or at FLAREHARNESS_SHARED_DATA); a test that needs it skips where it is missing."""
+    folder = Path(os.environ.get("FLAREHARNESS_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"REAL CT MISSING: no folder {folder}; set FLAREHARNESS_SHARED_DATA to run this test")
+    return folder
