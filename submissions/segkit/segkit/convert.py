@@ -1,0 +1,111 @@
+"""nnU-Net v2 checkpoint to a model folder.
+
+    python -m segkit.convert checkpoint_final.pth --plans plans.json --dataset dataset.json --out weights
+
+A checkpoint is a pickle. It is opened with torch's restricted unpickler, which builds tensors and
+plain values and runs no code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from segkit.errors import PlanError, SegkitError
+from segkit.model import save_model
+from segkit.plan import from_nnunet
+
+# nnU-Net keeps numbers of its training log as numpy scalars beside the weights.
+_PLAIN_VALUES = [
+    np.dtype,
+    np.float32,
+    np.float64,
+    np.int64,
+    np.ndarray,
+    np.dtypes.Float32DType,
+    np.dtypes.Float64DType,
+    np.dtypes.Int64DType,
+    np._core.multiarray.scalar,
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    np._core.multiarray._reconstruct,
+]
+
+
+def convert(
+    *,
+    checkpoint: Path,
+    plans: Path,
+    dataset: Path,
+    out: Path,
+    configuration: str | None = None,
+    orientation: Literal["canonical", "stored"] = "stored",
+) -> None:
+    """Write the model folder `out` from nnU-Net's files.
+
+    Args:
+        checkpoint: checkpoint_final.pth or another checkpoint.
+        plans: plans.json of the training.
+        dataset: dataset.json of the training.
+        out: The model folder.
+        configuration: The configuration; the checkpoint's own if None.
+        orientation: Whether the training saw volumes turned to LPS ("canonical") or as stored.
+
+    Raises:
+        SegkitError: A file is missing, or the model is none that segkit runs.
+    """
+    for path in (checkpoint, plans, dataset):
+        if not path.is_file():
+            raise PlanError(f"{path} is missing; nnU-Net leaves it in its results folder.")
+    try:
+        with torch.serialization.safe_globals(_PLAIN_VALUES):
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = content["network_weights"]
+        configuration = configuration or content["init_args"]["configuration"]
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
+        raise PlanError(
+            f"{checkpoint} is no checkpoint of nnU-Net v2 that can be opened safely: {error}"
+        ) from error
+    plan = from_nnunet(
+        json.loads(plans.read_text()), json.loads(dataset.read_text()), configuration, orientation
+    )
+    plan.source["trainer"] = str(content.get("trainer_name", "unknown"))
+    plan.source["epochs"] = str(content.get("current_epoch", "unknown"))
+    save_model(out, plan, without_aliases(state))
+
+
+def without_aliases(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """nnU-Net's state dict with each tensor under one name only."""
+    return {
+        name.removeprefix("module.").removeprefix("_orig_mod."): value
+        for name, value in state.items()
+        if ".all_modules." not in name and "decoder.encoder." not in name
+    }
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="nnU-Net v2 checkpoint to float16 safetensors and a plan")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--plans", type=Path, required=True, help="nnU-Net's plans.json")
+    parser.add_argument("--dataset", type=Path, required=True, help="nnU-Net's dataset.json")
+    parser.add_argument("--configuration", help="default: the checkpoint's own")
+    parser.add_argument("--orientation", choices=["canonical", "stored"], default="stored")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    options = parser.parse_args()
+    try:
+        convert(**vars(options))
+    except SegkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

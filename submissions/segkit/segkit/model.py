@@ -1,0 +1,65 @@
+"""Model folders: plans.json and float16 weights in model.safetensors. No pickle is ever opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from segkit.errors import PlanError
+from segkit.network import PlainConvUNet
+from segkit.plan import Plan, load_plan
+
+PLAN_NAME = "plans.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+def load_model(folder: Path) -> tuple[Plan, PlainConvUNet]:
+    """The plan and the network of a model folder, the network in float32 and ready for inference.
+
+    Raises:
+        PlanError: A file is missing or damaged, or the weights do not fit the plan.
+    """
+    plan = load_plan(folder / PLAN_NAME)
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise PlanError(f"{path} is missing; a model folder holds {PLAN_NAME} and {WEIGHTS_NAME}.")
+    network = PlainConvUNet(plan.network)
+    try:
+        # Copying into the float32 parameters widens the float16 values.
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise PlanError(f"{path} does not hold the weights of {folder / PLAN_NAME}: {error}") from error
+    return plan, network.eval()
+
+
+def save_model(folder: Path, plan: Plan, state: dict[str, torch.Tensor]) -> None:
+    """Write a model folder; each file appears whole or not at all.
+
+    Args:
+        folder: Made where missing.
+        plan: The plan.
+        state: State dict of a `PlainConvUNet` of that plan.
+
+    Raises:
+        PlanError: A weight is not finite in float16, or the state does not fit the plan.
+    """
+    halves = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in state.items()}
+    broken = [name for name, value in halves.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise PlanError(
+            f"{broken[0]} holds values that are not finite in float16; the training has diverged."
+        )
+    try:
+        PlainConvUNet(plan.network).load_state_dict(halves)
+    except RuntimeError as error:
+        raise PlanError(f"the weights do not fit the plan: {error}") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{WEIGHTS_NAME}.part"
+    save_file(halves, part)
+    # safetensors makes it private, and the images run as another user.
+    part.chmod(0o644)
+    part.replace(folder / WEIGHTS_NAME)
+    (folder / PLAN_NAME).write_text(plan.to_json())

@@ -1,0 +1,233 @@
+"""A plan: everything about a model but its weights, as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from segkit.errors import PlanError
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """The shape of a plain convolutional U-Net; lists run from the finest stage to the coarsest."""
+
+    channels_in: int
+    channels_out: int
+    features: tuple[int, ...]
+    kernels: tuple[Triple, ...]
+    strides: tuple[Triple, ...]
+    convs_encoder: tuple[int, ...]
+    convs_decoder: tuple[int, ...]
+    conv_bias: bool = True
+    norm_eps: float = 1e-5
+    norm_affine: bool = True
+    leak: float = 0.01
+
+    @property
+    def divisor(self) -> Triple:
+        """What the size of an input must be divisible by (z, y, x)."""
+        total = [1, 1, 1]
+        for stride in self.strides:
+            total = [have * here for have, here in zip(total, stride, strict=True)]
+        return (total[0], total[1], total[2])
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """CT normalisation: clip to two percentiles of the training foreground, then z-score."""
+
+    clip_low_hu: float
+    clip_high_hu: float
+    mean_hu: float
+    std_hu: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model's grid, intensities, labels and network.
+
+    Attributes:
+        spacing_mm: The network's grid (z, y, x).
+        patch: Size of a tile in voxels of that grid (z, y, x).
+        intensity: The normalisation.
+        labels: Name of each output channel; the first is the background.
+        network: The network.
+        orientation: "canonical" if the model was trained on volumes turned to LPS, "stored" if on
+            arrays as they lie in their files (what nnU-Net does).
+        source: Where the weights come from, for people.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    patch: Triple
+    intensity: Intensity
+    labels: tuple[str, ...]
+    network: NetworkPlan
+    orientation: Literal["canonical", "stored"] = "canonical"
+    source: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != self.network.channels_out:
+            raise PlanError(
+                f"the plan names {len(self.labels)} labels for {self.network.channels_out} outputs."
+            )
+        if any(size % divisor for size, divisor in zip(self.patch, self.network.divisor, strict=True)):
+            raise PlanError(
+                f"a patch of {self.patch} cannot be halved as often as strides {self.network.divisor} ask."
+            )
+        if min(self.spacing_mm) <= 0 or self.intensity.std_hu <= 0:
+            raise PlanError("spacing and standard deviation must be positive.")
+
+    def to_json(self) -> str:
+        """The plan as JSON text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "plans.json") -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            PlanError: The text is no such plan.
+        """
+        try:
+            data = json.loads(text)
+            network = dict(data.pop("network"))
+            for key in ("kernels", "strides"):
+                network[key] = tuple(tuple(item) for item in network[key])
+            for key in ("features", "convs_encoder", "convs_decoder"):
+                network[key] = tuple(network[key])
+            for key in ("spacing_mm", "patch", "labels"):
+                data[key] = tuple(data[key])
+            return cls(network=NetworkPlan(**network), intensity=Intensity(**data.pop("intensity")), **data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise PlanError(
+                f"{where} is no segkit plan ({error}); make one with python -m segkit.convert."
+            ) from error
+
+
+def from_nnunet(
+    plans: dict, dataset: dict, configuration: str, orientation: Literal["canonical", "stored"]
+) -> Plan:
+    """The plan of an nnU-Net v2 model.
+
+    Reads plans of 2.3 and later ("architecture") and of 2.0 to 2.2 ("UNet_base_num_features").
+
+    Args:
+        plans: nnU-Net's plans.json.
+        dataset: nnU-Net's dataset.json.
+        configuration: Name of the configuration, such as 3d_fullres.
+        orientation: What the training did; nnU-Net by itself leaves arrays as stored.
+
+    Raises:
+        PlanError: The model is none that segkit runs: not 3-D, no PlainConvUNet, another normalisation,
+            several channels, regions, or transposed axes.
+    """
+    settings = _inherited(plans, configuration)
+    _refuse(len(settings["patch_size"]) != 3, f"configuration {configuration} is not three-dimensional")
+    _refuse(
+        settings["normalization_schemes"] != ["CTNormalization"],
+        "segkit knows CTNormalization of one channel only",
+    )
+    _refuse(list(plans["transpose_forward"]) != [0, 1, 2], "the plans transpose the axes")
+    _refuse(settings.get("previous_stage") is not None, "segkit does not run cascades")
+    labels = dataset["labels"]
+    _refuse(
+        any(isinstance(value, list) for value in labels.values()), "segkit does not do region-based labels"
+    )
+    values = {int(value): name for name, value in labels.items() if name != "ignore"}
+    _refuse(sorted(values) != list(range(len(values))), f"label values {sorted(values)} are not 0, 1, 2, ...")
+    intensity = plans["foreground_intensity_properties_per_channel"]["0"]
+    return Plan(
+        spacing_mm=_three(settings["spacing"]),
+        patch=_three(settings["patch_size"]),
+        intensity=Intensity(
+            clip_low_hu=intensity["percentile_00_5"],
+            clip_high_hu=intensity["percentile_99_5"],
+            mean_hu=intensity["mean"],
+            std_hu=intensity["std"],
+        ),
+        labels=tuple(values[value] for value in sorted(values)),
+        network=_network_of(settings, len(values)),
+        orientation=orientation,
+        source={
+            "plans": plans["plans_name"],
+            "configuration": configuration,
+            "dataset": plans["dataset_name"],
+        },
+    )
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan from a file."""
+    if not path.is_file():
+        raise PlanError(f"{path} is missing; a model folder holds plans.json and model.safetensors.")
+    return Plan.from_json(path.read_text(), where=str(path))
+
+
+def _inherited(plans: dict, configuration: str) -> dict:
+    known = plans["configurations"]
+    _refuse(configuration not in known, f"no configuration {configuration} among {sorted(known)}")
+    settings = known[configuration]
+    if "inherits_from" in settings:
+        settings = {**_inherited(plans, settings["inherits_from"]), **settings}
+    return settings
+
+
+def _network_of(settings: dict, channels_out: int) -> NetworkPlan:
+    if "architecture" in settings:
+        class_name = settings["architecture"]["network_class_name"].rsplit(".", 1)[-1]
+        _refuse(
+            class_name != "PlainConvUNet", f"the network is a {class_name}, and segkit runs PlainConvUNet"
+        )
+        numbers = settings["architecture"]["arch_kwargs"]
+        _refuse(not str(numbers["norm_op"]).endswith("InstanceNorm3d"), "the network has no InstanceNorm3d")
+        _refuse(not str(numbers["nonlin"]).endswith("LeakyReLU"), "the network has no LeakyReLU")
+        _refuse(numbers.get("nonlin_first", False), "the network puts the nonlinearity before the norm")
+        norm = numbers.get("norm_op_kwargs") or {}
+        return NetworkPlan(
+            channels_in=1,
+            channels_out=channels_out,
+            features=tuple(numbers["features_per_stage"]),
+            kernels=_triples(numbers["kernel_sizes"]),
+            strides=_triples(numbers["strides"]),
+            convs_encoder=_per_stage(numbers["n_conv_per_stage"], numbers["n_stages"]),
+            convs_decoder=_per_stage(numbers["n_conv_per_stage_decoder"], numbers["n_stages"] - 1),
+            conv_bias=numbers["conv_bias"],
+            norm_eps=norm.get("eps", 1e-5),
+            norm_affine=norm.get("affine", False),
+            leak=(numbers.get("nonlin_kwargs") or {}).get("negative_slope", 0.01),
+        )
+    class_name = settings.get("UNet_class_name", "unknown")
+    _refuse(class_name != "PlainConvUNet", f"the network is a {class_name}, and segkit runs PlainConvUNet")
+    stages = len(settings["n_conv_per_stage_encoder"])
+    base, most = settings["UNet_base_num_features"], settings["unet_max_num_features"]
+    return NetworkPlan(
+        channels_in=1,
+        channels_out=channels_out,
+        features=tuple(min(base * 2**stage, most) for stage in range(stages)),
+        kernels=_triples(settings["conv_kernel_sizes"]),
+        strides=_triples(settings["pool_op_kernel_sizes"]),
+        convs_encoder=tuple(settings["n_conv_per_stage_encoder"]),
+        convs_decoder=tuple(settings["n_conv_per_stage_decoder"]),
+    )
+
+
+def _refuse(condition: bool, reason: str) -> None:
+    if condition:
+        raise PlanError(f"this nnU-Net model cannot be converted: {reason}.")
+
+
+def _three(values: list) -> tuple:
+    return (values[0], values[1], values[2])
+
+
+def _triples(values: list) -> tuple[Triple, ...]:
+    return tuple((item,) * 3 if isinstance(item, int) else _three(item) for item in values)
+
+
+def _per_stage(value: int | list[int], stages: int) -> tuple[int, ...]:
+    return (value,) * stages if isinstance(value, int) else tuple(value)

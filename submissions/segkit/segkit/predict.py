@@ -1,0 +1,136 @@
+"""One CT, one label map."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segkit.body import Body, find_body
+from segkit.engine import Engine
+from segkit.image import CT
+from segkit.plan import Intensity, Plan
+from segkit.resample import grid_shape, labels_from_logits, linear_taps, resample_image
+from segkit.windows import run_tiles
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a volume is run; none of this changes the model.
+
+    Attributes:
+        step: Largest distance of neighbouring tiles as a fraction of the tile.
+        crop_to_body: Leave the air around the patient out of the volume.
+        skip_air_tiles: Do not run tiles that hold no part of the body.
+        logits_limit_bytes: Most memory for the sums of logits. A volume that would need more (its
+            header claims metres of patient) is run on a coarser grid.
+    """
+
+    step: float = 0.5
+    crop_to_body: bool = True
+    skip_air_tiles: bool = True
+    logits_limit_bytes: int = 2 * 2**30
+
+
+class Segmenter:
+    """A model ready to segment one CT after another."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        engine: Engine,
+        settings: Settings | None = None,
+        *,
+        leave_out: Sequence[int] = (),
+        on_tile: Callable[[int, int], None] = lambda done, total: None,
+    ):
+        """Args:
+        plan: The model's plan.
+        engine: Runs the model's network.
+        settings: How to run it; the defaults if None.
+        leave_out: Labels that are never predicted; their voxels go to the runner-up.
+        on_tile: Told after each tile how many are done and how many there are.
+        """
+        self.plan = plan
+        self.engine = engine
+        self.settings = settings or Settings()
+        self.leave_out = tuple(leave_out)
+        self.on_tile = on_tile
+
+    def segment(self, ct: CT) -> np.ndarray:
+        """The label map of a CT.
+
+        Args:
+            ct: In canonical orientation, as `read_ct` gives it.
+
+        Returns:
+            uint8 array of the CT's shape; all zero where no body is found.
+        """
+        labels = np.zeros(ct.array.shape, dtype=np.uint8)
+        spacing_mm: tuple[float, ...] = ct.spacing_mm
+        array, target = ct.array, labels
+        if self.plan.orientation == "stored":
+            order = np.argsort(ct.orientation.order)
+            spacing_mm = tuple(spacing_mm[axis] for axis in order)
+            array, target = ct.orientation.to_stored(array), ct.orientation.to_stored(labels)
+        body = find_body(array, spacing_mm)
+        if body is None:
+            return labels
+        box = body.box if self.settings.crop_to_body else tuple(slice(0, size) for size in array.shape)
+        logits = self._logits(array[box], spacing_mm, body, box)
+        labels_from_logits(logits, target[box], self.leave_out)
+        return labels
+
+    def _logits(
+        self, array: np.ndarray, spacing_mm: Sequence[float], body: Body, box: tuple[slice, slice, slice]
+    ) -> np.ndarray:
+        shape = self._affordable(grid_shape(array.shape, spacing_mm, self.plan.spacing_mm))
+        inside = _body_on_grid(body, box, shape)
+        return run_tiles(
+            resample_image(array, shape, normaliser(self.plan.intensity)),
+            classes=self.plan.network.channels_out,
+            tile=self.plan.patch,
+            step=self.settings.step,
+            logits_of=self.engine.logits,
+            worth_looking=lambda tile: not self.settings.skip_air_tiles or bool(inside[tile].any()),
+            on_tile=self.on_tile,
+        )
+
+    def _affordable(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        voxels = float(
+            np.prod([float(max(size, tile)) for size, tile in zip(shape, self.plan.patch, strict=True)])
+        )
+        excess = voxels * 4 * (self.plan.network.channels_out + 2) / self.settings.logits_limit_bytes
+        if excess <= 1:
+            return shape
+        print(f"segkit: a grid of {shape} needs too much memory; running a coarser one", file=sys.stderr)
+        sizes = [
+            size if size <= tile else max(tile, int(size / excess ** (1 / 3)))
+            for size, tile in zip(shape, self.plan.patch, strict=True)
+        ]
+        return self._affordable((sizes[0], sizes[1], sizes[2]))
+
+
+def normaliser(intensity: Intensity) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that turns Hounsfield units into the network's intensities, float32."""
+
+    def normalised(array: np.ndarray) -> np.ndarray:
+        clipped = np.clip(array.astype(np.float32), intensity.clip_low_hu, intensity.clip_high_hu)
+        clipped -= np.float32(intensity.mean_hu)
+        clipped /= np.float32(max(intensity.std_hu, 1e-8))
+        return clipped
+
+    return normalised
+
+
+def _body_on_grid(body: Body, box: tuple[slice, slice, slice], shape: tuple[int, int, int]) -> np.ndarray:
+    """The body's mask on the network's grid, by the nearest voxel."""
+    index = []
+    for axis in range(3):
+        size_in = box[axis].stop - box[axis].start
+        lower, upper, weight = linear_taps(size_in, shape[axis])
+        nearest = box[axis].start + np.where(weight < 0.5, lower, upper)
+        index.append(np.minimum(nearest // body.step[axis], body.mask.shape[axis] - 1))
+    return body.mask[np.ix_(*index)]
