@@ -1,0 +1,20 @@
+"""Leaderboards: from results on disk to one order of teams, with how sure it is."""
+
+from harness.leaderboard.build import DEFAULT_SEED, build
+from harness.leaderboard.files import write_files
+from harness.leaderboard.model import Division, Leaderboard, Row
+from harness.leaderboard.terminal import render_terminal
+from harness.leaderboard.values import Results, RunValues, from_results
+
+__all__ = [
+    "DEFAULT_SEED",
+    "Division",
+    "Leaderboard",
+    "Results",
+    "Row",
+    "RunValues",
+    "build",
+    "from_results",
+    "render_terminal",
+    "write_files",
+]

@@ -1,0 +1,243 @@
+"""From runs to a leaderboard: which runs are compared, on what, and in which order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from harness.challenge import Challenge, Metric, MetricName, RankingScheme
+from harness.leaderboard.counting import ABOUT_LABELS, annotation, value_table
+from harness.leaderboard.model import Analysis, Division, Leaderboard, LeftOut, Row
+from harness.leaderboard.ranking import Ranking, ValueTable, case_ranks, overall_case_scores, rank_teams
+from harness.leaderboard.rows import describe_row
+from harness.leaderboard.statistics import Bootstrap, Significance, bootstrap, pairwise_tests, tie_groups
+from harness.leaderboard.values import Results, RunValues, from_results
+
+HOST_BOUND = frozenset(
+    {MetricName.RUNTIME_S, MetricName.GPU_MEMORY_AUC_BYTE_S, MetricName.CPU_UTILISATION_AUC_PERCENT_S}
+)
+"""Metrics that hold time, which depends on the host as much as on the submission."""
+
+DEFAULT_SEED = 20220501
+MOST_TESTED_TEAMS = 100
+"""Pairwise tests grow with the square of the teams; below this place nobody asks who beats whom."""
+
+
+def build(
+    runs: Iterable[Results | RunValues],
+    *,
+    challenge: Challenge,
+    scheme: RankingScheme | None = None,
+    bootstrap_samples: int = 1000,
+    seed: int = DEFAULT_SEED,
+    confidence: float = 0.95,
+    across_hosts: bool = False,
+    chosen_runs: dict[str, str] | None = None,
+) -> Leaderboard:
+    """Rank the teams. A pure function of the runs.
+
+    Args:
+        runs: Runs of this challenge, as read from disk.
+        challenge: Label groups, limits and the scheme used by default.
+        scheme: Another ranking scheme.
+        bootstrap_samples: Samples for the intervals of ranks; 0 for none.
+        seed: Seeds the samples.
+        confidence: The share of samples within an interval.
+        across_hosts: Rank on time even where the rows ran on unlike hosts.
+        chosen_runs: Run by team, where it is not to be the newest complete one.
+    """
+    labels = tuple(label.value for label in challenge.labels)
+    scheme = scheme or challenge.ranking
+    values = [run if isinstance(run, RunValues) else from_results(run, labels=labels) for run in runs]
+    chosen = chosen_runs or {}
+
+    groups: dict[tuple[str, tuple[str, ...], str], list[RunValues]] = defaultdict(list)
+    for run in values:
+        facts = run.record.dataset
+        groups[facts.fingerprint, facts.cases, run.profile or challenge.profile].append(run)
+    divisions = []
+    for (_, _, profile), members in groups.items():
+        taken = choose_runs(members, chosen)
+        division = _divide(
+            taken, challenge, scheme, profile, bootstrap_samples, seed, confidence, across_hosts=across_hosts
+        )
+        divisions.append(division)
+    divisions.sort(
+        key=lambda division: (-len(division.rows), division.dataset, division.fingerprint, division.profile)
+    )
+    notes = []
+    if len(divisions) > 1:
+        notes.append(
+            f"The runs are over {len(divisions)} different data sets or scoring profiles; "
+            "each has its own ranking and they are not comparable."
+        )
+    return Leaderboard(
+        challenge=challenge,
+        scheme=scheme,
+        divisions=tuple(divisions),
+        bootstrap_samples=bootstrap_samples,
+        seed=seed,
+        confidence=confidence,
+        across_hosts=across_hosts,
+        notes=tuple(notes),
+    )
+
+
+def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str]) -> list[RunValues]:
+    """Take one run per team, sorted by team: the chosen one, else the newest complete one, else the newest."""
+    by_team: dict[str, list[RunValues]] = defaultdict(list)
+    for run in runs:
+        by_team[run.record.team].append(run)
+    taken = []
+    for team in sorted(by_team):
+        candidates = by_team[team]
+        named = [run for run in candidates if run.record.run == chosen.get(team)]
+        taken.append(
+            max(named or candidates, key=lambda run: (run.complete, run.record.created_at, run.record.run))
+        )
+    return taken
+
+
+def _divide(
+    runs: list[RunValues],
+    challenge: Challenge,
+    scheme: RankingScheme,
+    profile: str,
+    samples: int,
+    seed: int,
+    confidence: float,
+    *,
+    across_hosts: bool,
+) -> Division:
+    facts = runs[0].record.dataset
+    annotated = annotation(runs)
+    competing, guests, notes = _competitors(runs, scheme)
+    metrics, left_out = _ranked_metrics(competing, scheme, across_hosts=across_hosts)
+    notes += _notes(runs, across_hosts=across_hosts, left_out=left_out)
+
+    analysis = None
+    order: list[int] = []
+    if competing and metrics:
+        table = value_table(competing, metrics, challenge, annotated)
+        ranking = rank_teams(table, scheme)
+        order = sorted(
+            range(len(competing)), key=lambda team: (ranking.ranks[team], competing[team].record.team)
+        )
+        analysis = _analyse(table, ranking, order, scheme, samples, seed, confidence)
+        if len(competing) > MOST_TESTED_TEAMS:
+            notes.append(f"Pairwise tests cover the first {MOST_TESTED_TEAMS} of {len(competing)} teams.")
+    else:
+        guests = competing + guests
+    ranked = [competing[team] for team in order]
+
+    kinds = _host_kinds(runs)
+    rows: list[Row] = []
+    groups = (
+        tie_groups(analysis.significance.better) if analysis and analysis.significance else [1] * len(ranked)
+    )
+    for position, run in enumerate([*ranked, *guests]):
+        place = position if position < len(ranked) else None
+        row = describe_row(run, challenge, scheme, annotated, analysis, place, kinds[run.record.team], groups)
+        rows.append(row)
+    return Division(
+        dataset=facts.name,
+        fingerprint=facts.fingerprint,
+        profile=profile,
+        cases=facts.cases,
+        rows=tuple(rows),
+        values=tuple([*ranked, *guests]),
+        metrics=tuple(metrics),
+        left_out=tuple(left_out),
+        annotated=annotated,
+        notes=tuple(notes),
+        analysis=analysis,
+    )
+
+
+def _competitors(
+    runs: list[RunValues], scheme: RankingScheme
+) -> tuple[list[RunValues], list[RunValues], list[str]]:
+    """Separate rows that have no time by nature, unless nobody has or nobody needs any."""
+    scored_only = [run for run in runs if run.record.source == "predictions"]
+    needs_resources = any(metric.metric not in ABOUT_LABELS for metric in scheme.metrics)
+    if not scored_only or len(scored_only) == len(runs) or not needs_resources:
+        return runs, [], []
+    competing = [run for run in runs if run.record.source != "predictions"]
+    names = ", ".join(run.record.team for run in scored_only)
+    return (
+        competing,
+        scored_only,
+        [f"Out of competition, because nothing was run and so nothing measured: {names}."],
+    )
+
+
+def _ranked_metrics(
+    runs: Sequence[RunValues], scheme: RankingScheme, *, across_hosts: bool
+) -> tuple[list[Metric], list[LeftOut]]:
+    unlike = len({_likeness(run) for run in runs}) > 1 and not across_hosts
+    ranked, left_out = [], []
+    for metric in scheme.metrics:
+        if metric.metric in ABOUT_LABELS:
+            ranked.append(metric)
+        elif not any((run.succeeded & ~np.isnan(run.resource(metric.metric))).any() for run in runs):
+            left_out.append(LeftOut(metric, "measured in no row"))
+        elif unlike and metric.metric in HOST_BOUND:
+            left_out.append(LeftOut(metric, "the rows ran on unlike hosts"))
+        else:
+            ranked.append(metric)
+    return ranked, left_out
+
+
+def _notes(runs: Sequence[RunValues], *, across_hosts: bool, left_out: Sequence[LeftOut]) -> list[str]:
+    notes = [f"Not ranked: {item.metric.key}, because {item.reason}." for item in left_out]
+    if across_hosts and len({_likeness(run) for run in runs if run.record.source == "container"}) > 1:
+        notes.append("Rows from unlike hosts are ranked on time together, as was asked.")
+    if len({run.record.limits for run in runs if run.record.source == "container"}) > 1:
+        notes.append("The rows were run under different limits.")
+    for run in runs:
+        if not run.complete:
+            notes.append(
+                f"{run.record.team}: the run is incomplete; cases without a verdict count as failed."
+            )
+    return notes
+
+
+def _likeness(run: RunValues) -> object:
+    return None if run.record.host is None else run.record.host.likeness
+
+
+def _host_kinds(runs: Sequence[RunValues]) -> dict[str, int]:
+    """Number the kinds of hosts from 1, in the order of team names; 0 for rows without a host."""
+    kinds: dict[object, int] = {}
+    numbers = {}
+    for run in runs:
+        if run.record.host is None:
+            numbers[run.record.team] = 0
+        else:
+            numbers[run.record.team] = kinds.setdefault(_likeness(run), len(kinds) + 1)
+    return numbers
+
+
+def _analyse(
+    table: ValueTable,
+    ranking: Ranking,
+    order: list[int],
+    scheme: RankingScheme,
+    samples: int,
+    seed: int,
+    confidence: float,
+) -> Analysis:
+    """Compute the statistics with the teams in ranked order."""
+    table = ValueTable(table.metrics, np.ascontiguousarray(table.values[:, :, order]), table.counted)
+    ranking = Ranking(ranking.scores[order], ranking.ranks[order], ranking.metric_scores[:, order])
+    resampled: Bootstrap | None = None
+    if samples:
+        resampled = bootstrap(table, scheme, ranking, samples=samples, seed=seed, confidence=confidence)
+    case_scores, counted = overall_case_scores(case_ranks(table), table)
+    significance: Significance | None = None
+    if table.teams > 1:
+        tested = np.arange(min(table.teams, MOST_TESTED_TEAMS))
+        significance = pairwise_tests(case_scores[counted], tested)
+    return Analysis(table, ranking, resampled, case_scores, significance)

@@ -1,0 +1,196 @@
+"""What a leaderboard is: divisions of comparable rows, a row per team, and the analysis behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.challenge import Challenge, Metric, RankingScheme
+from harness.leaderboard.ranking import Floats, Ranking, ValueTable
+from harness.leaderboard.statistics import Bootstrap, Significance
+from harness.leaderboard.values import RunValues
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A metric of the scheme that this division does not rank on, and why."""
+
+    metric: Metric
+    reason: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One team's line. Scores are fractions; a failed case counts with the challenge's worst value.
+
+    Attributes:
+        team: The team's name.
+        title: The submission's own title; may be empty.
+        run: The run that was taken.
+        source: `container`, or `predictions` for a folder scored without running anything.
+        created_at: When the run was made.
+        complete: Whether every case came to a verdict; in an incomplete run the rest counts as failed.
+        rank: Competition rank; None for a row out of competition.
+        rank_low: Lower end of the bootstrap interval of the rank.
+        rank_high: Upper end of the bootstrap interval of the rank.
+        tie_group: Teams with the same number are separated by no test; None if not tested.
+        score: The scheme's combined rank, less is better.
+        metrics: Mean over the cases by metric key of the scheme, failed cases at their failed value.
+        metric_scores: Each ranked metric's part of `score`.
+        dsc: Mean Dice by label group.
+        nsd: Mean NSD by label group.
+        organ_dsc: Mean Dice by organ name.
+        organ_nsd: Mean NSD by organ name.
+        runtime_median_s: Median over all cases, a failed case at its failed value.
+        runtime_p95_s: 95th percentile, likewise.
+        peak_memory_bytes: The largest measured.
+        peak_gpu_memory_bytes: The largest measured.
+        memory_auc_byte_s: Mean over the measured cases.
+        gpu_memory_auc_byte_s: Mean over the cases; a failed one at its failed value if the scheme ranks it.
+        cases: Cases of the challenge.
+        failed: Cases that did not succeed.
+        outcomes: Cases by outcome; `missing` for those without a record.
+        host: What it ran on, in one line.
+        host_kind: Rows with the same number ran on like hosts; 0 where nothing was run.
+        marks: Names of the marks (see `MARKS`).
+    """
+
+    team: str
+    title: str
+    run: str
+    source: str
+    created_at: datetime
+    complete: bool
+    rank: int | None
+    rank_low: int | None
+    rank_high: int | None
+    tie_group: int | None
+    score: float | None
+    metrics: dict[str, float | None]
+    metric_scores: dict[str, float]
+    dsc: dict[str, float | None]
+    nsd: dict[str, float | None]
+    organ_dsc: dict[str, float | None]
+    organ_nsd: dict[str, float | None]
+    runtime_median_s: float | None
+    runtime_p95_s: float | None
+    peak_memory_bytes: float | None
+    peak_gpu_memory_bytes: float | None
+    memory_auc_byte_s: float | None
+    gpu_memory_auc_byte_s: float | None
+    cases: int
+    failed: int
+    outcomes: dict[str, int]
+    host: str
+    host_kind: int
+    marks: tuple[str, ...]
+
+
+MARKS = {
+    "incomplete": ("I", "not every case came to a verdict; the rest counts as failed"),
+    "predictions": ("P", "predictions scored without running anything"),
+    "requires_root": ("R", "runs as root"),
+    "writable_root": ("W", "has a writable root file system"),
+    "not_isolated": ("N", "ran without isolation"),
+    "lower_bound": ("L", "peak memory is a sampled lower bound"),
+}
+"""The letter and the meaning of each mark."""
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The arrays behind a division's ranked rows, teams in the order of the rows.
+
+    Attributes:
+        table: The values that were ranked, failed cases at their failed values.
+        ranking: The ranking over all cases.
+        bootstrap: The rankings over samples of the cases; None if no sample was asked for.
+        case_scores: float64 (cases, teams), each case's combined rank, which the tests compare.
+        significance: Tests of the combined rank; None below two teams.
+    """
+
+    table: ValueTable
+    ranking: Ranking
+    bootstrap: Bootstrap | None
+    case_scores: Floats
+    significance: Significance | None
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Rows that are comparable: the same cases, references and scoring profile.
+
+    Attributes:
+        dataset: The data set's name.
+        fingerprint: The SHA-256 over the cases' bytes.
+        profile: The scoring profile.
+        cases: The case ids, in order.
+        rows: Ranked rows, best first, then those out of competition.
+        values: The run behind each row.
+        metrics: What was ranked.
+        left_out: Metrics of the scheme that were not.
+        annotated: bool (cases, labels), which labels each case's reference annotates.
+        notes: What a reader must know, as sentences.
+        analysis: The arrays of the ranked rows; None if nothing is ranked.
+    """
+
+    dataset: str
+    fingerprint: str
+    profile: str
+    cases: tuple[str, ...]
+    rows: tuple[Row, ...]
+    values: tuple[RunValues, ...]
+    metrics: tuple[Metric, ...]
+    left_out: tuple[LeftOut, ...]
+    annotated: npt.NDArray[np.bool_]
+    notes: tuple[str, ...]
+    analysis: Analysis | None
+
+    @property
+    def ranked(self) -> tuple[Row, ...]:
+        """The rows in competition, best first."""
+        return tuple(row for row in self.rows if row.rank is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard:
+    """A challenge's leaderboard: one division per data set and scoring profile, the largest first."""
+
+    challenge: Challenge
+    scheme: RankingScheme
+    divisions: tuple[Division, ...]
+    bootstrap_samples: int
+    seed: int
+    confidence: float
+    across_hosts: bool
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> str:
+        """Return the leaderboard as JSON with raw values."""
+        from harness.leaderboard import files
+
+        return files.to_json(self)
+
+    def to_csv(self) -> str:
+        """Return one line per row with raw values; columns name their units."""
+        from harness.leaderboard import files
+
+        return files.to_csv(self)
+
+    def to_markdown(self) -> str:
+        """Return the table for reading, values rounded."""
+        from harness.leaderboard import files
+
+        return files.to_markdown(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the leaderboard as plain dictionaries and lists, raw values."""
+        from harness.leaderboard import files
+
+        return files.as_dict(self)

@@ -1,0 +1,172 @@
+"""From a table of values (metrics x cases x teams) to one order of teams. Pure functions on arrays.
+
+Ranks are competition ranks: 1 is best and ties share the better rank. The schemes are those of
+Wiesenfarth et al., "Methods and open-source toolkit for analyzing and visualizing challenge results",
+Scientific Reports 11:2369 (2021), with FLARE's weights and tolerances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.challenge import Direction, Metric, RankingScheme
+from harness.leaderboard.wilcoxon import significant_wins
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int32]
+
+_SAME = 1e-9
+"""Scores that differ by less, relative to the largest, are one score: rounding must not break a tie."""
+
+
+@dataclass(frozen=True, eq=False)
+class ValueTable:
+    """What is ranked.
+
+    Attributes:
+        metrics: The metrics, the first axis.
+        values: float64 (metrics, cases, teams); finite wherever `counted`.
+        counted: bool (metrics, cases): false where a case annotates none of the metric's labels.
+    """
+
+    metrics: tuple[Metric, ...]
+    values: Floats
+    counted: Bools
+
+    @property
+    def teams(self) -> int:
+        """The number of teams."""
+        return int(self.values.shape[2])
+
+    @property
+    def cases(self) -> int:
+        """The number of cases."""
+        return int(self.values.shape[1])
+
+    @property
+    def weights(self) -> Floats:
+        """The weight of each metric."""
+        return np.array([metric.weight for metric in self.metrics], dtype=np.float64)
+
+    def costs(self) -> Floats:
+        """Return the values with the tolerances applied and the signs set: less is better."""
+        costs = self.values.copy()
+        for index, metric in enumerate(self.metrics):
+            if metric.tolerance is not None:
+                within = np.maximum if metric.direction is Direction.LOWER else np.minimum
+                within(costs[index], metric.tolerance, out=costs[index])
+            if metric.direction is Direction.HIGHER:
+                np.negative(costs[index], out=costs[index])
+        return costs
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """One order of teams.
+
+    Attributes:
+        scores: float64 (teams,), the combined rank that the order rests on; less is better.
+        ranks: int32 (teams,), competition ranks.
+        metric_scores: float64 (metrics, teams), each metric's part before weighting.
+    """
+
+    scores: Floats
+    ranks: Ints
+    metric_scores: Floats
+
+
+def competition_ranks(costs: npt.NDArray[np.floating]) -> Ints:
+    """Rank along the last axis: the smallest cost gets 1, ties share the better rank.
+
+    Args:
+        costs: (..., teams), finite.
+    """
+    order = np.argsort(costs, axis=-1, kind="stable")
+    ordered = np.take_along_axis(costs, order, axis=-1)
+    positions = np.arange(1, costs.shape[-1] + 1, dtype=np.int32)
+    starts = np.ones(costs.shape, dtype=bool)
+    np.not_equal(ordered[..., 1:], ordered[..., :-1], out=starts[..., 1:])
+    shared = np.maximum.accumulate(np.where(starts, positions, np.int32(0)), axis=-1)
+    ranks = np.empty(costs.shape, dtype=np.int32)
+    np.put_along_axis(ranks, order, shared, axis=-1)
+    return ranks
+
+
+def rank_scores(scores: Floats) -> Ints:
+    """Rank computed scores along the last axis; those equal but for rounding are tied."""
+    scale = np.max(np.abs(scores), axis=-1, keepdims=True)
+    scale = np.where(scale > 0, scale, 1.0)
+    return competition_ranks(np.round(scores / (scale * _SAME)))
+
+
+def case_ranks(table: ValueTable) -> Ints:
+    """Rank the teams within each metric and case: int32 (metrics, cases, teams); 0 where not counted."""
+    costs = np.where(table.counted[:, :, None], table.costs(), 0.0)
+    ranks = competition_ranks(costs)
+    ranks[~table.counted] = 0
+    return ranks
+
+
+def overall_case_scores(ranks: Ints, table: ValueTable) -> tuple[Floats, Bools]:
+    """Combine each case's ranks over the metrics, as weighted means.
+
+    Returns:
+        float64 (cases, teams), less is better, and bool (cases,): whether any metric counts the case.
+    """
+    weights = table.weights[:, None] * table.counted
+    total = weights.sum(axis=0)
+    scores = np.einsum("mc,mct->ct", weights, ranks.astype(np.float64))
+    return scores / np.where(total > 0, total, 1.0)[:, None], total > 0
+
+
+def rank_teams(table: ValueTable, scheme: RankingScheme) -> Ranking:
+    """Rank the teams by the scheme over all cases."""
+    every_case_once = np.ones((1, table.cases))
+    scores, metric_scores = Scorer(table, scheme).scores(every_case_once)
+    return Ranking(scores[0], rank_scores(scores)[0], metric_scores[:, 0])
+
+
+class Scorer:
+    """Scores teams by a scheme over any resampling of the cases; prepares once what samples share."""
+
+    def __init__(self, table: ValueTable, scheme: RankingScheme) -> None:
+        self._table = table
+        self._scheme = scheme
+        if scheme.order == "rank-then-average":
+            self._per_case = case_ranks(table).astype(np.float64)
+        else:
+            self._per_case = np.where(table.counted[:, :, None], table.costs(), 0.0)
+
+    def scores(self, counts: Floats) -> tuple[Floats, Floats]:
+        """Score the teams on samples of the cases.
+
+        Args:
+            counts: float64 (samples, cases), how often each sample holds each case.
+
+        Returns:
+            The combined scores (samples, teams) and each metric's part (metrics, samples, teams);
+            less is better.
+        """
+        table = self._table
+        parts = np.zeros((len(table.metrics), len(counts), table.teams))
+        weights = np.zeros((len(table.metrics), len(counts), 1))
+        for index, metric in enumerate(table.metrics):
+            held = counts @ table.counted[index].astype(np.float64)
+            weights[index, :, 0] = metric.weight * (held > 0)
+            if self._scheme.order == "test-then-rank":
+                wins = significant_wins(
+                    self._per_case[index][table.counted[index]], counts[:, table.counted[index]]
+                )
+                parts[index] = rank_scores(-wins)
+                continue
+            means = (counts @ self._per_case[index]) / np.maximum(held, 1.0)[:, None]
+            parts[index] = means if self._scheme.order == "rank-then-average" else rank_scores(means)
+        total = weights.sum(axis=0)
+        combined = (weights * parts).sum(axis=0) / np.where(total > 0, total, 1.0)
+        if self._scheme.divide_by_teams:
+            combined = combined / table.teams
+        return combined, parts

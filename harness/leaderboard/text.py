@@ -1,0 +1,68 @@
+"""Numbers and foreign text for reading: rounding with units, and names that disturb nothing around them."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNPRINTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def printable(text: str) -> str:
+    """Return text without control, direction or line-breaking characters: one line in the order it has."""
+    return "".join(" " if unicodedata.category(sign) in _UNPRINTED else sign for sign in text)
+
+
+def csv_text(text: str) -> str:
+    """Return text that a spreadsheet does not take for a formula."""
+    clean = printable(text)
+    return f"'{clean}" if clean.startswith(_FORMULA_STARTS) else clean
+
+
+def markdown_text(text: str) -> str:
+    """Return text with Markdown's and HTML's signs escaped, safe within a table cell."""
+    clean = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]()#+!|~" else sign for sign in clean)
+
+
+def score(value: float | None) -> str:
+    """Return a fraction with four decimals, as challenges publish them in percent with two."""
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a time with three figures or whole seconds."""
+    if value is None:
+        return "–"
+    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
+
+
+def size(value: float | None) -> str:
+    """Return bytes in MiB or GiB; zero as it is."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    return f"{value / 1024**2:.0f} MiB" if value < 1000 * 1024**2 else f"{value / 1024**3:.2f} GiB"
+
+
+def byte_seconds(value: float | None) -> str:
+    """Return a memory-time area in GiB s."""
+    if value is None:
+        return "–"
+    return "0" if value == 0 else f"{value / 1024**3:.2f} GiB·s"
+
+
+def rank_interval(low: int | None, high: int | None) -> str:
+    """Return an interval of ranks such as `1–3`."""
+    if low is None or high is None:
+        return ""
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def ratio(value: float | None, best: float | None) -> str:
+    """Return how a value compares with the best, in brackets, such as `(0.97)`; empty where it says nothing."""
+    if value is None or not best:
+        return ""
+    share = value / best
+    return f"({share:.2f})" if share < 10 else f"({share:.0f})"

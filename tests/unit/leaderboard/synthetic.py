@@ -1,0 +1,189 @@
+"""Made-up results for tests: runs as the records on disk hold them, without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from harness.challenge import Challenge, load_challenge
+from harness.run.records import (
+    DatasetFacts,
+    Evidence,
+    ExecutionRecord,
+    HostFacts,
+    ImageFacts,
+    LabelScoreRecord,
+    OptOuts,
+    Outcome,
+    Prediction,
+    RunRecord,
+    ScoreRecord,
+    Stages,
+    Usage,
+)
+
+START = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
+GIB = 1024**3
+
+HOST = HostFacts(
+    cpu_model="EPYC 7413",
+    cores=8,
+    memory_bytes=64 * GIB,
+    kernel="6.1",
+    engine="docker 27.3",
+    cgroup_version=2,
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What reading a run's folder gives."""
+
+    folder: Path
+    record: RunRecord
+    executions: tuple[ExecutionRecord, ...] = ()
+    scores: tuple[ScoreRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a made-up team does.
+
+    Attributes:
+        dsc: Mean Dice of an easy organ.
+        runtime_s: Typical run time.
+        memory_bytes: Typical peak memory.
+        outcomes: Outcomes other than success, by case index.
+        missing: Case indices without any record.
+    """
+
+    team: str
+    dsc: float = 0.9
+    runtime_s: float = 10.0
+    memory_bytes: int = 2 * GIB
+    gpu_memory_bytes: int | None = None
+    outcomes: Mapping[int, Outcome] = field(default_factory=dict)
+    missing: Sequence[int] = ()
+    title: str = ""
+    source: str = "container"
+    host: HostFacts | None = HOST
+    opt_outs: OptOuts = field(default_factory=OptOuts)
+    last_log_line: str = "done"
+    fingerprint: str = "f" * 64
+    run: str = "run-1"
+    profile: str | None = None
+    day: int = 0
+
+
+def make_run(
+    plan: Plan,
+    *,
+    challenge: Challenge | None = None,
+    cases: int = 12,
+    seed: int = 1,
+    folder: Path = Path("results"),
+    annotated: Mapping[str, tuple[int, ...]] | None = None,
+) -> Results:
+    """Return a run of a team over `cases` cases; the same arguments give the same run."""
+    challenge = challenge or load_challenge("phantom")
+    generator = np.random.default_rng([seed, *plan.team.encode()])
+    hardness = np.random.default_rng(seed).uniform(0, 0.08, size=cases)
+    names = tuple(f"case_{index:03d}" for index in range(cases))
+    marked = dict(annotated or {})
+    executions, scores = [], []
+    for index, name in enumerate(names):
+        if index in plan.missing:
+            continue
+        outcome = plan.outcomes.get(index, Outcome.SUCCEEDED)
+        run_s = plan.runtime_s * generator.lognormal(0, 0.2)
+        if outcome is Outcome.TIME_LIMIT:
+            run_s = challenge.limits.time_s
+        good = outcome is Outcome.SUCCEEDED
+        executions.append(
+            ExecutionRecord(
+                case=name,
+                outcome=outcome,
+                evidence=Evidence(
+                    summary="ended well" if good else f"ended as {outcome.value}",
+                    exit_code=0 if good else 1,
+                    last_log_line=plan.last_log_line,
+                ),
+                started_at=START + timedelta(days=plan.day, seconds=60 * index),
+                stages=Stages(run_s=None if plan.source == "predictions" else run_s),
+                usage=_usage(plan, run_s, generator),
+                prediction=Prediction(path=f"cases/{name}/{name}.nii.gz", sha256="a" * 64, size_bytes=1)
+                if good
+                else None,
+            )
+        )
+        if good:
+            scores.append(_score(plan, name, challenge, generator, hardness[index], marked.get(name)))
+    record = RunRecord(
+        run=plan.run,
+        team=plan.team,
+        title=plan.title,
+        source=plan.source,
+        challenge=challenge,
+        limits=challenge.limits,
+        dataset=DatasetFacts(name="made-up", fingerprint=plan.fingerprint, cases=names, annotated=marked),
+        image=ImageFacts(reference=f"{plan.team}:latest", digest="sha256:" + "b" * 64, size_bytes=3 * GIB),
+        opt_outs=plan.opt_outs,
+        host=None if plan.source == "predictions" else plan.host,
+        versions={"flareharness": "0.0"},
+        argv=("harness", "evaluate", plan.team),
+        baseline_s=0.4,
+        created_at=START + timedelta(days=plan.day),
+    )
+    return Results(folder / plan.team / plan.run, record, tuple(executions), tuple(scores))
+
+
+def _usage(plan: Plan, run_s: float, generator: np.random.Generator) -> Usage:
+    if plan.source == "predictions":
+        return Usage()
+    memory = int(plan.memory_bytes * generator.uniform(0.9, 1.1))
+    gpu = plan.gpu_memory_bytes
+    return Usage(
+        peak_memory_bytes=memory,
+        peak_memory_method="cgroup-v2-peak",
+        memory_auc_byte_s=0.7 * memory * run_s,
+        cpu_s=run_s * 3,
+        cpu_utilisation_auc_percent_s=run_s * 60,
+        peak_gpu_memory_bytes=gpu,
+        gpu_memory_auc_byte_s=None if gpu is None else 0.6 * gpu * run_s,
+    )
+
+
+def _score(
+    plan: Plan,
+    case: str,
+    challenge: Challenge,
+    generator: np.random.Generator,
+    hardness: float,
+    annotated: tuple[int, ...] | None,
+) -> ScoreRecord:
+    labels = []
+    for position, label in enumerate(challenge.labels):
+        dsc = float(np.clip(plan.dsc - 0.015 * position - hardness + generator.normal(0, 0.02), 0, 1))
+        counts = annotated is None or label.value in annotated
+        labels.append(
+            LabelScoreRecord(
+                label=label.value,
+                organ=label.name,
+                dsc=dsc if counts else None,
+                nsd=min(1.0, dsc + 0.03) if counts else None,
+                reference_ml=100.0,
+                prediction_ml=100.0 * dsc,
+            )
+        )
+    return ScoreRecord(
+        case=case,
+        profile=plan.profile or challenge.profile,
+        evaluator_version="0",
+        prediction_sha256="a" * 64,
+        reference_sha256="c" * 64,
+        scores=tuple(labels),
+    )
