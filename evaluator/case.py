@@ -1,0 +1,265 @@
+"""Score one case: two label volumes in, one record out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator._version import __version__
+from evaluator.errors import GeometryError
+from evaluator.geometry import compare_geometry
+from evaluator.header import SUFFIXES
+from evaluator.labels import Label, LabelTable
+from evaluator.measure import LabelMeasures, measure_labels
+from evaluator.profiles import Profile, profile_named
+from evaluator.scores import CaseScore, LabelScore
+from evaluator.volume import DEFAULT_MAX_BYTES, Casting, LabelVolume, read_label_volume
+
+MISSING_PREDICTION = "no prediction: every score is 0"
+
+
+def score_case(
+    reference: Path | str | LabelVolume,
+    prediction: Path | str | LabelVolume | None,
+    *,
+    labels: LabelTable,
+    profile: str | Profile = "exact",
+    annotated: Collection[int] | None = None,
+    case: str | None = None,
+    surface_distances: bool = False,
+    threads: int | None = None,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+) -> CaseScore:
+    """Score one prediction against its reference.
+
+    Args:
+        reference: The annotation, as a file or in memory.
+        prediction: The prediction; `None` if there is none, which scores 0 on every label, whether the
+            reference holds it or not.
+        labels: What to score; a subset of a table scores only that.
+        profile: `exact`, `flare`, or rules of your own.
+        annotated: Label values that the reference annotates; only these are scored, because elsewhere its
+            background says nothing. `None` for all.
+        case: The case's id; by default from the file name.
+        surface_distances: Compute HD95 and ASSD as well, which takes longer.
+        threads: How many threads may work; by default one per usable core.
+        max_bytes: Limit on the memory for reading each volume.
+
+    Raises:
+        EvaluatorError: A file cannot be read, the grids differ, or the request makes no sense.
+    """
+    rules = profile_named(profile, labels.name) if isinstance(profile, str) else profile
+    scored = labels if annotated is None else labels.subset(set(annotated) & set(labels.values))
+    notes = []
+    if len(scored) < len(labels):
+        left_out = [str(label.value) for label in labels if label.value not in scored.values]
+        notes.append(f"not annotated, so not scored: labels {', '.join(left_out)}")
+    case = case or case_name(reference)
+    truth, found = _read_both(reference, prediction, rules, max_bytes)
+    notes += [f"reference: {note}" for note in truth.notes]
+    if found is None:
+        return missing_prediction(case, scored, rules, notes=(MISSING_PREDICTION, *notes), reference=truth)
+    notes += [f"prediction: {note}" for note in found.notes]
+    found, geometry_notes = _on_reference_grid(truth, found, rules)
+    notes += geometry_notes
+    one, two = _bytes(truth, "reference", notes), _bytes(found, "prediction", notes)
+
+    measures = measure_labels(
+        one,
+        two,
+        tuple(scored),
+        area_spacing_mm=truth.spacing_mm,
+        distance_spacing_mm=rules.compared_spacing(truth.spacing_mm),
+        crop=[rules.crops_slices and label.cropped_by_flare for label in scored],
+        surface_distances=surface_distances,
+        threads=threads,
+    )
+    too_high = rules.zero_above is not None and bool((found.array > rules.zero_above).any())
+    if too_high:
+        notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
+    voxel_ml = math.prod(truth.spacing_mm) / 1000.0
+    return CaseScore(
+        case=case,
+        challenge=labels.name,
+        profile=rules.name,
+        labels=tuple(
+            _label_score(label, measure, rules, voxel_ml, too_high)
+            for label, measure in zip(scored, measures, strict=True)
+        ),
+        notes=tuple(notes),
+        spacing_mm=truth.spacing_mm,
+        evaluator_version=__version__,
+    )
+
+
+def missing_prediction(
+    case: str,
+    labels: LabelTable,
+    profile: Profile,
+    *,
+    notes: tuple[str, ...] = (MISSING_PREDICTION,),
+    reference: LabelVolume | None = None,
+) -> CaseScore:
+    """Return the row of a case without a usable prediction: 0 on every label.
+
+    Args:
+        case: The case's id.
+        labels: The labels to give rows to.
+        profile: The rules, for their name.
+        notes: Why there is no prediction.
+        reference: Gives the reference volumes, if it was read.
+    """
+    counts = (
+        np.zeros(256, np.int64)
+        if reference is None
+        else np.bincount(reference.array.ravel("K") & 255, minlength=256)
+    )
+    spacing = (0.0, 0.0, 0.0) if reference is None else reference.spacing_mm
+    voxel_ml = math.prod(spacing) / 1000.0
+    return CaseScore(
+        case=case,
+        challenge=labels.name,
+        profile=profile.name,
+        labels=tuple(
+            LabelScore(
+                label=label.value,
+                organ=label.name,
+                column=label.column,
+                dsc=0.0,
+                nsd=0.0,
+                reference_ml=int(counts[label.value]) * voxel_ml,
+                prediction_ml=0.0,
+                true_positive_voxels=0,
+                false_positive_voxels=0,
+                false_negative_voxels=int(counts[label.value]),
+                note="no prediction",
+            )
+            for label in labels
+        ),
+        notes=notes,
+        spacing_mm=spacing,
+        scored=False,
+        evaluator_version=__version__,
+    )
+
+
+def case_name(volume: Path | str | LabelVolume) -> str:
+    """Return the case id that a volume's file name gives, or an empty text."""
+    path = volume.path if isinstance(volume, LabelVolume) else Path(volume)
+    if path is None:
+        return ""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def _read_both(
+    reference: Path | str | LabelVolume,
+    prediction: Path | str | LabelVolume | None,
+    rules: Profile,
+    max_bytes: int,
+) -> tuple[LabelVolume, LabelVolume | None]:
+    def read(volume: Path | str | LabelVolume, casting: Casting) -> LabelVolume:
+        if isinstance(volume, LabelVolume):
+            return volume
+        return read_label_volume(volume, max_bytes=max_bytes, casting=casting)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = None if prediction is None else pool.submit(read, prediction, rules.prediction_casting)
+        truth = read(reference, rules.reference_casting)
+        return truth, None if other is None else other.result()
+
+
+def _on_reference_grid(
+    reference: LabelVolume, prediction: LabelVolume, rules: Profile
+) -> tuple[LabelVolume, list[str]]:
+    if not rules.checks_geometry:
+        if prediction.shape != reference.shape:
+            raise GeometryError(
+                f"shape {'x'.join(map(str, prediction.shape))} against {'x'.join(map(str, reference.shape))}",
+                where=prediction.path or "prediction",
+                mend="A prediction must have its image's shape",
+            )
+        return prediction, []
+    diagnosis = compare_geometry(reference, prediction)
+    if diagnosis.kind == "different":
+        raise GeometryError(
+            f"the prediction is not on the reference's grid: {diagnosis.text}",
+            where=prediction.path or "prediction",
+            mend="Write it with the image's shape, spacing and affine",
+        )
+    if diagnosis.kind == "same":
+        return prediction, [] if diagnosis.text == "same grid" else [diagnosis.text]
+    turned = LabelVolume(
+        array=diagnosis.reorient(prediction.array),
+        spacing_mm=reference.spacing_mm,
+        affine=reference.affine,
+        path=prediction.path,
+    )
+    return turned, [f"the prediction was {diagnosis.text}, and was reoriented"]
+
+
+def _bytes(volume: LabelVolume, side: str, notes: list[str]) -> NDArray[np.uint8]:
+    """Return the labels as uint8; values that no label table can hold become background, with a note."""
+    array: NDArray[Any] = volume.array
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.view(np.uint8)
+    outside = (array < 0) | (array > 255)
+    count = int(outside.sum())
+    if count:
+        notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
+        array = np.where(outside, 0, array)
+    return array.astype(np.uint8, order="F")
+
+
+def _label_score(
+    label: Label, measure: LabelMeasures, rules: Profile, voxel_ml: float, too_high: bool
+) -> LabelScore:
+    dsc, nsd, note = _dsc_and_nsd(measure, rules)
+    if too_high:
+        dsc, nsd, note = 0.0, 0.0, f"the prediction holds a value above {rules.zero_above}"
+    return LabelScore(
+        label=label.value,
+        organ=label.name,
+        column=label.column,
+        dsc=rules.rounded(dsc),
+        nsd=rules.rounded(nsd),
+        reference_ml=measure.reference_voxels * voxel_ml,
+        prediction_ml=measure.prediction_voxels * voxel_ml,
+        true_positive_voxels=measure.overlap_voxels,
+        false_positive_voxels=measure.scored_prediction_voxels - measure.overlap_voxels,
+        false_negative_voxels=measure.scored_reference_voxels - measure.overlap_voxels,
+        hd95_mm=measure.hd95_mm,
+        assd_mm=measure.assd_mm,
+        note=note,
+    )
+
+
+def _dsc_and_nsd(measure: LabelMeasures, rules: Profile) -> tuple[float, float, str]:
+    """Apply the rules of empty labels, crops and thresholds, in the order of the official scripts."""
+    if measure.reference_voxels == 0 and measure.prediction_voxels == 0:
+        return rules.both_empty, rules.both_empty, "in neither volume"
+    if measure.reference_voxels == 0:
+        return rules.one_empty, rules.one_empty, "not in the reference"
+    if measure.prediction_voxels == 0:
+        return rules.one_empty, rules.one_empty, "not in the prediction"
+    if measure.scored_reference_voxels == 0:
+        score = rules.cropped_to_nothing
+        return (
+            score,
+            score,
+            f"a single reference slice, cropped away: the official scorer crashes, here {score:g}",
+        )
+    dsc = 2 * measure.overlap_voxels / (measure.scored_reference_voxels + measure.scored_prediction_voxels)
+    if dsc < rules.least_dsc_for_nsd:
+        return dsc, 0.0, f"NSD is 0 because DSC is below {rules.least_dsc_for_nsd:g}"
+    return dsc, measure.nsd, ""
