@@ -16,7 +16,9 @@ _SHIPPED = resources.files("harness.challenge") / "shipped"
 
 def shipped_names() -> list[str]:
     """Return the names of the challenges that ship with the harness, sorted."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml")
+    )
 
 
 def load_challenge(name: str) -> Challenge:

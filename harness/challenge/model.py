@@ -23,14 +23,20 @@ class _Record(BaseModel):
 class Limits(_Record):
     """What one case's container may use. Sizes are bytes, times are seconds of wall clock."""
 
-    memory_bytes: PositiveInt = Field(description="resident memory, page cache and tmpfs together; swap is off")
+    memory_bytes: PositiveInt = Field(
+        description="resident memory, page cache and tmpfs together; swap is off"
+    )
     time_s: PositiveFloat = Field(description="wall clock of one case, from start to exit")
     cpus: PositiveFloat | None = Field(None, description="CPU quota; none gives the whole host")
     gpu: bool = Field(False, description="whether a container may use one GPU; a CPU submission runs without")
-    gpu_memory_bytes: PositiveInt | None = Field(None, description="device memory; exceeding it kills the case")
+    gpu_memory_bytes: PositiveInt | None = Field(
+        None, description="device memory; exceeding it kills the case"
+    )
     shm_bytes: PositiveInt = Field(64 * MIB, description="size of /dev/shm, counted within memory_bytes")
     tmp_bytes: PositiveInt = Field(2 * GIB, description="size of the tmpfs /tmp, counted within memory_bytes")
-    output_bytes: PositiveInt = Field(2 * GIB, description="everything under the output folder, watched while running")
+    output_bytes: PositiveInt = Field(
+        2 * GIB, description="everything under the output folder, watched while running"
+    )
     log_bytes: PositiveInt = Field(16 * MIB, description="kept log; a longer one loses its middle")
 
 
@@ -89,7 +95,9 @@ class Metric(_Record):
     def _labels_where_needed(self) -> Metric:
         about_labels = self.metric in (MetricName.DSC, MetricName.NSD)
         if about_labels != (self.labels is not None):
-            raise ValueError(f"metric {self.metric.value}: `labels` goes with dsc and nsd, and only with them")
+            raise ValueError(
+                f"metric {self.metric.value}: `labels` goes with dsc and nsd, and only with them"
+            )
         return self
 
 
@@ -98,7 +106,9 @@ class RankingScheme(_Record):
 
     order: Literal["rank-then-average", "average-then-rank", "test-then-rank"] = "rank-then-average"
     metrics: tuple[Metric, ...] = Field(min_length=1)
-    divide_by_teams: bool = Field(False, description="FLARE21: the averaged rank is divided by the number of teams")
+    divide_by_teams: bool = Field(
+        False, description="FLARE21: the averaged rank is divided by the number of teams"
+    )
 
 
 class Challenge(_Record):
@@ -131,7 +141,9 @@ class Challenge(_Record):
         values = {label.value for label in self.labels}
         for group, members in self.label_groups.items():
             if unknown := set(members) - values:
-                raise ValueError(f"label group {group!r} holds {sorted(unknown)}, not in table {self.label_table!r}")
+                raise ValueError(
+                    f"label group {group!r} holds {sorted(unknown)}, not in table {self.label_table!r}"
+                )
         for metric in self.ranking.metrics:
             if metric.labels is not None and metric.labels not in self.label_groups:
                 raise ValueError(f"metric {metric.key}: no label group {metric.labels!r}")

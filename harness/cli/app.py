@@ -15,7 +15,18 @@ from harness import __version__
 from harness.cli.display import say
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, EXIT_USAGE, HarnessError
 
-COMMANDS = ("doctor", "data", "build", "check", "evaluate", "score", "leaderboard", "pack", "verify", "export")
+COMMANDS = (
+    "doctor",
+    "data",
+    "build",
+    "check",
+    "evaluate",
+    "score",
+    "leaderboard",
+    "pack",
+    "verify",
+    "export",
+)
 
 
 def build_app() -> typer.Typer:
@@ -65,6 +76,7 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        say(f"harness: the disk is full ({error.filename or 'no file named'}). Free some space and run again: finished cases are kept.")
+        where = error.filename or "no file named"
+        say(f"harness: the disk is full ({where}). Free some space and run again: finished cases are kept.")
         return EXIT_INFRASTRUCTURE
     return result if isinstance(result, int) else 0

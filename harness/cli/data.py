@@ -14,7 +14,7 @@ from harness.errors import ConfigurationError
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    group = typer.Typer(help="Make the embedded data set, or check a data set of your own.", no_args_is_help=True)
+    group = typer.Typer(help="Make the embedded data set, or check your own.", no_args_is_help=True)
     group.command("phantom")(phantom)
     group.command("check")(check)
     app.add_typer(group, name="data")
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Where the data set goes; an interrupted one is completed.")],
     cases: Annotated[int, typer.Option("--cases", "-n", min=1, help="How many patients.")] = 6,
-    seed: Annotated[int, typer.Option("--seed", "-s", min=0, help="The same seed makes the same voxels.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", "-s", min=0, help="The same seed, the same voxels.")] = 7,
     split: Annotated[str, typer.Option("--split", help="Val or Tr: the two never share a patient.")] = "Val",
     shape: Annotated[
         str | None, typer.Option("--shape", help="Voxels such as 512x512x100; by default about 128x128x64.")
@@ -35,14 +35,20 @@ def phantom(
 
     with progress("phantoms") as advance:
         write_dataset(
-            folder, cases=cases, seed=seed, split=split, shape=parse_shape(shape), workers=workers, progress=advance
+            folder,
+            cases=cases,
+            seed=seed,
+            split=split,
+            shape=parse_shape(shape),
+            workers=workers,
+            progress=advance,
         )
     say(f"{cases} phantom case(s) in {folder}")
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="A data set: imagesVal/ and labelsVal/, or nnU-Net's folders.")],
-    split: Annotated[str | None, typer.Option("--split", help="Val, Ts or Tr; by default the first there is.")] = None,
+    folder: Annotated[Path, typer.Argument(help="A folder with imagesVal/ and labelsVal/.")],
+    split: Annotated[str | None, typer.Option("--split", help="Val, Ts or Tr; default: the first.")] = None,
 ) -> None:
     """Read every header, compare each label's geometry with its image, and print the fingerprint."""
     from harness.data.check import check_dataset

@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 PLAIN_INTERVAL_S = 5.0
 """How often a progress line is written where stderr is not a terminal."""
@@ -18,7 +25,7 @@ _REAL_CONTROL = dict.fromkeys([*range(0x20), 0x7F, *range(0x80, 0xA0)])
 
 
 def stdout() -> Console:
-    """Return the console for data. It honours NO_COLOR and never wraps in the middle of a table when piped."""
+    """Return the console for data. It honours NO_COLOR; a pipe gets wide lines."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
 
 

@@ -10,10 +10,13 @@ import typer
 
 from harness.challenge import Challenge, load_challenge
 from harness.cli import options
-from harness.cli.display import say, stdout
+from harness.cli.display import stdout
+from harness.data.dataset import open_dataset
 from harness.errors import ConfigurationError
-from harness.leaderboard import Leaderboard
-from harness.run.journal import RunResults
+from harness.leaderboard import Leaderboard, build, render_terminal, write_files
+from harness.leaderboard.files import to_csv, to_json, to_markdown
+from harness.report import write_report
+from harness.run.journal import RunResults, read_results
 
 
 class Format(StrEnum):
@@ -44,17 +47,63 @@ def table(
     context: typer.Context,
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How the table is printed.")] = Format.TABLE,
-    organs: Annotated[bool, typer.Option("--organs", help="Add a column per organ.")] = False,
-    profile: options.Profile = None,
-    across_hosts: Annotated[
-        bool, typer.Option("--across-hosts", help="Rank on time across unlike hosts too; otherwise like with like.")
-    ] = False,
+    output_format: Annotated[
+        Format, typer.Option("--format", "-f", help="How the table is printed.")
+    ] = Format.TABLE,
+    organs: Annotated[bool, typer.Option("--organs", help="Add each organ's scores.")] = False,
+    across_hosts: options.AcrossHosts = False,
 ) -> None:
     """Print the leaderboard, and store it as leaderboard.csv, .json and .md."""
     if context.invoked_subcommand is not None:
         return
     rules = load_challenge(challenge)
-    _, board = load(rules, results, profile=profile, across_hosts=across_hosts)
-    board.write_files(results / rules.name)
-    show(board, format=format, organs=organs)
+    _, board = rank(rules, results, across_hosts=across_hosts)
+    write_files(board, results / rules.name)
+    show(board, output_format, organs=organs)
+
+
+def report(
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    results: options.Results = options.DEFAULT_RESULTS,
+    view: Annotated[
+        View, typer.Option("--view", help="participant: nothing about single cases of a hidden set.")
+    ] = View.ORGANISER,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The data set, for pictures of the worst cases.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder; by default RESULTS/CHALLENGE/report.")
+    ] = None,
+    across_hosts: options.AcrossHosts = False,
+) -> None:
+    """Write the report: one HTML file that opens from disk, and a page per submission."""
+    rules = load_challenge(challenge)
+    runs, board = rank(rules, results, across_hosts=across_hosts)
+    folder = output or results / rules.name / "report"
+    dataset = open_dataset(data) if data is not None else None
+    print(write_report(runs, board, folder, view=view.value, dataset=dataset))
+
+
+def rank(challenge: Challenge, results: Path, *, across_hosts: bool) -> tuple[list[RunResults], Leaderboard]:
+    """Read a challenge's runs and rank the teams.
+
+    Raises:
+        ConfigurationError: there are no results yet.
+    """
+    runs = read_results(results, challenge.name)
+    if not runs:
+        raise ConfigurationError(
+            f"there are no results of challenge {challenge.name}",
+            where=results / challenge.name,
+            mend="Run `harness evaluate TEAM` or `harness score PREDICTIONS` first.",
+        )
+    return runs, build(runs, challenge=challenge, across_hosts=across_hosts)
+
+
+def show(board: Leaderboard, output_format: Format, *, organs: bool = False) -> None:
+    """Print a leaderboard to stdout."""
+    if output_format is Format.TABLE:
+        render_terminal(board, stdout(), per_organ=organs)
+    else:
+        writers = {Format.CSV: to_csv, Format.JSON: to_json, Format.MD: to_markdown}
+        print(writers[output_format](board), end="")

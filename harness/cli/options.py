@@ -12,9 +12,13 @@ Challenge = Annotated[
 ]
 Results = Annotated[Path, typer.Option("--results", help="The folder that results are stored in.")]
 Submissions = Annotated[Path, typer.Option("--submissions", help="The folder that submissions are found in.")]
-Data = Annotated[Path, typer.Option("--data", help="A data set: imagesVal/ and labelsVal/, or nnU-Net's folders.")]
+Data = Annotated[Path, typer.Option("--data", help="A folder with imagesVal/ and labelsVal/.")]
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Scoring rules: exact, or flare. Default: the challenge's.")
+]
+AcrossHosts = Annotated[
+    bool,
+    typer.Option("--across-hosts", help="Rank on time across unlike hosts too."),
 ]
 
 DEFAULT_CHALLENGE = "phantom"

@@ -21,9 +21,9 @@ def check_dataset(dataset: Dataset, *, progress: Callable[[int, int], None] | No
     for done, case in enumerate(dataset.cases, start=1):
         headers = [_header(path) for path in (case.image, case.label) if path is not None]
         if len(headers) == 2 and headers[0].shape != headers[1].shape:
-            image, label = headers
+            image, label = (_times(header.shape) for header in headers)
             raise ConfigurationError(
-                f"the label of case {case.case} has shape {_times(label.shape)}, its image {_times(image.shape)}",
+                f"the label of case {case.case} has shape {label}, its image {image}",
                 where=case.label or "",
                 mend="Restore the label that belongs to this image, or resample it to the image's grid.",
             )
@@ -36,7 +36,9 @@ def _header(path: Path) -> VolumeHeader:
         return read_header(path)
     except EvaluatorError as error:
         raise ConfigurationError(
-            error.what, where=path, mend=error.mend or "Replace the file, or take the case out of the data set."
+            error.what,
+            where=path,
+            mend=error.mend or "Replace the file, or take the case out of the data set.",
         ) from error
 
 

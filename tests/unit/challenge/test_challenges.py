@@ -15,7 +15,13 @@ def test_the_six_challenges_of_the_plan_are_shipped_and_valid():
 
 @pytest.mark.parametrize(
     ("name", "memory_gib", "gpu"),
-    [("flare22", 28, True), ("flare23", 28, True), ("flare24-task1", 28, True), ("flare24-task2", 8, False), ("phantom", 8, False)],
+    [
+        ("flare22", 28, True),
+        ("flare23", 28, True),
+        ("flare24-task1", 28, True),
+        ("flare24-task2", 8, False),
+        ("phantom", 8, False),
+    ],
 )
 def test_limits_are_the_published_ones(name, memory_gib, gpu):
     limits = load_challenge(name).limits
@@ -46,7 +52,12 @@ def test_flare22_gives_two_gib_of_gpu_memory_for_free():
 
 def test_flare23_ranks_organs_and_tumour_apart_and_tolerates_15_seconds():
     ranking = load_challenge("flare23").ranking
-    assert [metric.key for metric in ranking.metrics][:4] == ["dsc:organs", "nsd:organs", "dsc:tumour", "nsd:tumour"]
+    assert [metric.key for metric in ranking.metrics][:4] == [
+        "dsc:organs",
+        "nsd:organs",
+        "dsc:tumour",
+        "nsd:tumour",
+    ]
     assert next(m.tolerance for m in ranking.metrics if m.metric is MetricName.RUNTIME_S) == 15.0
 
 
@@ -54,7 +65,9 @@ def test_flare21_divides_the_averaged_rank_by_the_number_of_teams():
     assert load_challenge("flare21").ranking.divide_by_teams
 
 
-@pytest.mark.parametrize("name", ["flare21", "flare22", "flare23", "flare24-task1", "flare24-task2", "phantom"])
+@pytest.mark.parametrize(
+    "name", ["flare21", "flare22", "flare23", "flare24-task1", "flare24-task2", "phantom"]
+)
 def test_every_score_is_better_when_higher_and_every_cost_when_lower(name):
     for metric in load_challenge(name).ranking.metrics:
         expected = Direction.HIGHER if metric.metric in (MetricName.DSC, MetricName.NSD) else Direction.LOWER
