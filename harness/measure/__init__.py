@@ -1,0 +1,1 @@
+"""Memory, CPU and GPU as the kernel and the driver count them."""

@@ -2,7 +2,8 @@
 
 One `RunRecord` (run.json), one `ExecutionRecord` per case and attempt (cases.jsonl) and one
 `ScoreRecord` per scored case (scores.jsonl). Lines of the two journals are chained: each carries
-the SHA-256 of the line before it, so a changed byte is found.
+the SHA-256 of the line before it, the first one that of run.json, and each its own, so a changed
+byte is found wherever it is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CONTRACT_VERSION = 1
 """Part of a run's identity: raised when containers are started differently."""
 
 CHAIN_START = "0" * 64
-"""What the first line of a journal carries as the hash of the line before it."""
+"""The hash before the first line of a journal that belongs to no run folder."""
 
 
 class _Record(BaseModel):
@@ -102,11 +103,13 @@ class ExecutionRecord(_Record):
     stages: Stages = Stages()
     usage: Usage = Usage()
     prediction: Prediction | None = None
+    notes: tuple[str, ...] = Field((), description="what the gate noticed of an output that it let pass")
     previous_sha256: str = CHAIN_START
+    sha256: str = Field("", description="SHA-256 of this line with this field empty")
 
 
 class LabelScoreRecord(_Record):
-    """Scores of one label of one case. DSC and NSD are fractions; None where the case does not annotate it."""
+    """Scores of one label of one case. DSC and NSD are fractions; None where it is not annotated."""
 
     label: int
     organ: str
@@ -131,6 +134,7 @@ class ScoreRecord(_Record):
     scores: tuple[LabelScoreRecord, ...]
     notes: tuple[str, ...] = ()
     previous_sha256: str = CHAIN_START
+    sha256: str = Field("", description="SHA-256 of this line with this field empty")
 
 
 class ImageFacts(_Record):
@@ -149,7 +153,9 @@ class DatasetFacts(_Record):
     name: str
     fingerprint: str
     cases: tuple[str, ...]
-    annotated: dict[str, tuple[int, ...]] = Field({}, description="labels annotated, for partially labelled cases")
+    annotated: dict[str, tuple[int, ...]] = Field(
+        {}, description="labels annotated, for partially labelled cases"
+    )
 
 
 class HostFacts(_Record):
@@ -198,6 +204,8 @@ class RunRecord(_Record):
     versions: dict[str, str] = {}
     argv: tuple[str, ...] = ()
     baseline_s: float | None = Field(None, description="run_s of a container that does nothing, on this host")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="what the submission asks for")
+    jobs: int = Field(1, description="containers that ran at once; above 1 the times are not comparable")
     created_at: datetime
 
 

@@ -1,0 +1,184 @@
+"""What the rest of the harness knows of a container engine: one case in, one exit state out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness.engine.logs import LogKeeper
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder of the host inside the container."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """One container, fully decided. Sizes are bytes.
+
+    Attributes:
+        image: The pinned image id (`sha256:...`); the process engine takes a submission folder.
+        command: The argv after the image's entrypoint; None runs the image's own command.
+        entrypoint: Replaces the image's entrypoint; None keeps it.
+        labels: How orphans are found again.
+        user: `uid:gid` inside the container.
+        file_bytes: The largest single file the container may write anywhere.
+        cpus: CPU quota; None gives the whole host.
+        cpuset: Cores to stay on, `0-3`; empty for all.
+        gpu: UUID of the one GPU to attach; None for none.
+        writable_root: Gives up the read-only root file system.
+        cgroup_parent: A cgroup of ours above the container's, as the engine wants it named.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...] | None
+    memory_bytes: int
+    shm_bytes: int
+    tmp_bytes: int
+    file_bytes: int
+    log_bytes: int
+    mounts: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] | None = None
+    user: str = "65532:65532"
+    cpus: float | None = None
+    cpuset: str = ""
+    gpu: str | None = None
+    writable_root: bool = False
+    cgroup_parent: str | None = None
+
+
+@dataclass(frozen=True)
+class ExitState:
+    """How a container ended, as the engine tells it.
+
+    Attributes:
+        exit_code: 128 + n after signal n; None when the engine does not know.
+        oom_killed: Whether the kernel killed any process of the container for memory.
+        error: The engine's own complaint, when it could not run the container.
+    """
+
+    exit_code: int | None
+    oom_killed: bool
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """An image as the engine holds it. `digest` is the content-addressed id, never a tag."""
+
+    reference: str
+    digest: str
+    size_bytes: int
+    user: str = ""
+    platform: str = ""
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What answers, and what it can enforce.
+
+    Attributes:
+        cgroup_driver: `cgroupfs` or `systemd`, which decides how a parent cgroup is named.
+        isolated: False for the process engine.
+        cores: CPUs of the engine's host.
+        warnings: Limits that the engine says it cannot enforce.
+    """
+
+    name: str
+    version: str
+    isolated: bool
+    cgroup_version: Literal[1, 2] | None = None
+    cgroup_driver: str = ""
+    cores: int = 1
+    warnings: tuple[str, ...] = ()
+
+
+class Container(Protocol):
+    """A container that was created. Whoever created it removes it."""
+
+    @property
+    def id(self) -> str:
+        """The engine's id."""
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process of this host belongs to it."""
+
+    def start(self) -> None:
+        """Start it and return once it runs.
+
+        Raises:
+            StartRefused: the image or its command cannot be started; the submission's fault.
+            InfrastructureError: the engine failed.
+        """
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return True once every process in it is gone, False after `timeout_s`.
+
+        Raises:
+            InfrastructureError: the engine went away.
+        """
+
+    def gone_at(self) -> float | None:
+        """`time.monotonic()` of the moment that its end was seen; None while it runs."""
+
+    def kill(self) -> None:
+        """Send SIGKILL to every process in it. No error if it is gone already."""
+
+    def state(self) -> ExitState:
+        """Return how it ended. Only after `wait` returned True."""
+
+    @property
+    def root_pid(self) -> int | None:
+        """Its first process, after `start`, where it has no cgroup of its own; None in a real container."""
+
+    def written_bytes(self) -> int:
+        """Bytes written to the root file system, which is 0 when that is read-only."""
+
+    def log(self) -> LogKeeper:
+        """What it printed so far, both streams in order of arrival."""
+
+    def remove(self) -> None:
+        """Kill it if it runs, and remove it with everything it wrote to its root file system."""
+
+
+class ContainerEngine(Protocol):
+    """Something that runs containers."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What answers, asked once."""
+
+    def image(self, reference: str) -> ImageInfo:
+        """Return what a reference stands for, now. Nothing is pulled.
+
+        Raises:
+            ConfigurationError: there is no such image on this host.
+        """
+
+    def create(self, spec: ContainerSpec) -> Container:
+        """Create a container without starting it.
+
+        Raises:
+            StartRefused: the image cannot be made into a container.
+            InfrastructureError: the engine failed.
+        """
+
+    def reap(self, label: str, value: str) -> int:
+        """Remove every container that carries the label, running or not, and return how many."""
+
+    def ping(self) -> bool:
+        """Whether the engine answers."""
+
+
+class StartRefused(Exception):
+    """The engine refuses this image or command; the message is the engine's, on one line."""

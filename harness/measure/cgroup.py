@@ -1,0 +1,190 @@
+"""Read a case's memory and CPU from the kernel's control groups, version 1 or 2.
+
+Each case runs below a cgroup of ours. That one outlives the container, so the kernel's own peak and
+totals can be read after the last process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+PeakMethod = Literal["cgroup-v1-max-usage", "cgroup-v2-peak", "sampled-lower-bound"]
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Where this host mounts its control groups.
+
+    Attributes:
+        version: 2 when the memory controller lives in the unified hierarchy.
+        memory: Mount point of the hierarchy with the memory controller.
+        cpu: The same for CPU quotas; on version 2 the same folder.
+        cpuacct: The same for CPU time.
+        others: Mount points of the other version 1 controllers, which hold empty groups to remove.
+    """
+
+    version: Literal[1, 2]
+    memory: Path
+    cpu: Path
+    cpuacct: Path
+    others: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemorySample:
+    """Usage at one moment. The working set is usage minus the file cache that could be dropped at once."""
+
+    usage_bytes: int
+    working_set_bytes: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the kernel counted over a case's life; None where it does not say."""
+
+    peak_memory_bytes: int | None
+    peak_method: PeakMethod | None
+    cpu_s: float | None
+    throttled_s: float | None
+    oom_kills: int | None
+
+
+def find_hierarchy(mountinfo: str | None = None) -> Hierarchy | None:
+    """Return the host's cgroup hierarchy, or None where there is none to read.
+
+    Args:
+        mountinfo: The content of /proc/self/mountinfo; read from there by default.
+    """
+    if mountinfo is None:
+        try:
+            mountinfo = Path("/proc/self/mountinfo").read_text()
+        except OSError:
+            return None
+    controllers: dict[str, Path] = {}
+    unified: Path | None = None
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, tail = before.split(), after.split()
+        if len(fields) < 5 or len(tail) < 3:
+            continue
+        where = Path(fields[4].replace("\\040", " "))
+        if tail[0] == "cgroup2" and unified is None:
+            unified = where
+        elif tail[0] == "cgroup":
+            for option in tail[2].split(","):
+                controllers.setdefault(option, where)
+    if "memory" in controllers:
+        memory = controllers["memory"]
+        cpuacct = controllers.get("cpuacct", memory)
+        cpu = controllers.get("cpu", cpuacct)
+        used = {memory, cpuacct, cpu}
+        return Hierarchy(1, memory, cpu, cpuacct, tuple(sorted(set(controllers.values()) - used)))
+    if unified is not None:
+        return Hierarchy(2, unified, unified, unified)
+    return None
+
+
+def parent_name(name: str, driver: str) -> str:
+    """Return the cgroup parent to ask an engine for.
+
+    Args:
+        name: Lower-case letters and digits, unique to one container.
+        driver: The engine's cgroup driver. systemd takes slice names only.
+    """
+    return f"flareharness-{name}.slice" if driver == "systemd" else f"/flareharness/{name}"
+
+
+class CaseCgroup:
+    """The parent cgroup of one case's container."""
+
+    def __init__(self, hierarchy: Hierarchy, parent: str, container_id: str = "") -> None:
+        self.hierarchy = hierarchy
+        self.container_id = container_id
+        # systemd nests a slice below the slices that its dashes name.
+        self._relative = f"flareharness.slice/{parent}" if parent.endswith(".slice") else parent.lstrip("/")
+
+    @property
+    def exists(self) -> bool:
+        """Whether the engine really put the container below our parent."""
+        return (self.hierarchy.memory / self._relative).is_dir()
+
+    def memory(self) -> MemorySample | None:
+        """Return the usage now, or None if the cgroup cannot be read."""
+        folder = self.hierarchy.memory / self._relative
+        if self.hierarchy.version == 1:
+            usage, inactive = _number(folder / "memory.usage_in_bytes"), "total_inactive_file"
+        else:
+            usage, inactive = _number(folder / "memory.current"), "inactive_file"
+        if usage is None:
+            return None
+        reclaimable = _table(folder / "memory.stat").get(inactive, 0)
+        return MemorySample(usage, max(0, usage - reclaimable))
+
+    def cpu_s(self) -> float | None:
+        """Return the CPU time used so far by everything that ever ran below the parent."""
+        folder = self.hierarchy.cpuacct / self._relative
+        if self.hierarchy.version == 1:
+            nanoseconds = _number(folder / "cpuacct.usage")
+            return None if nanoseconds is None else nanoseconds / 1e9
+        microseconds = _table(folder / "cpu.stat").get("usage_usec")
+        return None if microseconds is None else microseconds / 1e6
+
+    def throttled_s(self) -> float | None:
+        """Return how long the quota held tasks back; only while the container's own cgroup lives."""
+        folder = self._own(self.hierarchy.cpu)
+        if folder is None:
+            return None
+        table = _table(folder / "cpu.stat")
+        if self.hierarchy.version == 1:
+            return table["throttled_time"] / 1e9 if "throttled_time" in table else None
+        return table["throttled_usec"] / 1e6 if "throttled_usec" in table else None
+
+    def oom_kills(self) -> int | None:
+        """Return how many processes the kernel killed for memory.
+
+        Version 1 counts them in the victim's own cgroup, which goes with the container; version 2 adds
+        them up in the parent.
+        """
+        if self.hierarchy.version == 2:
+            return _table(self.hierarchy.memory / self._relative / "memory.events").get("oom_kill")
+        folder = self._own(self.hierarchy.memory)
+        return None if folder is None else _table(folder / "memory.oom_control").get("oom_kill")
+
+    def peak(self) -> tuple[int, PeakMethod] | None:
+        """Return the most memory ever in use below the parent, as the kernel counted it."""
+        folder = self.hierarchy.memory / self._relative
+        if self.hierarchy.version == 1:
+            peak = _number(folder / "memory.max_usage_in_bytes")
+            return None if peak is None else (peak, "cgroup-v1-max-usage")
+        peak = _number(folder / "memory.peak")
+        return None if peak is None else (peak, "cgroup-v2-peak")
+
+    def remove(self) -> None:
+        """Remove the empty cgroups of this case; needs root, and is no harm where it fails."""
+        hierarchy = self.hierarchy
+        for root in {hierarchy.memory, hierarchy.cpu, hierarchy.cpuacct, *hierarchy.others}:
+            with contextlib.suppress(OSError):
+                (root / self._relative).rmdir()
+
+    def _own(self, root: Path) -> Path | None:
+        folder = root / self._relative
+        names = (self.container_id, f"docker-{self.container_id}.scope", f"libpod-{self.container_id}")
+        return next((folder / name for name in names if name and (folder / name).is_dir()), None)
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _table(path: Path) -> dict[str, int]:
+    try:
+        rows = (line.split() for line in path.read_text().splitlines())
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2}
+    except (OSError, ValueError):
+        return {}

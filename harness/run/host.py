@@ -1,0 +1,51 @@
+"""What this host is, for the record of a run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+import psutil
+
+from evaluator import __version__ as evaluator_version
+from harness import __version__
+from harness.engine.base import EngineFacts
+from harness.run.records import HostFacts
+
+
+def host_facts(engine: EngineFacts, *, gpus: tuple[str, ...] = (), gpu_driver: str = "") -> HostFacts:
+    """Return the facts that a row names its host by."""
+    return HostFacts(
+        cpu_model=_cpu_model(),
+        cores=engine.cores,
+        memory_bytes=int(psutil.virtual_memory().total),
+        gpus=gpus,
+        gpu_driver=gpu_driver,
+        kernel=platform.release(),
+        engine=f"{engine.name} {engine.version}".strip(),
+        cgroup_version=engine.cgroup_version,
+        isolated=engine.isolated,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what made a run."""
+    return {
+        "flareharness": __version__,
+        "evaluator": evaluator_version,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("docker", "numpy", "pydantic")},
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or os.uname().machine
