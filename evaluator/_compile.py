@@ -1,0 +1,44 @@
+"""How the kernels are compiled: once, without the interpreter lock, kept on disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def _give_numba_a_writable_cache() -> None:
+    """Point numba at a cache of the user's own if it cannot write beside this package.
+
+    Numba keeps compiled kernels in `__pycache__`, and falls back to the user's cache folder by itself. In a
+    container with a read-only root neither can be written, and without a cache each start costs seconds.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    beside = Path(__file__).parent / "__pycache__"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    for place in (beside, beside.parent, home / "numba", home, home.parent):
+        if place.is_dir():
+            if os.access(place, os.W_OK | os.X_OK):
+                return
+            if place == beside:
+                # It may hold kernels that were compiled when the package was installed.
+                if any(beside.glob("*.nbi")):
+                    return
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"evaluator-numba-{os.getuid()}")
+
+
+_give_numba_a_writable_cache()
+
+import numba  # noqa: E402  the environment must be set before numba reads it
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function to machine code, at its first call or from the cache; it releases the GIL.
+
+    Kernels take and return plain NumPy arrays and integers, always of the same types, so that each is
+    compiled once. Their arrays are not bounds-checked.
+    """
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
