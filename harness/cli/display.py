@@ -58,7 +58,7 @@ def progress(title: str) -> Iterator[Advance]:
         with _bar(title) as advance:
             yield advance
     else:
-        yield _plain(title)
+        yield plain_progress(title)
 
 
 @contextmanager
@@ -79,7 +79,8 @@ def _bar(title: str) -> Iterator[Advance]:
         yield advance
 
 
-def _plain(title: str) -> Advance:
+def plain_progress(title: str) -> Advance:
+    """Return a callback that writes a line now and then, and one at the end."""
     last = float("-inf")
 
     def advance(done: int, total: int, /) -> None:

@@ -13,8 +13,17 @@ Challenge = Annotated[
 Results = Annotated[Path, typer.Option("--results", help="The folder that results are stored in.")]
 Submissions = Annotated[Path, typer.Option("--submissions", help="The folder that submissions are found in.")]
 Data = Annotated[Path, typer.Option("--data", help="A folder with imagesVal/ and labelsVal/.")]
+OptionalTeam = Annotated[str | None, typer.Argument(help="The submission's name, a folder of submissions/.")]
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Scoring rules: exact, or flare. Default: the challenge's.")
+]
+Split = Annotated[str | None, typer.Option("--split", help="Val, Ts or Tr; default: the first there is.")]
+Image = Annotated[
+    str | None, typer.Option("--image", help="Instead of TEAM's folder: a tag, a docker-save tar, or OCI.")
+]
+RequiresRoot = Annotated[bool, typer.Option("--requires-root", help="Opt-out: run as root; it is recorded.")]
+WritableRoot = Annotated[
+    bool, typer.Option("--writable-root", help="Opt-out: a writable root file system; it is recorded.")
 ]
 AcrossHosts = Annotated[
     bool,
@@ -22,5 +31,6 @@ AcrossHosts = Annotated[
 ]
 
 DEFAULT_CHALLENGE = "phantom"
+DEFAULT_DATA = Path("data/phantom")
 DEFAULT_RESULTS = Path("results")
 DEFAULT_SUBMISSIONS = Path("submissions")

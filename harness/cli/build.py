@@ -1,0 +1,52 @@
+"""`harness build`: images by content; unchanged means nothing to do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.challenge import load_challenge, shipped_names
+from harness.cli import options
+from harness.cli.display import say
+from harness.engine.docker import connect
+from harness.errors import ConfigurationError
+from harness.submission.build import build as build_image
+from harness.submission.find import discover, find
+from harness.submission.image import BuiltImage
+
+_MB = 1e6
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("build")(build)
+
+
+def build(
+    team: options.OptionalTeam = None,
+    all_teams: Annotated[bool, typer.Option("--all", help="Every submission, for every challenge.")] = False,
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
+) -> None:
+    """Build a submission's image, and the images under it where they are missing or changed."""
+    if (team is None) != all_teams:
+        raise ConfigurationError("name one TEAM, or give --all", mend="E.g. `harness build small_unet`.")
+    client = connect().client
+    if team is not None:
+        submission = find(team, submissions)
+        show(build_image(submission, challenge=load_challenge(challenge).name, client=client, progress=say))
+        return
+    built: dict[str, BuiltImage] = {}
+    for name in discover(submissions):
+        submission = find(name, submissions)
+        for rules in shipped_names():
+            image = build_image(submission, challenge=rules, client=client, progress=say)
+            built.setdefault(image.reference, image)
+    for image in built.values():
+        show(image)
+
+
+def show(image: BuiltImage) -> None:
+    """Print an image's name, digest and size as one line of data."""
+    print(f"{image.reference}\t{image.digest}\t{image.size_bytes / _MB:.0f} MB")

@@ -1,0 +1,192 @@
+"""`harness evaluate`: run, measure, score and store one team's submission; resumes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harness.challenge import Challenge, load_challenge
+from harness.cli import options
+from harness.cli.display import progress, say
+from harness.cli.observer import ConsoleObserver
+from harness.data.check import check_dataset
+from harness.data.dataset import Dataset, open_dataset
+from harness.engine.base import ContainerEngine
+from harness.engine.docker import connect
+from harness.engine.process import ProcessEngine
+from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
+from harness.run.evaluate import EvaluationRequest, evaluate
+from harness.run.journal import RunResults
+from harness.run.records import OptOuts, Outcome
+from harness.submission.build import build
+from harness.submission.find import Submission, find
+from harness.submission.load import load_image
+
+
+class Engine(StrEnum):
+    """What runs a submission."""
+
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is to be run, found and pinned.
+
+    Attributes:
+        team: The name of its row.
+        image: The image's digest; the process engine takes the submission's folder.
+    """
+
+    team: str
+    title: str
+    image: str
+    device: Literal["cpu", "cuda"]
+    opt_outs: OptOuts
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("evaluate")(command)
+
+
+def command(
+    team: options.OptionalTeam = None,
+    data: options.Data = options.DEFAULT_DATA,
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    results: options.Results = options.DEFAULT_RESULTS,
+    submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
+    image: options.Image = None,
+    split: options.Split = None,
+    case: Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")] = None,
+    profile: options.Profile = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Containers at once; more than one disturbs times.")
+    ] = 1,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda, for --image.")] = None,
+    requires_root: options.RequiresRoot = False,
+    writable_root: options.WritableRoot = False,
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="process: no isolation, for development; rows are marked.")
+    ] = Engine.DOCKER,
+) -> int:
+    """Run a submission on every case in a fresh container, measure, score and store it.
+
+    An interrupted evaluation goes on where it stopped. The exit code is 1 if no case succeeded.
+    """
+    rules = load_challenge(challenge)
+    dataset = prepared(data, split=split, cases=case)
+    opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
+    runner: ContainerEngine
+    if engine is Engine.PROCESS:
+        runner = ProcessEngine()
+        entry = folder_entry(team, submissions, opt_outs=opt_outs)
+    else:
+        docker = connect()
+        runner = docker
+        entry = (
+            image_entry(image, team, client=docker.client, device=device, opt_outs=opt_outs)
+            if image is not None
+            else built_entry(team, submissions, challenge=rules, client=docker.client, opt_outs=opt_outs)
+        )
+    request = EvaluationRequest(
+        team=entry.team,
+        title=entry.title,
+        image=entry.image,
+        device=entry.device,
+        opt_outs=entry.opt_outs,
+        challenge=rules,
+        dataset=dataset,
+        results=results,
+        profile=profile,
+        jobs=jobs,
+        argv=tuple(sys.argv),
+    )
+    with ConsoleObserver() as observer:
+        finished = evaluate(request, engine=runner, observer=observer)
+    return conclude(finished)
+
+
+def prepared(folder: Path, *, split: str | None = None, cases: list[str] | None = None) -> Dataset:
+    """Open a data set with references and read every header, so that nothing runs on a broken one."""
+    dataset = open_dataset(folder, split=split)
+    if cases:
+        dataset = dataset.select(cases)
+    with progress("checking the data") as advance:
+        check_dataset(dataset, progress=advance)
+    return dataset
+
+
+def built_entry(
+    team: str | None, submissions: Path, *, challenge: Challenge, client: object, opt_outs: OptOuts
+) -> Entry:
+    """Find a submission's folder, and build its image if it changed."""
+    submission = _submission(team, submissions)
+    image = build(submission, challenge=challenge.name, client=client, progress=say)
+    return _entry(submission, image.digest, opt_outs)
+
+
+def folder_entry(team: str | None, submissions: Path, *, opt_outs: OptOuts) -> Entry:
+    """Find a submission's folder, to be run where it is."""
+    submission = _submission(team, submissions)
+    return _entry(submission, str(submission.folder.resolve()), opt_outs)
+
+
+def image_entry(
+    image: str, team: str | None, *, client: object, device: str | None, opt_outs: OptOuts
+) -> Entry:
+    """Take an image by tag, from a `docker save` archive, or from an OCI layout, and pin it."""
+    if device not in (None, "cpu", "cuda"):
+        raise ConfigurationError(f"{device!r} is no device", where="--device", mend="Use cpu or cuda.")
+    loaded = load_image(image, client=client, progress=say)
+    return Entry(
+        team=team or team_name(image),
+        title="",
+        image=loaded.digest,
+        device="cuda" if device == "cuda" else "cpu",
+        opt_outs=opt_outs,
+    )
+
+
+def team_name(image: str) -> str:
+    """Return a team's name for an image that was named without one: `x/Team.tar.gz` and `x/team:1` give `team`."""
+    name = image.rstrip("/").rsplit("/", 1)[-1].partition("@")[0]
+    name = re.sub(r"\.(tar|tgz|tar\.gz)$", "", name.partition(":")[0])
+    return re.sub(r"[^a-z0-9_.-]", "_", name.lower()).lstrip(".") or "unnamed"
+
+
+def conclude(finished: RunResults) -> int:
+    """Say in one line how a run went, print its folder, and return the exit code."""
+    counts: dict[str, int] = {}
+    for execution in finished.final_executions().values():
+        counts[execution.outcome.value] = counts.get(execution.outcome.value, 0) + 1
+    say(f"{finished.record.team}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+    print(finished.folder)
+    return EXIT_OK if counts.get(Outcome.SUCCEEDED.value) else EXIT_SUBMISSION_FAILED
+
+
+def _submission(team: str | None, submissions: Path) -> Submission:
+    if team is None:
+        raise ConfigurationError("name a TEAM or an --image", mend="E.g. `harness evaluate small_unet`.")
+    return find(team, submissions)
+
+
+def _entry(submission: Submission, image: str, opt_outs: OptOuts) -> Entry:
+    manifest = submission.manifest
+    return Entry(
+        team=submission.name,
+        title=manifest.title,
+        image=image,
+        device=manifest.device,
+        opt_outs=OptOuts(
+            requires_root=manifest.requires_root or opt_outs.requires_root,
+            writable_root=manifest.writable_root or opt_outs.writable_root,
+        ),
+    )

@@ -1,0 +1,105 @@
+"""Show a run while it goes on: a bar and the case's stage on a terminal, one line per case elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from harness.cli.display import Advance, plain_progress, printable, say, stderr
+from harness.run.observer import SilentObserver
+from harness.run.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+
+_MIB = 1024**2
+
+
+class ConsoleObserver(SilentObserver):
+    """Tells a person on stderr what a run does. A context manager, so that the bar is taken down."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._preparing: tuple[str, Advance] | None = None
+
+    def __enter__(self) -> ConsoleObserver:
+        if sys.stderr.isatty():
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+            self._bar = Progress(*columns, console=stderr(), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("preparing", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """See `Observer`."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=what, completed=done, total=total)
+            return
+        if self._preparing is None or self._preparing[0] != what:
+            self._preparing = (what, plain_progress(what))
+        self._preparing[1](done, total)
+
+    def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
+        """See `Observer`."""
+        done = total - left
+        kept = f", {done} of {total} cases done before" if done else ""
+        self.note(f"{record.team} on {record.challenge.name}: {left} case(s) to run{kept}; results in {folder}")
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description="running", completed=done, total=total)
+
+    def case_stage(self, case: str, stage: str) -> None:
+        """See `Observer`."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=f"{printable(case)}: {stage}")
+
+    def case_finished(self, execution: ExecutionRecord) -> None:
+        """See `Observer`."""
+        self.note(case_line(execution))
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
+
+    def case_scored(self, score: ScoreRecord) -> None:
+        """See `Observer`."""
+        self.note(score_line(score))
+
+    def note(self, text: str) -> None:
+        """See `Observer`."""
+        if self._bar is not None:
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        else:
+            say(text)
+
+
+def case_line(execution: ExecutionRecord) -> str:
+    """Return one case's outcome in one line: time, memory, and the evidence where it failed."""
+    facts = []
+    if execution.stages.run_s is not None:
+        facts.append(f"{execution.stages.run_s:.1f} s")
+    if execution.usage.peak_memory_bytes is not None:
+        facts.append(f"peak {execution.usage.peak_memory_bytes / _MIB:.0f} MiB")
+    if execution.outcome is not Outcome.SUCCEEDED:
+        facts.append(execution.evidence.summary)
+        if execution.evidence.last_log_line:
+            facts.append(f"last log line: {execution.evidence.last_log_line}")
+    return f"  {execution.case}: {execution.outcome.value} ({'; '.join(facts)})"
+
+
+def score_line(score: ScoreRecord) -> str:
+    """Return one case's mean DSC and NSD over its scored labels, in per cent."""
+    means = []
+    for name in ("dsc", "nsd"):
+        values = [value for label in score.scores if (value := getattr(label, name)) is not None]
+        means.append(f"{name.upper()} {100 * sum(values) / len(values):.1f} %" if values else f"{name.upper()} –")
+    return f"  {score.case}: {', '.join(means)} ({score.profile})"
