@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from segkit import Segmenter, SegkitError, TorchEngine, load_model, read_ct, write_labels
+from segkit import SegkitError, Segmenter, TorchEngine, load_model, read_ct, write_labels
 
 HERE = Path(__file__).resolve().parent
 IMAGE_ENDING = "_0000.nii.gz"

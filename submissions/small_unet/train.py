@@ -21,6 +21,9 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "segkit"))
 
+from segkit.convert import convert  # noqa: E402
+from segkit.errors import SegkitError  # noqa: E402
+
 DATASET_ID = 1
 PLANS_NAME = "S4D2W32"
 CONFIGURATION = "S4D2W32"
@@ -52,7 +55,7 @@ def main() -> int:
     say(f"work folder {options.work}: delete it to start anew")
     prepare_environment(options)
     dataset = f"Dataset{DATASET_ID:03d}_{options.task}"
-    recipe = json.loads(recipe_path(options.schedule, options.task).read_text())
+    recipe = json.loads((options.recipe or recipe_path(options.schedule, options.task)).read_text())
     if options.hours is not None and "schedule" in recipe:
         recipe["schedule"]["hours"] = options.hours
     if options.seed is not None and "schedule" in recipe:
@@ -69,7 +72,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("stopped; the same command goes on from the last checkpoint")
         return 130
-    except TrainingDataError as error:
+    except (TrainingDataError, SegkitError) as error:
         say(f"error: {error}")
         return 2
     return 0
@@ -89,6 +92,7 @@ def parse_options() -> argparse.Namespace:
         "--work", type=Path, help="work folder (default: .cache/TASK-SCHEDULE beside train.py)"
     )
     parser.add_argument("--out", type=Path, help="where the weights go (default: weights/TASK)")
+    parser.add_argument("--recipe", type=Path, help="a JSON file of your own in place of plans/SCHEDULE")
     parser.add_argument("--fold", default="all", help="'all', or 0 to 4 to hold out a fifth of the cases")
     parser.add_argument("--hours", type=float, help="time for the short schedule")
     parser.add_argument("--seed", type=int, help="seed for the short schedule")
@@ -282,8 +286,6 @@ def train(trainer_name: str, options: argparse.Namespace) -> None:
 
 def export(results: Path, trainer_name: str, options: argparse.Namespace) -> None:
     """Write the newest checkpoint as float16 weights with their plan."""
-    from segkit.convert import convert
-
     model = results / f"{trainer_name}__{PLANS_NAME}__{CONFIGURATION}"
     checkpoint = newest_checkpoint(model / f"fold_{fold_of(options)}")
     if checkpoint is None:

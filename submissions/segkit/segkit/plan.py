@@ -79,8 +79,8 @@ class Plan:
             raise PlanError(
                 f"a patch of {self.patch} cannot be halved as often as strides {self.network.divisor} ask."
             )
-        if min(self.spacing_mm) <= 0 or self.intensity.std_hu <= 0:
-            raise PlanError("spacing and standard deviation must be positive.")
+        if min(self.spacing_mm) <= 0 or self.intensity.std_hu < 0:
+            raise PlanError("spacing must be positive and the standard deviation not negative.")
 
     def to_json(self) -> str:
         """The plan as JSON text."""

@@ -12,7 +12,9 @@ from segkit.errors import ImageError
 from segkit.image import Orientation, from_image, read_ct, write_labels
 
 SIGNED_PERMUTATIONS = [
-    (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
+    (axes, signs)
+    for axes in itertools.permutations(range(3))
+    for signs in itertools.product((1, -1), repeat=3)
 ]
 
 

@@ -7,6 +7,7 @@ underflow in float16 and leave nnU-Net's logits a few bits, so labels differ the
 close; with nnU-Net's sums in float32 the two agree.
 """
 
+# ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
 import json
@@ -27,7 +28,6 @@ from segkit.plan import from_nnunet
 
 from .conftest import make_body_hu
 from .nnunet_files import dataset_json, plans_json
-
 
 VOLUMES = [
     ((30, 50, 44), (1.0, 1.0, 1.5)),
@@ -113,7 +113,13 @@ def labels_by_nnunet(array, spacing, plans, dataset, network) -> np.ndarray:
         allow_tqdm=False,
     )
     predictor.manual_initialization(
-        network, manager, manager.get_configuration("3d_fullres"), [network.state_dict()], dataset, "none", None
+        network,
+        manager,
+        manager.get_configuration("3d_fullres"),
+        [network.state_dict()],
+        dataset,
+        "none",
+        None,
     )
     properties = {"spacing": list(spacing[::-1])}
     return predictor.predict_single_npy_array(array[None].astype(np.float32), properties)

@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
 import itertools
