@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
@@ -160,6 +161,16 @@ class nnUNetTrainerS4D2W32Short(nnUNetTrainerS4D2W32):
         self.inference_allowed_mirroring_axes = axes
         return rotation, dummy_2d, patch_size, axes
 
+    def get_training_transforms(self, *positional, **named):
+        """nnU-Net's augmentation; with "jitter" in the schedule, that and elastic deformation besides."""
+        composed = super().get_training_transforms(*positional, **named)
+        jitter = self.schedule.get("jitter")
+        if jitter is not None:
+            spatial = composed.transforms[0]
+            spatial.p_elastic_deform = jitter["elastic_probability"]
+            composed.transforms.insert(1, TissueJitter(jitter["label_sd"], jitter["texture_sd"]))
+        return composed
+
     def train_step(self, batch: dict) -> dict:
         """One step; the network in bfloat16 where the CPU has it, loss and weights in float32."""
         if self.device.type != "cpu":
@@ -172,6 +183,37 @@ class nnUNetTrainerS4D2W32Short(nnUNetTrainerS4D2W32):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
         self.optimizer.step()
         return {"loss": loss.detach().numpy()}
+
+
+class TissueJitter(BasicTransform):
+    """Gives each label of a patch an intensity and a texture of its own.
+
+    Keeps a network that learns from synthetic images from trusting their exact intensities: contrast
+    phase, scanner and tissue change them between real scans.
+
+    Args:
+        label_sd: Standard deviation of the shift per label, in normalised intensities.
+        texture_sd: Largest standard deviation of the smooth noise added to the whole patch.
+    """
+
+    def __init__(self, label_sd: float, texture_sd: float):
+        super().__init__()
+        self.label_sd = label_sd
+        self.texture_sd = texture_sd
+
+    def get_parameters(self, **data_dict) -> dict:
+        """The shift of every voxel."""
+        labels = data_dict["segmentation"][:1].long().clamp(min=0)
+        shifts = self.label_sd * torch.randn(int(labels.max()) + 1)
+        coarse = torch.randn(1, 1, *(max(1, size // 4) for size in labels.shape[1:]))
+        texture = torch.nn.functional.interpolate(coarse, size=labels.shape[1:], mode="trilinear")[0]
+        return {"shift": shifts[labels] + self.texture_sd * float(torch.rand(())) * texture}
+
+    def _apply_to_image(self, img: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return img + shift
+
+    def _apply_to_segmentation(self, segmentation: torch.Tensor, **_) -> torch.Tensor:
+        return segmentation
 
 
 class _CosineByProgress:

@@ -53,7 +53,7 @@ def recipe(path, epochs):
         "weight_decay": 0.01,
         "oversample_foreground": 0.5,
         "mirror_axes": [2],
-        "intensity": "default",
+        "jitter": {"label_sd": 0.3, "texture_sd": 0.4, "elastic_probability": 1.0},
         "seed": 3,
     }
     content = {
