@@ -1,0 +1,37 @@
+"""One build at a time on a host: a second would fetch the same wheels and drop the first one's stages."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.errors import PrerequisiteError
+from harness.submission.image import Progress
+from harness.submission.recipes import cache_folder
+
+
+@contextmanager
+def build_lock(progress: Progress) -> Iterator[None]:
+    """Hold the host's build lock, waiting for another build to end. The kernel frees it if we die.
+
+    Raises:
+        PrerequisiteError: the cache folder cannot be written.
+    """
+    path = cache_folder() / "build.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise PrerequisiteError(
+            f"the cache folder cannot be written: {error.strerror}",
+            where=path.parent,
+            mend="Set FLAREHARNESS_CACHE to a folder of yours.",
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("another build is under way on this host; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
