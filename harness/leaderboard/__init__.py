@@ -3,6 +3,7 @@
 from harness.leaderboard.build import DEFAULT_SEED, build
 from harness.leaderboard.files import write_files
 from harness.leaderboard.model import Division, Leaderboard, Row
+from harness.leaderboard.reading import read_values
 from harness.leaderboard.terminal import render_terminal
 from harness.leaderboard.values import Results, RunValues, from_results
 
@@ -15,6 +16,7 @@ __all__ = [
     "RunValues",
     "build",
     "from_results",
+    "read_values",
     "render_terminal",
     "write_files",
 ]

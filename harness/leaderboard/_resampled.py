@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _MOST_P_VALUES = 20_000_000
+ONE = np.float32(1)
 
 
 def resampled_wins(
@@ -29,7 +30,7 @@ def resampled_wins(
     wins = np.zeros((len(counts), teams))
     step = max(1, _MOST_P_VALUES // max(1, teams * teams))
     for start in range(0, len(counts), step):
-        part = np.ascontiguousarray(counts[start : start + step].T)
+        part = np.ascontiguousarray(counts[start : start + step].T, dtype=np.float32)
         p_values = np.ones((part.shape[1], teams, teams))
         _pairs(costs, part, p_values)
         _holm_wins(p_values, alpha, wins[start : start + step])
@@ -40,42 +41,65 @@ def resampled_wins(
 def _pairs(costs, counts, p_values):  # type: ignore[no-untyped-def]
     teams, cases = costs.shape
     samples = counts.shape[1]
+    # A case held n times ties its n equal differences: n^3 - n each, for every pair alike.
+    own_ties = (counts**3 - counts).astype(np.float32)
+    all_ties = own_ties.sum(axis=0)
     for i in numba.prange(teams):
+        seen = np.empty(samples, dtype=np.float32)
+        twice_above = np.empty(samples, dtype=np.float32)
+        ties = np.empty(samples, dtype=np.float32)
+        held = np.empty(samples, dtype=np.float32)
+        above = np.empty(samples, dtype=np.float32)
         for j in range(i + 1, teams):
             gains = costs[j] - costs[i]
-            order = np.argsort(np.abs(gains))
-            seen = np.zeros(samples)
-            above = np.zeros(samples)
-            ties = np.zeros(samples)
-            tied = np.zeros(samples)
-            tied_above = np.zeros(samples)
-            for position in range(cases):
-                case = order[position]
-                size = abs(gains[case])
-                if size == 0.0:
-                    continue
-                positive = gains[case] > 0.0
-                for s in range(samples):
-                    tied[s] += counts[case, s]
-                    if positive:
-                        tied_above[s] += counts[case, s]
-                if position + 1 == cases or abs(gains[order[position + 1]]) != size:
-                    for s in range(samples):
-                        held = tied[s]
-                        above[s] += tied_above[s] * (seen[s] + (held + 1.0) / 2.0)
-                        ties[s] += held * held * held - held
-                        seen[s] += held
-                        tied[s] = 0.0
-                        tied_above[s] = 0.0
+            sizes = np.abs(gains)
+            order = np.argsort(sizes)
+            seen[:] = 0.0
+            twice_above[:] = 0.0
+            ties[:] = all_ties
+            start = 0
+            while start < cases:
+                first = order[start]
+                stop = start + 1
+                while stop < cases and sizes[order[stop]] == sizes[first]:
+                    stop += 1
+                if sizes[first] == 0.0:
+                    for position in range(start, stop):
+                        ties -= own_ties[order[position]]
+                elif stop - start == 1:
+                    _step(counts[first], gains[first] > 0.0, seen, twice_above)
+                else:
+                    held[:] = 0.0
+                    above[:] = 0.0
+                    for position in range(start, stop):
+                        case = order[position]
+                        ties -= own_ties[case]
+                        held += counts[case]
+                        if gains[case] > 0.0:
+                            above += counts[case]
+                    ties += held * held * held - held
+                    twice_above += above * (seen + seen + held + ONE)
+                    seen += held
+                start = stop
             for s in range(samples):
-                n = seen[s]
+                n = float(seen[s])
                 variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties[s] / 48.0
                 if variance <= 0.0:
                     continue
                 scale = math.sqrt(2.0 * variance)
-                centred = above[s] - n * (n + 1.0) / 4.0
+                centred = twice_above[s] / 2.0 - n * (n + 1.0) / 4.0
                 p_values[s, i, j] = 0.5 * math.erfc((centred - 0.5) / scale)
                 p_values[s, j, i] = 0.5 * math.erfc((-centred - 0.5) / scale)
+
+
+@numba.njit(cache=True)
+def _step(row, positive, seen, twice_above):  # type: ignore[no-untyped-def]
+    """Rank one case in every sample; its copies share their mean rank."""
+    if positive:
+        for s in range(len(row)):
+            twice_above[s] += row[s] * (seen[s] + seen[s] + row[s] + ONE)
+    for s in range(len(row)):
+        seen[s] += row[s]
 
 
 @numba.njit(cache=True, parallel=True)

@@ -35,6 +35,7 @@ def build(
     confidence: float = 0.95,
     across_hosts: bool = False,
     chosen_runs: dict[str, str] | None = None,
+    profile: str | None = None,
 ) -> Leaderboard:
     """Rank the teams. A pure function of the runs.
 
@@ -47,21 +48,27 @@ def build(
         confidence: The share of samples within an interval.
         across_hosts: Rank on time even where the rows ran on unlike hosts.
         chosen_runs: Run by team, where it is not to be the newest complete one.
+        profile: The scoring profile, where it is not the challenge's; runs scored under others only are
+            ranked apart.
     """
     labels = tuple(label.value for label in challenge.labels)
     scheme = scheme or challenge.ranking
-    values = [run if isinstance(run, RunValues) else from_results(run, labels=labels) for run in runs]
+    wanted = profile or challenge.profile
+    values = [
+        run if isinstance(run, RunValues) else from_results(run, labels=labels, profile=wanted)
+        for run in runs
+    ]
     chosen = chosen_runs or {}
 
     groups: dict[tuple[str, tuple[str, ...], str], list[RunValues]] = defaultdict(list)
     for run in values:
         facts = run.record.dataset
-        groups[facts.fingerprint, facts.cases, run.profile or challenge.profile].append(run)
+        groups[facts.fingerprint, facts.cases, run.profile or wanted].append(run)
     divisions = []
-    for (_, _, profile), members in groups.items():
+    for (_, _, used), members in groups.items():
         taken = choose_runs(members, chosen)
         division = _divide(
-            taken, challenge, scheme, profile, bootstrap_samples, seed, confidence, across_hosts=across_hosts
+            taken, challenge, scheme, used, bootstrap_samples, seed, confidence, across_hosts=across_hosts
         )
         divisions.append(division)
     divisions.sort(
@@ -86,7 +93,7 @@ def build(
 
 
 def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str]) -> list[RunValues]:
-    """Take one run per team, sorted by team: the chosen one, else the newest complete one, else the newest."""
+    """Take one run per team, by name: the chosen one, else the newest complete one, else the newest."""
     by_team: dict[str, list[RunValues]] = defaultdict(list)
     for run in runs:
         by_team[run.record.team].append(run)

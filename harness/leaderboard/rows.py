@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -79,12 +78,13 @@ def describe_row(
 
 def count_outcomes(run: RunValues) -> dict[str, int]:
     """Count the cases by outcome; one without a record is `missing`, a scored prediction `succeeded`."""
-    counts: Counter[str] = Counter()
-    for code, succeeded in zip(run.outcomes, run.succeeded, strict=True):
-        if code == MISSING:
-            counts["succeeded" if succeeded else "missing"] += 1
-        else:
-            counts[OUTCOMES[code].value] += 1
+    missing = run.outcomes == MISSING
+    totals = np.bincount(run.outcomes[~missing], minlength=len(OUTCOMES))
+    counts = {outcome.value: int(total) for outcome, total in zip(OUTCOMES, totals, strict=True) if total}
+    if scored := int((missing & run.succeeded).sum()):
+        counts["succeeded"] = counts.get("succeeded", 0) + scored
+    if silent := int((missing & ~run.succeeded).sum()):
+        counts["missing"] = silent
     return dict(sorted(counts.items(), key=lambda item: (item[0] != "succeeded", -item[1], item[0])))
 
 

@@ -81,21 +81,25 @@ def kendall_tau(full: Ints, ranks: Ints) -> Floats:
     NaN where one of the two orders ties all teams, or there are fewer than two.
     """
     teams = len(full)
-    first, second = np.triu_indices(teams, k=1)
-    reference = np.sign(full[first] - full[second]).astype(np.float32)
-    reference_size = float(np.count_nonzero(reference))
-    tau = np.full(len(ranks), np.nan)
-    if not len(first) or not reference_size:
-        return tau
-    narrow = ranks.astype(np.int16) if teams < 2**15 else ranks
-    step = max(1, _CHUNK_ELEMENTS // len(first))
-    for start in range(0, len(ranks), step):
-        part = narrow[start : start + step]
-        signs = np.sign(part[:, first] - part[:, second]).astype(np.float32)
-        agreement = (signs @ reference).astype(np.float64)
-        size = np.sqrt(reference_size * np.count_nonzero(signs, axis=1))
-        tau[start : start + step] = np.divide(agreement, size, out=np.full(len(part), np.nan), where=size > 0)
-    return tau
+    order = np.argsort(full, kind="stable")
+    reference = full[order]
+    ordered = ranks[:, order].astype(np.int16 if teams < 2**15 else np.int32)
+    agreement = np.zeros(len(ranks), dtype=np.int64)
+    for team in range(teams):
+        worse = ordered[:, np.searchsorted(reference, reference[team], side="right") :]
+        own = ordered[:, team, None]
+        agreement += np.count_nonzero(worse > own, axis=1) - np.count_nonzero(worse < own, axis=1)
+    pairs = teams * (teams - 1) // 2
+    size = np.sqrt((pairs - _tied_pairs(full[None, :])) * (pairs - _tied_pairs(ranks)).astype(np.float64))
+    return np.divide(agreement, size, out=np.full(len(ranks), np.nan), where=size > 0)
+
+
+def _tied_pairs(ranks: Ints) -> npt.NDArray[np.int64]:
+    """Count the tied pairs of each row of ranks: int64 (rows,)."""
+    rows, teams = ranks.shape
+    flat = np.arange(rows)[:, None] * (teams + 1) + ranks
+    held = np.bincount(flat.ravel(), minlength=rows * (teams + 1)).reshape(rows, teams + 1)
+    return np.asarray((held * (held - 1) // 2).sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)

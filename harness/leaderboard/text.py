@@ -61,7 +61,7 @@ def rank_interval(low: int | None, high: int | None) -> str:
 
 
 def ratio(value: float | None, best: float | None) -> str:
-    """Return how a value compares with the best, in brackets, such as `(0.97)`; empty where it says nothing."""
+    """Return how a value compares with the best, as `(0.97)`; empty where that says nothing."""
     if value is None or not best:
         return ""
     share = value / best

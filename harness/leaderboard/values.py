@@ -6,10 +6,12 @@ are 14 million label scores. Everything after this module works on `RunValues`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ Bools = npt.NDArray[np.bool_]
 OUTCOMES: tuple[Outcome, ...] = tuple(Outcome)
 MISSING = -1
 """The outcome code of a case without an execution record."""
+_CODES = {outcome.value: code for code, outcome in enumerate(OUTCOMES)}
 
 USAGE_FIELDS = (
     "peak_memory_bytes",
@@ -32,6 +35,8 @@ USAGE_FIELDS = (
     "gpu_memory_auc_byte_s",
 )
 RESOURCES = ("runtime_s", *USAGE_FIELDS)
+LOWER_BOUND = "sampled-lower-bound"
+"""How a peak memory was measured that may have been higher."""
 _GPU_FIELDS = ("peak_gpu_memory_bytes", "gpu_memory_auc_byte_s")
 
 
@@ -63,7 +68,7 @@ class RunValues:
         folder: The run's folder; evidence, logs and predictions are below it.
         record: What was run.
         labels: The challenge's label values, the order of the last axis of `dsc` and `nsd`.
-        profile: The scoring profile; several joined by `+` if scores were mixed; empty if nothing is scored.
+        profile: The scoring profile; empty if nothing is scored.
         outcomes: int8 (cases,), an index into `OUTCOMES`, or `MISSING`.
         scored: bool (cases,), whether a usable prediction was scored.
         dsc: float64 (cases, labels), fractions; NaN where there is no value.
@@ -98,7 +103,7 @@ class RunValues:
 
     @property
     def complete(self) -> bool:
-        """Whether every case came to a verdict: executed, not lost to infrastructure, scored if it succeeded."""
+        """Whether every case came to a verdict: it was executed and, if it succeeded, scored."""
         unfinished = self.outcomes == OUTCOMES.index(Outcome.INFRASTRUCTURE)
         if self.record.source == "container":
             unfinished = unfinished | (self.outcomes == MISSING)
@@ -122,61 +127,130 @@ class RunValues:
         return self.resources[str(metric)]
 
 
-def from_results(results: Results, *, labels: tuple[int, ...]) -> RunValues:
-    """Turn a run's records into arrays.
+class ExecutionFacts(NamedTuple):
+    """What counts of an execution record; `resources` in the order of `RESOURCES`."""
 
-    Records of cases that are not the challenge's are left out; of several of one case the last counts.
+    case: str
+    outcome: str
+    prediction_sha256: str | None
+    lower_bound: bool
+    resources: tuple[float | None, ...]
+
+
+class ScoreFacts(NamedTuple):
+    """What counts of a score record; `labels` holds (label, DSC, NSD)."""
+
+    case: str
+    profile: str
+    prediction_sha256: str | None
+    labels: list[tuple[int, float | None, float | None]]
+
+
+def from_results(results: Results, *, labels: tuple[int, ...], profile: str) -> RunValues:
+    """Turn a run's records into arrays.
 
     Args:
         results: The run.
         labels: The label values of the challenge, in the order wanted.
+        profile: The scoring profile wanted; see `assemble`.
     """
-    record = results.record
+    executions = map(execution_facts, results.executions)
+    scores = (
+        ScoreFacts(
+            case=score.case,
+            profile=score.profile,
+            prediction_sha256=score.prediction_sha256,
+            labels=[(label.label, label.dsc, label.nsd) for label in score.scores],
+        )
+        for score in results.scores
+    )
+    return assemble(results.folder, results.record, executions, scores, labels=labels, profile=profile)
+
+
+def execution_facts(execution: ExecutionRecord) -> ExecutionFacts:
+    """Return what counts of an execution record."""
+    return ExecutionFacts(
+        case=execution.case,
+        outcome=execution.outcome.value,
+        prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
+        lower_bound=execution.usage.peak_memory_method == LOWER_BOUND,
+        resources=(execution.stages.run_s, *(getattr(execution.usage, name) for name in USAGE_FIELDS)),
+    )
+
+
+def assemble(
+    folder: Path,
+    record: RunRecord,
+    executions: Iterable[ExecutionFacts],
+    scores: Iterable[ScoreFacts],
+    *,
+    labels: tuple[int, ...],
+    profile: str,
+) -> RunValues:
+    """Lay out a run's records as arrays.
+
+    Records of cases that are not in the data set are left out; of several of a case the last counts. A score
+    of another prediction than the case's last one is stale and does not count.
+
+    Args:
+        folder: The run's folder.
+        record: What was run.
+        executions: In the order they were written.
+        scores: In the order they were written.
+        labels: The label values of the challenge, in the order wanted.
+        profile: The scoring profile wanted. A run that has no score under it is shown under one that it has.
+    """
     row_of = {case: row for row, case in enumerate(record.dataset.cases)}
-    column_of = {label: column for column, label in enumerate(labels)}
     count = len(row_of)
 
+    final = {execution.case: execution for execution in executions if execution.case in row_of}
+    rows = np.array([row_of[case] for case in final], dtype=np.intp)
     outcomes = np.full(count, MISSING, dtype=np.int8)
-    resources = {name: np.full(count, np.nan) for name in RESOURCES}
-    lower_bound = False
-    for execution in results.executions:
-        row = row_of.get(execution.case)
-        if row is None:
-            continue
-        outcomes[row] = OUTCOMES.index(execution.outcome)
-        resources["runtime_s"][row] = _number(execution.stages.run_s)
-        for name in USAGE_FIELDS:
-            resources[name][row] = _number(getattr(execution.usage, name))
-        lower_bound |= execution.usage.peak_memory_method == "sampled-lower-bound"
+    outcomes[rows] = [_CODES[execution.outcome] for execution in final.values()]
+    measured = np.full((len(RESOURCES), count), np.nan)
+    if final:
+        measured[:, rows] = np.array(
+            [execution.resources for execution in final.values()], dtype=np.float64
+        ).T
+    resources = dict(zip(RESOURCES, measured, strict=True))
     without_gpu(record, outcomes, resources)
+
+    by_profile: dict[str, dict[str, ScoreFacts]] = defaultdict(dict)
+    for score in scores:
+        execution = final.get(score.case)
+        stale = execution is not None and execution.prediction_sha256 != score.prediction_sha256
+        if score.case in row_of and not stale:
+            by_profile[score.profile][score.case] = score
+    if profile not in by_profile:
+        profile = max(by_profile, key=lambda name: (len(by_profile[name]), name), default="")
+    taken = by_profile.get(profile, {})
 
     scored = np.zeros(count, dtype=bool)
     dsc = np.full((count, len(labels)), np.nan)
     nsd = np.full((count, len(labels)), np.nan)
-    profiles: dict[str, str] = {}
-    for score in results.scores:
-        row = row_of.get(score.case)
-        if row is None:
-            continue
-        scored[row] = score.prediction_sha256 is not None
-        profiles[score.case] = score.profile
-        dsc[row] = nsd[row] = np.nan
-        for label in score.scores:
-            column = column_of.get(label.label)
-            if column is not None:
-                dsc[row, column] = _number(label.dsc)
-                nsd[row, column] = _number(label.nsd)
+    if taken:
+        rows = np.array([row_of[case] for case in taken], dtype=np.intp)
+        scored[rows] = [score.prediction_sha256 is not None for score in taken.values()]
+        flat = chain.from_iterable(label for score in taken.values() for label in score.labels)
+        values = np.array(list(flat), dtype=np.float64).reshape(-1, 3)
+        rows = np.repeat(rows, [len(score.labels) for score in taken.values()])
+        column_of = np.full(256, -1)
+        column_of[list(labels)] = np.arange(len(labels))
+        columns = column_of[values[:, 0].astype(np.intp)]
+        known = columns >= 0
+        dsc[rows[known], columns[known]] = values[known, 1]
+        nsd[rows[known], columns[known]] = values[known, 2]
     return RunValues(
-        folder=results.folder,
+        folder=folder,
         record=record,
         labels=labels,
-        profile="+".join(sorted(set(profiles.values()))),
+        profile=profile,
         outcomes=outcomes,
         scored=scored,
         dsc=dsc,
         nsd=nsd,
         resources=resources,
-        lower_bound=lower_bound,
+        lower_bound=any(execution.lower_bound for execution in final.values()),
     )
 
 
@@ -187,7 +261,3 @@ def without_gpu(record: RunRecord, outcomes: npt.NDArray[np.int8], resources: di
     for name in _GPU_FIELDS:
         values = resources[name]
         values[np.isnan(values) & (outcomes != MISSING)] = 0.0
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)
