@@ -74,13 +74,19 @@ class ExitState:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """An image as the engine holds it. `digest` is the content-addressed id, never a tag."""
+    """An image as the engine holds it.
+
+    Attributes:
+        digest: The content-addressed id, never a tag.
+        source: What a container is made from, if that is not the digest: the process engine's folder.
+    """
 
     reference: str
     digest: str
     size_bytes: int
     user: str = ""
     platform: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)

@@ -316,6 +316,12 @@ def _remove(api: Any, identifier: str) -> None:
 
 def _refusal(error: APIError, doing: str) -> Exception:
     text = " ".join(str(error.explanation or error).split())
+    if "could not select device driver" in text or "unresolvable CDI devices" in text:
+        return PrerequisiteError(
+            "the container engine cannot attach a GPU",
+            where=text,
+            mend="Install the NVIDIA container toolkit and restart the engine.",
+        )
     if any(fault in text.lower() for fault in _IMAGE_FAULTS):
         return StartRefused(text)
     return InfrastructureError(f"the container engine failed while {doing}", where=text)

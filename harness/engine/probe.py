@@ -22,8 +22,8 @@ from harness.errors import ConfigurationError, PrerequisiteError
 REPOSITORY = "flareharness/probe"
 
 TOOLS = (
-    *("sh", "bash", "cat", "chmod", "cp", "cut", "dd", "getent", "grep", "head", "id", "ln", "ls", "mkdir"),
-    *("mkfifo", "mknod", "nproc", "rm", "sleep", "stat", "tail", "touch", "true", "wc", "yes"),
+    *("sh", "bash", "cat", "chmod", "chown", "cp", "dd", "getent", "grep", "head", "id", "ln", "ls", "mkdir"),
+    *("mkfifo", "mknod", "mount", "rm", "sleep", "touch", "true", "wc", "yes"),
 )
 
 

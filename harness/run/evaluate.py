@@ -22,8 +22,9 @@ from harness.data.dataset import Dataset
 from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
 from harness.measure.cgroup import find_hierarchy
+from harness.measure.gpu import Gpu
 from harness.run.baseline import measure_baseline
-from harness.run.execute import RUN_LABEL, GpuMeter, Interrupted, RunContext, execute_case
+from harness.run.execute import RUN_LABEL, Interrupted, RunContext, execute_case
 from harness.run.harvest import Gatekeeper
 from harness.run.host import host_facts, versions
 from harness.run.journal import (
@@ -101,16 +102,6 @@ class EvaluationRequest:
         return self.profile or self.challenge.profile
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """The one GPU that containers get."""
-
-    uuid: str
-    name: str
-    driver: str
-    meter: GpuMeter
-
-
 def evaluate(
     request: EvaluationRequest, *, engine: ContainerEngine, observer: Observer | None = None
 ) -> RunResults:
@@ -126,7 +117,7 @@ def evaluate(
     observer = observer or SilentObserver()
     _check(request)
     image = engine.image(request.image)
-    gpu = _find_gpu(request)
+    gpu = _open_gpu(request)
     dataset = request.dataset
     fingerprint = dataset.fingerprint(lambda done, total: observer.preparing("hashing the data", done, total))
     run = run_id(request, image=image, fingerprint=fingerprint, isolated=engine.facts.isolated)
@@ -134,6 +125,8 @@ def evaluate(
     host = host_facts(engine.facts, gpus=(gpu.name,) if gpu else (), gpu_driver=gpu.driver if gpu else "")
 
     with ExitStack() as stack:
+        if gpu is not None:
+            stack.enter_context(gpu)
         stack.enter_context(_terminate_like_interrupt())
         stack.enter_context(FolderLock(request.results))
         context = _context(request, engine, image, run, folder, fingerprint, gpu)
@@ -173,6 +166,11 @@ def run_id(request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, is
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def results_label(results: Path) -> str:
+    """Return the label value by which the containers of a results folder are found again."""
+    return hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:16]
+
+
 def _check(request: EvaluationRequest) -> None:
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
     if not request.team or not set(request.team) <= allowed or request.team.startswith("."):
@@ -191,10 +189,13 @@ def _check(request: EvaluationRequest) -> None:
         check_image(case.image)
 
 
-def _find_gpu(request: EvaluationRequest) -> Gpu | None:
+def _open_gpu(request: EvaluationRequest) -> Gpu | None:
+    """Return the GPU that containers get: none for a CPU submission or a challenge without."""
     if request.device != "cuda" or not request.enforced_limits.gpu:
         return None
-    raise PrerequisiteError("no GPU")
+    if request.jobs > 1:
+        raise ConfigurationError("one GPU serves one container", mend="Use --jobs 1.")
+    return Gpu()
 
 
 def _context(
@@ -213,7 +214,7 @@ def _context(
     return RunContext(
         engine=engine,
         run=run,
-        image=image.digest,
+        image=image.source or image.digest,
         limits=request.enforced_limits,
         contract=request.challenge.contract,
         opt_outs=request.opt_outs,
@@ -224,10 +225,10 @@ def _context(
         owner=owner,
         can_give_away=is_root or owner == (os.getuid(), os.getgid()),
         hierarchy=find_hierarchy(),
-        label=hashlib.sha256(str(request.results.resolve()).encode()).hexdigest()[:16],
+        label=results_label(request.results),
         gatekeeper=Gatekeeper(request.challenge.labels.values),
         gpu=gpu.uuid if gpu else None,
-        gpu_meter=gpu.meter if gpu else None,
+        gpu_meter=gpu,
         gpu_free_bytes=request.challenge.gpu_memory_free_bytes,
     )
 

@@ -72,6 +72,9 @@ class GpuMeter(Protocol):
 
     method: str
 
+    def note_baseline(self) -> None:
+        """Remember what is in use before the container starts."""
+
     def used_bytes(self, owns: Callable[[int], bool]) -> int | None:
         """Device memory of the processes that `owns` says are the container's."""
 
@@ -229,6 +232,8 @@ def _run_staged(
     container = context.engine.create(spec)
     meter = _meter(context, parent, container)
     try:
+        if context.gpu_meter is not None:
+            context.gpu_meter.note_baseline()
         created = clock()
         container.start()
         started = clock()

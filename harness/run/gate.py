@@ -133,6 +133,8 @@ def _child(request: dict[str, object], send: int) -> None:
             verdict = judge(prediction, image, known_labels=known)
         except MemoryError:
             verdict = Verdict(refused="could not be read within the memory that its image's size allows")
+        except Exception as error:
+            verdict = Verdict(refused=f"the reader failed on it: {type(error).__name__}: {error}")
         os.write(send, json.dumps(asdict(verdict)).encode()[:_LARGEST_ANSWER])
         code = 0
     finally:

@@ -103,6 +103,8 @@ def harvest(outputs: Path, expected: str, target: Path, *, most_bytes: int) -> H
     Raises:
         InfrastructureError: the copy cannot be written.
     """
+    with contextlib.suppress(OSError):
+        outputs.chmod(0o700)  # the container may have closed it to us
     folder = os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         # O_NONBLOCK: a FIFO must not hold us.

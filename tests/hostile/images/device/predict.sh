@@ -1,0 +1,2 @@
+in=$(ls "$FLARE_INPUTS"); out="$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
+mknod "$out" c 1 5

@@ -1,0 +1,3 @@
+cd "$FLARE_OUTPUTS"
+while mkdir deeper && cd -P deeper; do :; done
+sleep 100000

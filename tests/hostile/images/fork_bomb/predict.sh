@@ -1,0 +1,3 @@
+bomb() { bomb | bomb & }
+bomb
+exec sleep 100000

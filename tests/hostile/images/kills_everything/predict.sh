@@ -1,0 +1,4 @@
+sleep 100000 &
+kill -9 1
+kill -9 -1
+kill -9 $$

@@ -1,0 +1,2 @@
+dd if=/dev/zero of=/dev/null bs=900M count=1
+sleep 100000

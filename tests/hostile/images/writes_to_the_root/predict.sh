@@ -1,0 +1,3 @@
+touch /workspace/mine && echo WRITTEN
+touch /mine && echo WRITTEN
+exit 3

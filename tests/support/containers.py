@@ -1,0 +1,154 @@
+"""Fixtures for tests in real containers: an engine, a tiny data set, images made from a few lines of sh."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from harness.challenge import Challenge, Limits, load_challenge
+from harness.data.dataset import Dataset, open_dataset
+from harness.engine.docker import DockerEngine, connect
+from harness.engine.probe import probe_image
+from harness.errors import PrerequisiteError
+from harness.run.evaluate import EvaluationRequest, evaluate
+from harness.run.execute import RUN_LABEL
+from harness.run.journal import RunResults
+from harness.run.records import OptOuts
+
+MIB = 1024**2
+SHAPE = (24, 20, 16)
+SPACING = (0.8, 0.9, 2.5)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerEngine]:
+    """The container engine of this host."""
+    try:
+        found = connect()
+    except PrerequisiteError as error:
+        pytest.skip(f"NO CONTAINER ENGINE: {error}")
+    yield found
+    found.close()
+
+
+def affine() -> np.ndarray:
+    """A right-handed grid away from the origin."""
+    matrix = np.diag([*SPACING, 1.0])
+    matrix[:3, 3] = (-10.0, 5.0, 30.0)
+    return matrix
+
+
+def reference_labels() -> np.ndarray:
+    """Two organs that no flip maps onto themselves."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:12, 3:11, 2:9] = 1
+    labels[15:20, 12:18, 10:14] = 3
+    return labels
+
+
+def write_volume(path: Path, array: np.ndarray, matrix: np.ndarray | None = None) -> Path:
+    """Write a NIfTI file with the grid of the tests, or another one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, affine() if matrix is None else matrix), path)
+    return path
+
+
+def make_dataset(folder: Path, cases: int = 1) -> Dataset:
+    """Write a data set of tiny CTs whose references are all `reference_labels`."""
+    for number in range(cases):
+        noise = np.random.default_rng(number).integers(-1000, 1000, SHAPE).astype(np.int16)
+        write_volume(folder / "imagesVal" / f"patient_{number}_0000.nii.gz", noise)
+        write_volume(folder / "labelsVal" / f"patient_{number}.nii.gz", reference_labels())
+    return open_dataset(folder)
+
+
+@dataclass
+class Arena:
+    """Runs scripts as submissions, over a tiny data set, with small limits."""
+
+    engine: DockerEngine
+    folder: Path
+    dataset: Dataset
+    challenge: Challenge
+    good: bytes
+    limits: dict[str, object] = field(
+        default_factory=lambda: {
+            "memory_bytes": 128 * MIB,
+            "shm_bytes": 16 * MIB,
+            "tmp_bytes": 32 * MIB,
+            "output_bytes": 48 * MIB,
+            "log_bytes": 64 * 1024,
+            "time_s": 20.0,
+        }
+    )
+
+    def image(self, script: str, files: Mapping[str, bytes] | None = None) -> str:
+        """Return the id of an image with this predict.sh, and a perfect prediction as good.nii.gz."""
+        content = {"/workspace/predict.sh": script.encode(), "/workspace/good.nii.gz": self.good}
+        return probe_image(self.engine, files=content | dict(files or {})).digest
+
+    def request(
+        self,
+        script: str,
+        files: Mapping[str, bytes] | None = None,
+        *,
+        opt_outs: OptOuts | None = None,
+        dataset: Dataset | None = None,
+        **limits: object,
+    ) -> EvaluationRequest:
+        """Return the request to evaluate a script under the arena's limits, some of them changed."""
+        return EvaluationRequest(
+            team="stranger",
+            image=self.image(script, files),
+            challenge=self.challenge,
+            dataset=dataset or self.dataset,
+            results=self.folder / "results",
+            limits=Limits.model_validate(self.limits | limits),
+            opt_outs=opt_outs or OptOuts(),
+            cache=self.folder / "cache",
+        )
+
+    def run(self, script: str, files: Mapping[str, bytes] | None = None, **options: object) -> RunResults:
+        """Evaluate a script and return what is on disk afterwards."""
+        return evaluate(self.request(script, files, **options), engine=self.engine)  # type: ignore[arg-type]
+
+    def log(self, results: RunResults, case: str = "patient_0") -> str:
+        """Return what a case printed."""
+        return (results.folder / "cases" / case / "container.log").read_text(errors="replace")
+
+
+@pytest.fixture
+def arena(engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
+    """A place to run submissions; whatever they do, nothing of them is left afterwards."""
+    # Three empty containers before every run would double the time of the tests.
+    monkeypatch.setattr("harness.run.evaluate.measure_baseline", lambda context: None)
+    dataset = make_dataset(tmp_path / "data")
+    good = write_volume(tmp_path / "good.nii.gz", reference_labels()).read_bytes()
+    yield Arena(engine, tmp_path, dataset, load_challenge("phantom"), good)
+    left = engine.client.containers.list(all=True, filters={"label": RUN_LABEL})
+    assert not [container for container in left if container.labels[RUN_LABEL] == label_of(tmp_path)]
+    assert not (tmp_path / "results" / ".work").exists()
+
+
+def label_of(folder: Path) -> str:
+    """Return the label that containers of an arena in this folder carry."""
+    from harness.run.evaluate import results_label
+
+    return results_label(folder / "results")
+
+
+@pytest.fixture
+def processes_named() -> Callable[[str], int]:
+    """Count this host's processes whose command line holds a text."""
+
+    def count(text: str) -> int:
+        found = subprocess.run(["pgrep", "-fc", "--", text], capture_output=True, text=True, check=False)
+        return int(found.stdout or 0)
+
+    return count
