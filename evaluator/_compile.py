@@ -17,16 +17,17 @@ def _give_numba_a_writable_cache() -> None:
     """
     if os.environ.get("NUMBA_CACHE_DIR"):
         return
-    beside = Path(__file__).parent / "__pycache__"
+    package = Path(__file__).parent
+    beside = package / "__pycache__"
+    if os.access(beside if beside.is_dir() else package, os.W_OK | os.X_OK):
+        return
+    if any(beside.glob("*.nbi")):
+        return  # the kernels were compiled when the package was installed
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for place in (beside, beside.parent, home / "numba", home, home.parent):
-        if place.is_dir():
-            if os.access(place, os.W_OK | os.X_OK):
-                return
-            if place == beside:
-                # It may hold kernels that were compiled when the package was installed.
-                if any(beside.glob("*.nbi")):
-                    return
+    while not home.is_dir():
+        home = home.parent
+    if os.access(home, os.W_OK | os.X_OK):
+        return
     os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"evaluator-numba-{os.getuid()}")
 
 

@@ -17,6 +17,7 @@ from evaluator.geometry import compare_geometry
 from evaluator.header import SUFFIXES
 from evaluator.labels import Label, LabelTable
 from evaluator.measure import LabelMeasures, measure_labels
+from evaluator.overlap import dice
 from evaluator.profiles import Profile, profile_named
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.volume import DEFAULT_MAX_BYTES, Casting, LabelVolume, read_label_volume
@@ -259,7 +260,7 @@ def _dsc_and_nsd(measure: LabelMeasures, rules: Profile) -> tuple[float, float, 
             score,
             f"a single reference slice, cropped away: the official scorer crashes, here {score:g}",
         )
-    dsc = 2 * measure.overlap_voxels / (measure.scored_reference_voxels + measure.scored_prediction_voxels)
+    dsc = dice(measure.overlap_voxels, measure.scored_reference_voxels, measure.scored_prediction_voxels)
     if dsc < rules.least_dsc_for_nsd:
         return dsc, 0.0, f"NSD is 0 because DSC is below {rules.least_dsc_for_nsd:g}"
     return dsc, measure.nsd, ""

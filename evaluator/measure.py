@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from evaluator.areas import CODES, corner_areas
 from evaluator.errors import RequestError
 from evaluator.labels import Label
 from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs
-from evaluator.surface import balls, compare_label
+from evaluator.surface import Ball, balls, compare_label
+
+_NO_SCRATCH = np.empty(0, np.uint64)
+_thread = threading.local()
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -133,15 +137,24 @@ def _overlap_and_nsd(
 ) -> tuple[int, float]:
     candidates = balls(label.tolerance_mm, distance_spacing_mm)
     assert candidates is not None
-    results = [
-        compare_label(runs, other_runs, ball.dz, ball.dy, ball.level, ball.half_widths, ball.reach)
-        for ball in candidates
-    ]
+    results = [_compare(runs, other_runs, ball) for ball in candidates]
     counts, overlap = results[0]
-    by_code = counts.reshape(2, 2, CODES).sum(axis=0)
-    areas = corner_areas(area_spacing_mm)
-    missed, hit = by_code @ areas
-    return int(overlap), float(hit / (missed + hit))
+    missed, hit = counts.reshape(2, 2, CODES).sum(axis=0) @ corner_areas(area_spacing_mm)
+    return overlap, float(hit / (missed + hit))
+
+
+def _compare(
+    runs: NDArray[np.uint64], other_runs: NDArray[np.uint64], ball: Ball
+) -> tuple[NDArray[np.int64], int]:
+    """Return counts of surface elements by volume, miss or hit, and code; and the overlap in voxels."""
+    while True:
+        scratch = getattr(_thread, "scratch", _NO_SCRATCH)
+        counts, overlap, needed = compare_label(
+            runs, other_runs, ball.dz, ball.dy, ball.level, ball.half_widths, ball.reach, scratch
+        )
+        if needed <= len(scratch):
+            return counts, int(overlap)
+        _thread.scratch = np.empty(needed + needed // 4, np.uint64)
 
 
 def _between(runs: NDArray[np.uint64], first_slice: int, end_slice: int) -> NDArray[np.uint64]:

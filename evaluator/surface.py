@@ -7,9 +7,9 @@ counted as integers, by the corner's code; areas come in at the very end.
 
 Four steps, each on words of 64 neighbours along x:
 
-1. `_draw` paints the runs into a mask, one bit per voxel, in a box around the label.
+1. `draw` (masks.py) paints the runs into a mask, one bit per voxel, in a box around the label.
 
-2. `_corners` finds the surface elements, from the four mask rows that meet in a row of corners:
+2. `find_corners` finds the surface elements, from the four mask rows that meet in a row of corners:
 
        a | b       rows z-1:  a = y-1, b = y        any = a | b | c | d, and the same one voxel to the left
        --+--                                        all = a & b & c & d, and the same one voxel to the left
@@ -42,14 +42,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator._bits import count_bits, lowest_bit
+from evaluator._bits import lowest_bit
 from evaluator._compile import kernel
 from evaluator.areas import CODES
+from evaluator.masks import corner_extent, draw, find_corners, mask_box, mask_words
+from evaluator.overlap import count_overlap
 
 _LARGEST_BALL_ROWS = 40_000
 _LARGEST_BALL_LEVELS = 64
-_WIDENED_WORDS = 4 << 20
 _TIE = 1e-12
+# Slabs of widened rows of this size stay in the processor's cache: 16 MiB.
+_SLAB_WORDS = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -125,109 +128,55 @@ def _ball(inside: NDArray[np.bool_], distances: NDArray[np.float64]) -> Ball:
     )
 
 
-# A box is (first z, first y, first word, slices, rows, words per row). Row (z, y) of its bits begins at
-# ((z - first z) * rows + y - first y) * words. Mask boxes have an empty slice and row on each side of the
-# label, so that the four rows around every corner are inside.
-
-
 @kernel
-def compare_label(runs_a, runs_b, dz, dy, level, half_widths, reach):  # type: ignore[no-untyped-def]
+def compare_label(runs_a, runs_b, dz, dy, level, half_widths, reach, scratch):  # type: ignore[no-untyped-def]
     """Compare one label of two volumes.
 
     Args:
         runs_a: The label's runs in one volume, packed; at least one.
         runs_b: The same of the other.
-        dz: See `Ball`, as the rest.
+        dz: See `Ball`, as the next four.
         dy: Row offsets in y.
         level: Rows' indices into `half_widths`.
         half_widths: Half-widths of rows, ascending.
         reach: How far the ball goes along z, y, x.
+        scratch: Memory to work in, uint64, kept from call to call because fresh pages cost more than the
+            work itself.
 
     Returns:
-        Counts of surface elements by volume (a, b), missed or hit (0, 1) and code, flat; and the number of
-        voxels that carry the label in both volumes.
+        Counts of surface elements by volume (a, b), missed or hit (0, 1) and code, flat; the number of voxels
+        that carry the label in both volumes; and the words of scratch that are needed. If there are not as
+        many, nothing else is valid.
     """
     counts = np.zeros(4 * CODES, np.int64)
-    extent_a, extent_b = _extent(runs_a), _extent(runs_b)
-    box_a, box_b = _mask_box(extent_a), _mask_box(extent_b)
-    mask_a, mask_b = _draw(runs_a, box_a), _draw(runs_b, box_b)
-    overlap = _overlap(mask_a, box_a, mask_b, box_b)
-    surface_a, surface_b = _corners(mask_a, box_a), _corners(mask_b, box_b)
+    extent_a, extent_b = corner_extent(runs_a), corner_extent(runs_b)
+    box_a, box_b = mask_box(extent_a), mask_box(extent_b)
     common = _common_box(extent_a, extent_b, reach)
-    _match(
-        mask_a,
-        surface_a,
-        box_a,
-        surface_b,
-        box_b,
-        common,
-        dz,
-        dy,
-        level,
-        half_widths,
-        reach,
-        counts[: 2 * CODES],
-    )
-    _match(
-        mask_b,
-        surface_b,
-        box_b,
-        surface_a,
-        box_a,
-        common,
-        dz,
-        dy,
-        level,
-        half_widths,
-        reach,
-        counts[2 * CODES :],
-    )
-    return counts, overlap
+    size_a, size_b = mask_words(box_a), mask_words(box_b)
+    slab = _slab_slices(common, reach, half_widths.size)
+    slice_words = (common[4] + 2 * reach[1]) * common[5]
+    widened_words = half_widths.size * (slab + 2 * reach[0]) * slice_words
+    needed = 2 * (size_a + size_b) + widened_words + 4 * (slice_words + 2)
+    if needed > scratch.size:
+        return counts, 0, needed
 
-
-@kernel
-def _extent(runs):  # type: ignore[no-untyped-def]
-    """Return the first and last z, y and x of the corners around the voxels of the runs."""
-    largest = 1 << 16
-    extent = np.array([largest, -1, largest, -1, largest, -1], np.int64)
-    for i in range(runs.size):
-        z, y, first, last = _unpack(runs[i])
-        extent[0] = min(extent[0], z)
-        extent[1] = max(extent[1], z + 1)
-        extent[2] = min(extent[2], y)
-        extent[3] = max(extent[3], y + 1)
-        extent[4] = min(extent[4], first)
-        extent[5] = max(extent[5], last + 1)
-    return extent
-
-
-@kernel
-def _unpack(run):  # type: ignore[no-untyped-def]
-    low = np.uint64(0xFFFF)
-    return (
-        np.int64(run >> np.uint64(48)),
-        np.int64((run >> np.uint64(32)) & low),
-        np.int64((run >> np.uint64(16)) & low),
-        np.int64(run & low),
-    )
-
-
-@kernel
-def _mask_box(extent):  # type: ignore[no-untyped-def]
-    first_word = extent[4] >> 6
-    return (
-        extent[0] - 1,
-        extent[2] - 1,
-        first_word,
-        extent[1] - extent[0] + 2,
-        extent[3] - extent[2] + 2,
-        (extent[5] >> 6) - first_word + 1,
-    )
+    mask_a, rest = scratch[:size_a], scratch[size_a:]
+    mask_b, rest = rest[:size_b], rest[size_b:]
+    surface_a, rest = rest[:size_a], rest[size_a:]
+    surface_b, rest = rest[:size_b], rest[size_b:]
+    draw(runs_a, box_a, mask_a)
+    draw(runs_b, box_b, mask_b)
+    find_corners(mask_a, box_a, surface_a)
+    find_corners(mask_b, box_b, surface_b)
+    ball = (dz, dy, level, half_widths, reach)
+    _match(mask_a, surface_a, box_a, surface_b, box_b, common, slab, ball, rest, counts[: 2 * CODES])
+    _match(mask_b, surface_b, box_b, surface_a, box_a, common, slab, ball, rest, counts[2 * CODES :])
+    return counts, count_overlap(mask_a, box_a, mask_b, box_b), needed
 
 
 @kernel
 def _common_box(extent_a, extent_b, reach):  # type: ignore[no-untyped-def]
-    """Return the box outside which no element of one volume can hit one of the other."""
+    """Return the box outside which no element of one volume can hit one of the other; maybe empty."""
     low = np.empty(3, np.int64)
     size = np.empty(3, np.int64)
     for axis in range(3):
@@ -238,106 +187,48 @@ def _common_box(extent_a, extent_b, reach):  # type: ignore[no-untyped-def]
             last = last >> 6
         low[axis] = first
         size[axis] = max(0, last - first + 1)
+    if size[0] * size[1] * size[2] == 0:
+        size[:] = 0
     return (low[0], low[1], low[2], size[0], size[1], size[2])
 
 
 @kernel
-def _draw(runs, box):  # type: ignore[no-untyped-def]
-    """Return the mask of the runs: one bit per voxel, in the box."""
-    first_z, first_y, first_word, slices, rows, words = box
-    mask = np.zeros(slices * rows * words, np.uint64)
-    full = ~np.uint64(0)
-    for i in range(runs.size):
-        z, y, first, last = _unpack(runs[i])
-        row = ((z - first_z) * rows + y - first_y) * words - first_word
-        head = full << np.uint64(first & 63)
-        tail = full >> np.uint64(63 - (last & 63))
-        word, end = first >> 6, last >> 6
-        if word == end:
-            mask[row + word] |= head & tail
-        else:
-            mask[row + word] |= head
-            for middle in range(word + 1, end):
-                mask[row + middle] = full
-            mask[row + end] |= tail
-    return mask
+def _slab_slices(common, reach, levels):  # type: ignore[no-untyped-def]
+    """Return how many slices of the common box to match at a time."""
+    slice_words = (common[4] + 2 * reach[1]) * common[5] * levels
+    return min(common[3], max(1, _SLAB_WORDS // max(1, slice_words) - 2 * reach[0]))
 
 
 @kernel
-def _overlap(mask_a, box_a, mask_b, box_b):  # type: ignore[no-untyped-def]
-    """Count the voxels that are in both masks."""
-    z_a, y_a, w_a, slices_a, rows_a, words_a = box_a
-    z_b, y_b, w_b, slices_b, rows_b, words_b = box_b
-    count = 0
-    first_word = max(w_a, w_b)
-    words = min(w_a + words_a, w_b + words_b) - first_word
-    for z in range(max(z_a, z_b), min(z_a + slices_a, z_b + slices_b)):
-        for y in range(max(y_a, y_b), min(y_a + rows_a, y_b + rows_b)):
-            row_a = ((z - z_a) * rows_a + y - y_a) * words_a + first_word - w_a
-            row_b = ((z - z_b) * rows_b + y - y_b) * words_b + first_word - w_b
-            for w in range(words):
-                count += count_bits(mask_a[row_a + w] & mask_b[row_b + w])
-    return count
-
-
-@kernel
-def _corners(mask, box):  # type: ignore[no-untyped-def]
-    """Return the surface elements: one bit per corner, bit (z, y, x) at the low corner of voxel (z, y, x)."""
-    _, _, _, slices, rows, words = box
-    surface = np.zeros(mask.size, np.uint64)
-    one, top = np.uint64(1), np.uint64(63)
-    for z in range(1, slices):
-        for y in range(1, rows):
-            d = (z * rows + y) * words
-            c = d - words
-            b = d - rows * words
-            a = b - words
-            any_before = np.uint64(0)
-            all_before = np.uint64(0)
-            for w in range(words):
-                any_here = mask[a + w] | mask[b + w] | mask[c + w] | mask[d + w]
-                all_here = mask[a + w] & mask[b + w] & mask[c + w] & mask[d + w]
-                some = any_here | (any_here << one) | (any_before >> top)
-                full = all_here & ((all_here << one) | (all_before >> top))
-                surface[d + w] = some & ~full
-                any_before, all_before = any_here, all_here
-    return surface
-
-
-@kernel
-def _match(mask, surface, box, others, others_box, common, dz, dy, level, half_widths, reach, counts):  # type: ignore[no-untyped-def]
-    """Count the elements of one volume by hit or miss and code, slab by slab to bound the memory."""
+def _match(mask, surface, box, others, others_box, common, slab, ball, scratch, counts):  # type: ignore[no-untyped-def]
+    """Count one volume's elements by hit or miss and code; hits are looked for in the common box only."""
     first_z, first_y, first_word, slices, rows, words = box
     common_z, common_y, common_word, common_slices, common_rows, common_words = common
-    row_words = half_widths.size * common_words
-    widened_rows = common_rows + 2 * reach[1]
-    slab = max(1, _WIDENED_WORDS // max(1, widened_rows * row_words) - 2 * reach[0])
-    if half_widths.size == 0:
-        common_slices = 0
+    dz, dy, level, half_widths, reach = ball
+    slab_rows = common_rows + 2 * reach[1]
+    slab_slices = slab + 2 * reach[0]
+    level_words = slab_slices * slab_rows * common_words
     offsets = np.empty(dz.size, np.int64)
     for k in range(dz.size):
-        offsets[k] = (dz[k] * widened_rows + dy[k]) * row_words + level[k] * common_words
-    widened_z = common_z
-    widened_end = common_z
-    widened = np.empty(0, np.uint64)
+        offsets[k] = level[k] * level_words + (dz[k] * slab_rows + dy[k]) * common_words
+    slab_z = slab_end = common_z
     for z in range(first_z + 1, first_z + slices):
         z_is_common = common_z <= z < common_z + common_slices
-        if z_is_common and z >= widened_end:
-            widened_z = z
-            widened_end = min(z + slab, common_z + common_slices)
+        if z_is_common and z >= slab_end:
+            slab_z, slab_end = z, z + slab
             slab_box = (
                 z - reach[0],
                 common_y - reach[1],
                 common_word,
-                widened_end - z + 2 * reach[0],
-                widened_rows,
+                slab_slices,
+                slab_rows,
                 common_words,
             )
-            widened = _widen(others, others_box, slab_box, half_widths)
+            _widen(others, others_box, slab_box, half_widths, scratch)
         for y in range(first_y + 1, first_y + rows):
             row = ((z - first_z) * rows + y - first_y) * words
             is_common = z_is_common and common_y <= y < common_y + common_rows
-            base = ((z - widened_z + reach[0]) * widened_rows + y - common_y + reach[1]) * row_words
+            base = ((z - slab_z + reach[0]) * slab_rows + y - common_y + reach[1]) * common_words
             for w in range(words):
                 elements = surface[row + w]
                 if elements == 0:
@@ -346,74 +237,79 @@ def _match(mask, surface, box, others, others_box, common, dz, dy, level, half_w
                 word = first_word + w - common_word
                 if is_common and 0 <= word < common_words:
                     for k in range(offsets.size):
-                        missed &= ~widened[base + word + offsets[k]]
+                        missed &= ~scratch[base + word + offsets[k]]
                         if missed == 0:
                             break
-                _count(mask, row + w, w > 0, rows * words, words, elements, missed, counts)
+                _count(mask, row + w, rows * words, words, elements, missed, counts)
 
 
 @kernel
-def _count(mask, d, has_left, slice_words, row_words, elements, missed, counts):  # type: ignore[no-untyped-def]
-    """Count the elements of one word of corners: misses from counts[0], hits from counts[CODES]."""
-    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
-    top = np.uint64(63)
+def _count(mask, d, slice_words, row_words, elements, missed, counts):  # type: ignore[no-untyped-def]
+    """Count the elements of one word by code: the misses from counts[0], the hits from counts[CODES]."""
+    one, two, three, top = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(63)
     c = d - row_words
     b = d - slice_words
     a = b - row_words
-    # Two bits per row of four, bit x of `left` being voxel x - 1.
-    last_a, last_b, last_c, last_d = mask[a] >> top, mask[b] >> top, mask[c] >> top, mask[d] >> top
-    left_a, left_b, left_c, left_d = mask[a] << one, mask[b] << one, mask[c] << one, mask[d] << one
-    if has_left:
-        left_a |= mask[a - 1] >> top
-        left_b |= mask[b - 1] >> top
-        left_c |= mask[c - 1] >> top
-        left_d |= mask[d - 1] >> top
+    # Bit x of `left_` is voxel x - 1, so that bits x and x + 1 are the two voxels beside corner x.
+    left_a = (mask[a] << one) | (mask[a - 1] >> top)
+    left_b = (mask[b] << one) | (mask[b - 1] >> top)
+    left_c = (mask[c] << one) | (mask[c - 1] >> top)
+    left_d = (mask[d] << one) | (mask[d - 1] >> top)
     while elements:
         x = np.uint64(lowest_bit(elements))
         elements &= elements - one
         code = ((left_a >> x) & three) | (((left_b >> x) & three) << two)
         code |= (((left_c >> x) & three) << np.uint64(4)) | (((left_d >> x) & three) << np.uint64(6))
         if x == top:
-            code |= (last_a << one) | (last_b << three) | (last_c << np.uint64(5)) | (last_d << np.uint64(7))
+            code |= ((mask[a] >> top) << one) | ((mask[b] >> top) << three)
+            code |= ((mask[c] >> top) << np.uint64(5)) | ((mask[d] >> top) << np.uint64(7))
         hit = one - ((missed >> x) & one)
         counts[(hit << np.uint64(8)) | code] += 1
 
 
 @kernel
-def _widen(surface, box, slab_box, half_widths):  # type: ignore[no-untyped-def]
-    """Return the elements widened by each half-width, for each row of the slab, level after level."""
+def _widen(surface, box, slab_box, half_widths, scratch):  # type: ignore[no-untyped-def]
+    """Fill scratch with the elements of a slab, widened by each half-width: level by level, z, y, word."""
     first_z, first_y, first_word, slices, rows, words = box
     slab_z, slab_y, slab_word, slab_slices, slab_rows, slab_words = slab_box
-    levels = half_widths.size
+    slice_words = slab_rows * slab_words
+    level_words = slab_slices * slice_words
+    end = half_widths.size * level_words
+    # Two slices with a guard word at each end to widen from one into the other, and for each word whether
+    # it has a neighbour in its row to take bits from.
+    here, rest = scratch[end : end + slice_words + 2], scratch[end + slice_words + 2 :]
+    there, rest = rest[: slice_words + 2], rest[slice_words + 2 :]
+    has_left, has_right = rest[:slice_words], rest[slice_words : 2 * slice_words]
+    for i in range(slice_words):
+        has_left[i] = np.uint64(i % slab_words != 0)
+        has_right[i] = np.uint64(i % slab_words != slab_words - 1) << np.uint64(63)
+    low = max(0, first_word - slab_word)
+    high = min(slab_words, first_word + words - slab_word)
+    here[0] = here[-1] = there[0] = there[-1] = 0
+    for z in range(slab_slices):
+        here[:] = 0
+        if first_z <= slab_z + z < first_z + slices:
+            for y in range(max(slab_y, first_y), min(slab_y + slab_rows, first_y + rows)):
+                source = ((slab_z + z - first_z) * rows + y - first_y) * words + slab_word - first_word
+                target = (y - slab_y) * slab_words + 1
+                for w in range(low, high):
+                    here[target + w] = surface[source + w]
+        width = 0
+        for k in range(half_widths.size):
+            while width < half_widths[k]:
+                width += 1
+                _widen_by_one(here, has_left, has_right, there)
+                here, there = there, here
+            start = k * level_words + z * slice_words
+            scratch[start : start + slice_words] = here[1:-1]
+
+
+@kernel
+def _widen_by_one(source, has_left, has_right, target):  # type: ignore[no-untyped-def]
+    """Widen the bits of each row by one to both sides; both arrays have a guard word at each end."""
     one, top = np.uint64(1), np.uint64(63)
-    widened = np.zeros(slab_slices * slab_rows * levels * slab_words, np.uint64)
-    for z in range(max(slab_z, first_z), min(slab_z + slab_slices, first_z + slices)):
-        for y in range(max(slab_y, first_y), min(slab_y + slab_rows, first_y + rows)):
-            source = ((z - first_z) * rows + y - first_y) * words + slab_word - first_word
-            target = ((z - slab_z) * slab_rows + y - slab_y) * levels * slab_words
-            low = max(0, first_word - slab_word)
-            high = min(slab_words, first_word + words - slab_word)
-            seen = np.uint64(0)
-            for w in range(low, high):
-                seen |= surface[source + w]
-            if seen == 0:
-                continue
-            for w in range(low, high):
-                widened[target + w] = surface[source + w]
-            width = 0
-            for k in range(levels):
-                if k > 0:
-                    for w in range(slab_words):
-                        widened[target + w] = widened[target + w - slab_words]
-                while width < half_widths[k]:
-                    width += 1
-                    before = np.uint64(0)
-                    for w in range(slab_words):
-                        here = widened[target + w]
-                        after = widened[target + w + 1] if w + 1 < slab_words else np.uint64(0)
-                        widened[target + w] = (
-                            here | (here << one) | (before >> top) | (here >> one) | (after << top)
-                        )
-                        before = here
-                target += slab_words
-    return widened
+    here, left, right, out = source[1:], source, source[2:], target[1:]
+    for i in range(has_left.size):
+        from_left = (left[i] >> top) & has_left[i]
+        from_right = (right[i] << top) & has_right[i]
+        out[i] = here[i] | (here[i] << one) | (here[i] >> one) | from_left | from_right

@@ -1,0 +1,119 @@
+"""Masks of one label: a bit per voxel, 64 neighbours along x in a word, in a box around the label.
+
+A box is (first z, first y, first word, slices, rows, words per row); bit i of word w stands for x = 64 w + i.
+Row (z, y) begins at word ((z - first z) * rows + y - first y) * words. The box leaves an empty slice and an
+empty row on each side of the label and an empty bit at the end of each row. So the four rows around a corner
+are always inside, and a step left from a row's first word, which leads into the row before, finds no bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluator._compile import kernel
+
+
+@kernel
+def corner_extent(runs):  # type: ignore[no-untyped-def]
+    """Return the first and last z, y and x of the voxel corners that the runs touch, six numbers.
+
+    Voxel (z, y, x) has corners z to z + 1, y to y + 1 and x to x + 1.
+    """
+    largest = 1 << 16
+    extent = np.array([largest, -1, largest, -1, largest, -1], np.int64)
+    for i in range(runs.size):
+        z, y, first, last = unpack(runs[i])
+        extent[0] = min(extent[0], z)
+        extent[1] = max(extent[1], z + 1)
+        extent[2] = min(extent[2], y)
+        extent[3] = max(extent[3], y + 1)
+        extent[4] = min(extent[4], first)
+        extent[5] = max(extent[5], last + 1)
+    return extent
+
+
+@kernel
+def unpack(run):  # type: ignore[no-untyped-def]
+    """Return z, y, first x and last x of a packed run."""
+    low = np.uint64(0xFFFF)
+    return (
+        np.int64(run >> np.uint64(48)),
+        np.int64((run >> np.uint64(32)) & low),
+        np.int64((run >> np.uint64(16)) & low),
+        np.int64(run & low),
+    )
+
+
+@kernel
+def mask_box(extent):  # type: ignore[no-untyped-def]
+    """Return the box of a mask, given the extent of its corners."""
+    first_word = extent[4] >> 6
+    return (
+        extent[0] - 1,
+        extent[2] - 1,
+        first_word,
+        extent[1] - extent[0] + 2,
+        extent[3] - extent[2] + 2,
+        (extent[5] >> 6) - first_word + 1,
+    )
+
+
+@kernel
+def mask_words(box):  # type: ignore[no-untyped-def]
+    """Return how many words a box has."""
+    return box[3] * box[4] * box[5]
+
+
+@kernel
+def draw(runs, box, mask):  # type: ignore[no-untyped-def]
+    """Paint the runs into the mask."""
+    first_z, first_y, first_word, _, rows, words = box
+    full = ~np.uint64(0)
+    mask[:] = 0
+    for i in range(runs.size):
+        z, y, first, last = unpack(runs[i])
+        row = ((z - first_z) * rows + y - first_y) * words - first_word
+        head = full << np.uint64(first & 63)
+        tail = full >> np.uint64(63 - (last & 63))
+        word, end = first >> 6, last >> 6
+        if word == end:
+            mask[row + word] |= head & tail
+        else:
+            mask[row + word] |= head
+            for middle in range(word + 1, end):
+                mask[row + middle] = full
+            mask[row + end] |= tail
+
+
+@kernel
+def find_corners(mask, box, surface):  # type: ignore[no-untyped-def]
+    """Find the surface elements: corners whose eight voxels are neither all inside nor all outside.
+
+    Bit (z, y, x) of `surface` is the corner between voxels (z, y, x) and (z - 1, y - 1, x - 1). One flat loop
+    over all words, without branches, which the compiler turns into vector instructions.
+    """
+    rows, words = box[4], box[5]
+    first = rows * words + words
+    nothing = np.uint64(0)
+    surface[:first] = 0
+    surface[first] = _corner_word(
+        mask[0], mask[words], mask[first - words], mask[first], nothing, nothing, nothing, nothing
+    )
+    d, left_d = mask[first + 1 :], mask[first:]
+    c, left_c = mask[first + 1 - words :], mask[first - words :]
+    b, left_b = mask[words + 1 :], mask[words:]
+    a, left_a = mask[1:], mask
+    out = surface[first + 1 :]
+    for i in range(out.size):
+        out[i] = _corner_word(a[i], b[i], c[i], d[i], left_a[i], left_b[i], left_c[i], left_d[i])
+
+
+@kernel
+def _corner_word(a, b, c, d, left_a, left_b, left_c, left_d):  # type: ignore[no-untyped-def]
+    """Return the surface elements of one word of corners, from four mask words and those left of them."""
+    one, top = np.uint64(1), np.uint64(63)
+    some = a | b | c | d
+    full = a & b & c & d
+    some |= (some << one) | ((left_a | left_b | left_c | left_d) >> top)
+    full &= (full << one) | ((left_a & left_b & left_c & left_d) >> top)
+    return some & ~full
