@@ -83,7 +83,7 @@ def kendall_tau(full: Ints, ranks: Ints) -> Floats:
     teams = len(full)
     order = np.argsort(full, kind="stable")
     reference = full[order]
-    ordered = ranks[:, order].astype(np.int16 if teams < 2**15 else np.int32)
+    ordered: npt.NDArray[np.signedinteger] = ranks[:, order].astype(np.int16 if teams < 2**15 else np.int32)
     agreement = np.zeros(len(ranks), dtype=np.int64)
     for team in range(teams):
         worse = ordered[:, np.searchsorted(reference, reference[team], side="right") :]
@@ -91,7 +91,8 @@ def kendall_tau(full: Ints, ranks: Ints) -> Floats:
         agreement += np.count_nonzero(worse > own, axis=1) - np.count_nonzero(worse < own, axis=1)
     pairs = teams * (teams - 1) // 2
     size = np.sqrt((pairs - _tied_pairs(full[None, :])) * (pairs - _tied_pairs(ranks)).astype(np.float64))
-    return np.divide(agreement, size, out=np.full(len(ranks), np.nan), where=size > 0)
+    tau: Floats = np.divide(agreement, size, out=np.full(len(ranks), np.nan), where=size > 0)
+    return tau
 
 
 def _tied_pairs(ranks: Ints) -> npt.NDArray[np.int64]:

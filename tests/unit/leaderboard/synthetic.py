@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.challenge import Challenge, load_challenge
+from harness.run.journal import RunWriter
 from harness.run.records import (
     DatasetFacts,
     Evidence,
@@ -90,7 +91,6 @@ def make_run(
 ) -> Results:
     """Return a run of a team over `cases` cases; the same arguments give the same run."""
     challenge = challenge or load_challenge("phantom")
-    generator = np.random.default_rng([seed, *plan.team.encode()])
     hardness = np.random.default_rng(seed).uniform(0, 0.08, size=cases)
     names = tuple(f"case_{index:03d}" for index in range(cases))
     marked = dict(annotated or {})
@@ -98,6 +98,7 @@ def make_run(
     for index, name in enumerate(names):
         if index in plan.missing:
             continue
+        generator = np.random.default_rng([seed, index, *plan.team.encode()])
         outcome = plan.outcomes.get(index, Outcome.SUCCEEDED)
         run_s = plan.runtime_s * generator.lognormal(0, 0.2)
         if outcome is Outcome.TIME_LIMIT:
@@ -187,3 +188,14 @@ def _score(
         reference_sha256="c" * 64,
         scores=tuple(labels),
     )
+
+
+def write_run(run: Results, results: Path) -> Path:
+    """Write a run as the harness would, `results/CHALLENGE/TEAM/RUN`, and return its folder."""
+    folder = results / run.record.challenge.name / run.record.team / run.record.run
+    with RunWriter(folder, run.record) as writer:
+        for execution in run.executions:
+            writer.add_execution(execution)
+        for score in run.scores:
+            writer.add_score(score)
+    return folder
