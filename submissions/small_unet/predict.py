@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from segkit import SegkitError, Segmenter, TorchEngine, load_model, read_ct, write_labels
+from segkit import SegkitError, Segmenter, Settings, TorchEngine, load_model, read_ct, write_labels
 
 HERE = Path(__file__).resolve().parent
 IMAGE_ENDING = "_0000.nii.gz"
@@ -49,6 +49,7 @@ def load_segmenter(task: str) -> Segmenter:
     return Segmenter(
         plan,
         TorchEngine(network),
+        Settings(mirror_axes=tuple(choice["mirror_axes"])),
         leave_out=[plan.labels.index(name) for name in choice["leave_out"]],
     )
 

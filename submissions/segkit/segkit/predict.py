@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ class Settings:
         step: Largest distance of neighbouring tiles as a fraction of the tile.
         crop_to_body: Leave the air around the patient out of the volume.
         skip_air_tiles: Do not run tiles that hold no part of the body.
+        mirror_axes: Axes (0 is z) along which each tile is also run mirrored, in all combinations, and
+            the logits averaged: one axis doubles the time, three take eight times as long. Only for
+            models that were trained on mirrored volumes.
         logits_limit_bytes: Most memory for the sums of logits. A volume that would need more (its
             header claims metres of patient) is run on a coarser grid.
     """
@@ -31,6 +35,7 @@ class Settings:
     step: float = 0.5
     crop_to_body: bool = True
     skip_air_tiles: bool = True
+    mirror_axes: tuple[int, ...] = ()
     logits_limit_bytes: int = 2 * 2**30
 
 
@@ -93,7 +98,7 @@ class Segmenter:
             classes=self.plan.network.channels_out,
             tile=self.plan.patch,
             step=self.settings.step,
-            logits_of=self.engine.logits,
+            logits_of=mirrored(self.engine.logits, self.settings.mirror_axes),
             worth_looking=lambda tile: not self.settings.skip_air_tiles or bool(inside[tile].any()),
             on_tile=self.on_tile,
         )
@@ -111,6 +116,22 @@ class Segmenter:
             for size, tile in zip(shape, self.plan.patch, strict=True)
         ]
         return self._affordable((sizes[0], sizes[1], sizes[2]))
+
+
+def mirrored(
+    logits_of: Callable[[np.ndarray], np.ndarray], axes: Sequence[int]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The mean of a network's logits over a tile and its mirror images along `axes`."""
+    flips = [flip for count in range(len(axes) + 1) for flip in itertools.combinations(axes, count)]
+
+    def mean_logits(tile: np.ndarray) -> np.ndarray:
+        total = np.zeros(1, dtype=np.float32)
+        for flip in flips:
+            logits = logits_of(np.flip(tile, flip))
+            total = total + np.flip(logits, [axis + 1 for axis in flip])
+        return total / np.float32(len(flips))
+
+    return mean_logits if axes else logits_of
 
 
 def normaliser(intensity: Intensity) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,4 +1,3 @@
-# ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
 import subprocess

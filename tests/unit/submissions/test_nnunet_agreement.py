@@ -44,8 +44,9 @@ def test_labels_agree_with_those_of_nnunet_as_it_is(shape, spacing):
     assert (ours == theirs).mean() >= 0.995
 
 
+@pytest.mark.parametrize("mirror_axes", [(), (2,), (0, 1, 2)])
 @pytest.mark.parametrize(("shape", "spacing"), VOLUMES)
-def test_labels_agree_with_those_of_nnunet_in_float32(shape, spacing, monkeypatch):
+def test_labels_agree_with_those_of_nnunet_in_float32(shape, spacing, mirror_axes, monkeypatch):
     from nnunetv2.inference import predict_from_raw_data
 
     def gaussian_in_float32(tile, **options):
@@ -54,7 +55,7 @@ def test_labels_agree_with_those_of_nnunet_in_float32(shape, spacing, monkeypatc
     compute_gaussian = predict_from_raw_data.compute_gaussian
     monkeypatch.setattr(predict_from_raw_data, "compute_gaussian", gaussian_in_float32)
     monkeypatch.setattr(predict_from_raw_data, "torch", TorchWithoutHalf("torch"))
-    ours, theirs = both(shape, spacing)
+    ours, theirs = both(shape, spacing, mirror_axes)
     assert (ours == theirs).mean() >= 0.9999
 
 
@@ -65,19 +66,19 @@ class TorchWithoutHalf(types.ModuleType):
         return getattr(torch, "float32" if name in ("half", "float16") else name)
 
 
-def both(shape, spacing) -> tuple[np.ndarray, np.ndarray]:
+def both(shape, spacing, mirror_axes=()) -> tuple[np.ndarray, np.ndarray]:
     """The labels of segkit and of nnU-Net for a random network on the same volume."""
     array = make_body_hu(shape, seed=3)
     plans, dataset = plans_json(), dataset_json()
     network = random_network(plans, dataset)
-    theirs = labels_by_nnunet(array, spacing, plans, dataset, network)
+    theirs = labels_by_nnunet(array, spacing, plans, dataset, network, mirror_axes)
 
     plan = from_nnunet(plans, dataset, "3d_fullres", "stored")
     ours = PlainConvUNet(plan.network)
     ours.load_state_dict(without_aliases(network.state_dict()))
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing)
-    settings = Settings(step=0.5, crop_to_body=False, skip_air_tiles=False)
+    settings = Settings(step=0.5, crop_to_body=False, skip_air_tiles=False, mirror_axes=mirror_axes)
     labels = Segmenter(plan, TorchEngine(ours), settings).segment(from_image(image))
     assert len(np.unique(theirs)) > 1
     return labels, theirs
@@ -98,7 +99,7 @@ def random_network(plans: dict, dataset: dict):
     )
 
 
-def labels_by_nnunet(array, spacing, plans, dataset, network) -> np.ndarray:
+def labels_by_nnunet(array, spacing, plans, dataset, network, mirror_axes) -> np.ndarray:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -107,7 +108,7 @@ def labels_by_nnunet(array, spacing, plans, dataset, network) -> np.ndarray:
     predictor = nnUNetPredictor(
         tile_step_size=0.5,
         use_gaussian=True,
-        use_mirroring=False,
+        use_mirroring=bool(mirror_axes),
         perform_everything_on_device=False,
         device=torch.device("cpu"),
         allow_tqdm=False,
@@ -119,7 +120,7 @@ def labels_by_nnunet(array, spacing, plans, dataset, network) -> np.ndarray:
         [network.state_dict()],
         dataset,
         "none",
-        None,
+        mirror_axes,
     )
     properties = {"spacing": list(spacing[::-1])}
     return predictor.predict_single_npy_array(array[None].astype(np.float32), properties)
