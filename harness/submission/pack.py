@@ -1,0 +1,95 @@
+"""Make the archive that FLARE's organisers ask for: team.tar.gz, as `docker save team:latest` writes it."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from docker.errors import ImageNotFound
+
+from harness.errors import ConfigurationError, InfrastructureError
+from harness.submission.archive import TarBlobs, read_image, rewritten, rewritten_size
+from harness.submission.image import engine_answers, patient
+from harness.submission.load import team_of
+
+_GZIP_LEVEL = 4
+"""Levels above it cost minutes for a few percent: most of an image is compiled code and weights."""
+
+
+def pack(
+    client: Any,
+    reference: str,
+    *,
+    team: str,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Path:
+    """Write `folder/team.tar.gz` and return its path.
+
+    The same image gives the same bytes, so a hash of the archive can be published. Loading it
+    gives the image the tag `team:latest`.
+
+    Args:
+        client: A `docker.DockerClient`.
+        reference: The image's tag or id.
+        team: Its lower case is the archive's and the image's name.
+        folder: Where the archive goes; made if it is missing.
+        progress: Called with the bytes packed and those there are.
+
+    Raises:
+        ConfigurationError: there is no such image, or the folder cannot be written.
+        InfrastructureError: the engine failed, or the disk is full.
+    """
+    name = team_of(team)
+    target = folder / f"{name}.tar.gz"
+    partial = folder / f".{name}.tar.gz.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", suffix=".tar") as saved:
+            _save(client, reference, saved.write)
+            saved.flush()
+            blobs = TarBlobs(Path(saved.name))
+            image = read_image(blobs)
+            total, done = rewritten_size(blobs, image), 0
+            with (
+                partial.open("wb") as file,
+                gzip.GzipFile("", "wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0) as packed,
+            ):
+                for data in rewritten(blobs, image, f"{name}:latest"):
+                    packed.write(data)
+                    done += len(data)
+                    progress(min(done, total), total)
+        partial.replace(target)
+    except PermissionError as error:
+        raise ConfigurationError(
+            "the folder cannot be written", where=folder, mend="Name another."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _save(client: Any, reference: str, write: Callable[[bytes], Any]) -> None:
+    try:
+        with engine_answers("saving an image"), patient(client):
+            chunks = client.api.get_image(reference)
+            for chunk in chunks:
+                _write(write, chunk)
+    except ImageNotFound as error:
+        raise ConfigurationError(
+            "there is no such image on this host", where=reference, mend="Build or load it first."
+        ) from error
+
+
+def _write(write: Callable[[bytes], Any], chunk: bytes) -> None:
+    try:
+        write(chunk)
+    except OSError as error:
+        raise InfrastructureError(
+            f"the image cannot be packed: {error.strerror}",
+            where=error.filename or "",
+            mend="Free space, or name another folder.",
+        ) from error
