@@ -24,10 +24,12 @@ class TorchEngine:
     """The network in torch, on the CPU or on a GPU, always in float32."""
 
     def __init__(self, network: PlainConvUNet, *, device: str = "cpu", threads: int | None = None):
-        """Args:
-        network: The network; moved to the device.
-        device: "cpu" or "cuda".
-        threads: CPU threads; what this process may use if None.
+        """Take a network.
+
+        Args:
+            network: The network; moved to the device.
+            device: "cpu" or "cuda".
+            threads: CPU threads; what this process may use if None.
         """
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()

@@ -7,6 +7,7 @@ oblique volume keeps its small angle.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,8 @@ def read_ct(path: Path) -> CT:
     Raises:
         ImageError: The file cannot be read as an image, or holds no voxel.
     """
+    # A sheared affine is read as the nearest one that ITK can hold, instead of being refused.
+    os.environ.setdefault("ITK_NIFTI_SFORM_PERMISSIVE", "1")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

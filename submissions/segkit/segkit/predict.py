@@ -51,12 +51,14 @@ class Segmenter:
         leave_out: Sequence[int] = (),
         on_tile: Callable[[int, int], None] = lambda done, total: None,
     ):
-        """Args:
-        plan: The model's plan.
-        engine: Runs the model's network.
-        settings: How to run it; the defaults if None.
-        leave_out: Labels that are never predicted; their voxels go to the runner-up.
-        on_tile: Told after each tile how many are done and how many there are.
+        """Make a model ready.
+
+        Args:
+            plan: The model's plan.
+            engine: Runs the model's network.
+            settings: How to run it; the defaults if None.
+            leave_out: Labels that are never predicted; their voxels go to the runner-up.
+            on_tile: Told after each tile how many are done and how many there are.
         """
         self.plan = plan
         self.engine = engine

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import itertools
+import struct
 
 import numpy as np
 import pytest
@@ -117,6 +119,18 @@ def test_large_unsigned_values_do_not_wrap_around(tmp_path):
     path = tmp_path / "case_0000.nii.gz"
     sitk.WriteImage(sitk.GetImageFromArray(np.full((2, 2, 2), 40000, dtype=np.uint16)), str(path))
     assert (read_ct(path).array == 32767).all()
+
+
+def test_a_sheared_affine_is_read_as_the_nearest_orthogonal_one(tmp_path):
+    path = tmp_path / "case_0000.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6), dtype=np.int16)), str(path))
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    struct.pack_into("<hh", header, 252, 0, 1)  # qform_code, sform_code
+    struct.pack_into("<12f", header, 280, *(1, 0.2, 0, 5), *(0, 1, 0.1, 6), *(0, 0, 2, 7))
+    path.write_bytes(gzip.compress(bytes(header)))
+    ct = read_ct(path)
+    assert ct.array.shape == (4, 5, 6)
+    assert ct.spacing_mm == pytest.approx((2.0, 1.0, 1.0), abs=0.1)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x1f\x8b\x08\x00broken"])
