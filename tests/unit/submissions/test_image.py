@@ -125,6 +125,7 @@ def test_a_sheared_affine_is_read_as_the_nearest_orthogonal_one(tmp_path):
     path = tmp_path / "case_0000.nii.gz"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6), dtype=np.int16)), str(path))
     header = bytearray(gzip.decompress(path.read_bytes()))
+    struct.pack_into("<f", header, 88, 2.0)  # pixdim of z
     struct.pack_into("<hh", header, 252, 0, 1)  # qform_code, sform_code
     struct.pack_into("<12f", header, 280, *(1, 0.2, 0, 5), *(0, 1, 0.1, 6), *(0, 0, 2, 7))
     path.write_bytes(gzip.compress(bytes(header)))
