@@ -49,7 +49,7 @@ from harness.run.records import (
     Outcome,
     RunRecord,
 )
-from harness.run.score import cases_by_id, score_execution, unscored
+from harness.run.score import cases_by_id, score_missing
 from harness.run.stage import check_image, default_cache, discard
 
 ATTEMPTS = 2
@@ -146,7 +146,13 @@ def evaluate(
         writer = stack.enter_context(RunWriter(folder, record))
         _run_cases(request, context, writer, record, observer)
         if request.score:
-            _score(request, writer, observer)
+            score_missing(
+                writer,
+                cases_by_id(dataset),
+                request.challenge,
+                profile=request.scoring_profile,
+                observer=observer,
+            )
     return read_run(folder)
 
 
@@ -171,12 +177,21 @@ def results_label(results: Path) -> str:
     return hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:16]
 
 
-def _check(request: EvaluationRequest) -> None:
+def check_team(team: str) -> None:
+    """Check that a team's name can name its folder.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
-    if not request.team or not set(request.team) <= allowed or request.team.startswith("."):
+    if not team or not set(team) <= allowed or team.startswith("."):
         raise ConfigurationError(
-            f"{request.team!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
+            f"{team!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
         )
+
+
+def _check(request: EvaluationRequest) -> None:
+    check_team(request.team)
     if request.jobs < 1:
         raise ConfigurationError(f"{request.jobs} jobs make no sense", mend="Use 1 or more.")
     for case in request.dataset.cases:
@@ -389,20 +404,6 @@ class _Workers:
         with _signals_held():
             for thread in self._threads:
                 thread.join()
-
-
-def _score(request: EvaluationRequest, writer: RunWriter, observer: Observer) -> None:
-    cases = cases_by_id(request.dataset)
-    for execution in unscored(read_run(writer.folder), profile=request.scoring_profile):
-        observer.case_stage(execution.case, "score")
-        score = score_execution(
-            execution,
-            cases[execution.case],
-            challenge=request.challenge,
-            folder=writer.folder,
-            profile=request.scoring_profile,
-        )
-        observer.case_scored(writer.add_score(score))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -460,6 +461,8 @@ def _judge_output(
             last_log_line=seen.last_log_line,
         )
 
+    with contextlib.suppress(OSError):
+        stage.outputs.chmod(0o700)  # the container may have closed it to us
     target = kept / f"prediction{context.contract.output_suffix}"
     target.unlink(missing_ok=True)
     found = harvest(stage.outputs, stage.expected, target, most_bytes=context.limits.output_bytes)

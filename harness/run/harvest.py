@@ -91,7 +91,9 @@ class Harvested:
     refused: str = ""
 
 
-def harvest(outputs: Path, expected: str, target: Path, *, most_bytes: int) -> Harvested:
+def harvest(
+    outputs: Path, expected: str, target: Path, *, most_bytes: int, hard_links: bool = False
+) -> Harvested:
     """Copy `outputs/expected` to `target` if it is a plain file of the container's own.
 
     Args:
@@ -99,12 +101,11 @@ def harvest(outputs: Path, expected: str, target: Path, *, most_bytes: int) -> H
         expected: The one name that counts.
         target: Where the copy goes; its folder exists.
         most_bytes: The largest file accepted.
+        hard_links: Accept a file that has other names, as in a folder that no container wrote.
 
     Raises:
         InfrastructureError: the copy cannot be written.
     """
-    with contextlib.suppress(OSError):
-        outputs.chmod(0o700)  # the container may have closed it to us
     folder = os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         # O_NONBLOCK: a FIFO must not hold us.
@@ -117,7 +118,7 @@ def harvest(outputs: Path, expected: str, target: Path, *, most_bytes: int) -> H
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode):
             return Harvested(refused=f"{expected} is {_kind(status.st_mode)}, not a file")
-        if status.st_nlink != 1:
+        if status.st_nlink != 1 and not hard_links:
             return Harvested(refused=f"{expected} is a hard link")
         if status.st_size > most_bytes:
             return Harvested(refused=f"{expected} has {status.st_size} bytes")

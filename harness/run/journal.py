@@ -100,6 +100,31 @@ def line_sha256(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
+def chain_faults(path: Path, *, start: str) -> Iterator[tuple[int, str]]:
+    """Yield the number of each line of a journal that was changed, and what shows it.
+
+    Args:
+        path: The journal.
+        start: From `chain_start`.
+    """
+    previous = start
+    for number, line in enumerate(complete_lines(path), start=1):
+        try:
+            content = json.loads(line)
+            carried, own = content["previous_sha256"], content["sha256"]
+            content["sha256"] = ""
+            unsealed = _compact(content)
+        except (ValueError, KeyError, TypeError):
+            yield number, "it is no journal line"
+        else:
+            if carried != previous:
+                before = f"line {number - 1}" if number > 1 else RUN_FILE
+                yield number, f"it does not follow {before}: either was changed, or a line is missing"
+            if line_sha256(unsealed) != own or _compact(content | {"sha256": own}) != line:
+                yield number, "its content does not match its own hash"
+        previous = line_sha256(line)
+
+
 def sealed_line(record: Line, previous_sha256: str) -> bytes:
     """Return a record as its journal line, which carries the previous line's hash and its own.
 
@@ -139,6 +164,13 @@ class Journal(Generic[Line]):
         if new:
             sync_folder(path.parent)
         lines = complete_lines(path)
+        for number, fault in chain_faults(path, start=start):
+            self._file.close()
+            raise InfrastructureError(
+                f"the journal was changed: {fault}",
+                where=f"{path}:{number}",
+                mend="Nothing is added to it. See `harness verify`; move the run's folder away to start anew.",
+            )
         self._previous = line_sha256(lines[-1]) if lines else start
         self._size = sum(len(line) + 1 for line in lines)
         if self._file.tell() != self._size:
@@ -275,7 +307,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def _dump(record: Any) -> bytes:
-    return json.dumps(record.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")).encode()
+    return _compact(record.model_dump(mode="json"))
+
+
+def _compact(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _damaged(where: object, error: ValidationError) -> InfrastructureError:

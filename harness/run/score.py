@@ -11,7 +11,8 @@ from evaluator.scores import CaseScore
 from harness.challenge import Challenge, MetricName
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.errors import ConfigurationError, InfrastructureError
-from harness.run.journal import RunResults
+from harness.run.journal import RunResults, RunWriter, read_run
+from harness.run.observer import Observer, SilentObserver
 from harness.run.records import ExecutionRecord, LabelScoreRecord, Outcome, ScoreRecord
 
 
@@ -71,28 +72,98 @@ def failed_values(challenge: Challenge) -> dict[tuple[MetricName, int], float]:
     return values
 
 
-def unscored(results: RunResults, *, profile: str) -> Iterator[ExecutionRecord]:
+def unscored(
+    results: RunResults, cases: Mapping[str, Case], *, profile: str, again: bool = False
+) -> Iterator[ExecutionRecord]:
     """Yield the final executions that have no current score under a profile.
 
-    A score is current if it is of the same prediction and made by this version of the evaluator.
+    A score is current if it is of the same prediction and the same reference, and made by this version
+    of the evaluator.
+
+    Args:
+        results: The run.
+        cases: The data set's, by id; executions of others are left out.
+        profile: The scoring profile.
+        again: Yield all of them.
     """
     scores = results.final_scores(profile)
     for execution in results.final_executions().values():
-        if execution.outcome is Outcome.INFRASTRUCTURE:
+        case = cases.get(execution.case)
+        if execution.outcome is Outcome.INFRASTRUCTURE or case is None or case.label is None:
             continue
         score = scores.get(execution.case)
-        prediction = execution.prediction.sha256 if execution.prediction is not None else None
-        if (
-            score is None
-            or score.prediction_sha256 != prediction
-            or score.evaluator_version != evaluator_version
-        ):
+        if again or score is None or not _is_current(score, execution, case.label):
             yield execution
+
+
+def score_run(
+    folder: Path,
+    dataset: Dataset,
+    *,
+    profile: str | None = None,
+    again: bool = False,
+    observer: Observer | None = None,
+) -> RunResults:
+    """Score what a run harvested, without running anything.
+
+    Args:
+        folder: The run's folder.
+        dataset: Must hold every case of the run, with its reference.
+        profile: Instead of the challenge's.
+        again: Also where a current score is there already.
+        observer: Told of each score.
+
+    Raises:
+        ConfigurationError: a case of the run is not in the data set.
+        InfrastructureError: a prediction is gone or changed, or another process writes this run.
+    """
+    observer = observer or SilentObserver()
+    results = read_run(folder)
+    challenge = results.record.challenge
+    cases = cases_by_id(dataset)
+    if missing := [case for case in results.record.dataset.cases if case not in cases]:
+        raise ConfigurationError(
+            f"{len(missing)} case(s) of the run are not in this data set, such as {missing[0]}",
+            where=dataset.folder,
+            mend="Give the data set that the run was made with.",
+        )
+    with RunWriter(folder, results.record) as writer:
+        score_missing(
+            writer, cases, challenge, profile=profile or challenge.profile, again=again, observer=observer
+        )
+    return read_run(folder)
+
+
+def score_missing(
+    writer: RunWriter,
+    cases: Mapping[str, Case],
+    challenge: Challenge,
+    *,
+    profile: str,
+    observer: Observer,
+    again: bool = False,
+) -> None:
+    """Write the scores that a run lacks. See `score_run`."""
+    for execution in unscored(read_run(writer.folder), cases, profile=profile, again=again):
+        observer.case_stage(execution.case, "score")
+        score = score_execution(
+            execution, cases[execution.case], challenge=challenge, folder=writer.folder, profile=profile
+        )
+        observer.case_scored(writer.add_score(score))
 
 
 def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
     """Return a data set's cases by their ids."""
     return {case.case: case for case in dataset.cases}
+
+
+def _is_current(score: ScoreRecord, execution: ExecutionRecord, label: Path) -> bool:
+    prediction = execution.prediction.sha256 if execution.prediction is not None else None
+    return (
+        score.prediction_sha256 == prediction
+        and score.evaluator_version == evaluator_version
+        and score.reference_sha256 == file_sha256(label)
+    )
 
 
 def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str) -> CaseScore:
