@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+_LINE_SEARCH = 8192
+
 
 class LogKeeper:
     """The first and the last half of `limit_bytes`; the middle of a longer log is dropped and counted."""
@@ -39,7 +41,10 @@ class LogKeeper:
     def last_line(self, limit: int = 300) -> str:
         """Return the last line that is not blank, printable and at most `limit` characters long."""
         with self._lock:
-            end = bytes(self._tail[-8192:] or self._head[-8192:])
+            whole = self.total_bytes == len(self._head) + len(self._tail)
+            end = bytes(
+                ((self._head[-_LINE_SEARCH:] if whole else b"") + self._tail[-_LINE_SEARCH:])[-_LINE_SEARCH:]
+            )
         lines = [line.strip() for line in end.decode("utf-8", "replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
         return "".join(character if character.isprintable() else "?" for character in last)[:limit]

@@ -1,0 +1,125 @@
+"""The create request holds every limit and every isolation, for each kind of container."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.engine.base import ContainerSpec, Mount
+from harness.engine.config import create_request, pids_limit
+
+SPEC = ContainerSpec(
+    name="c",
+    image="sha256:0123",
+    command=("/bin/bash", "-c", "sh predict.sh"),
+    memory_bytes=8 << 30,
+    shm_bytes=1 << 30,
+    tmp_bytes=2 << 30,
+    file_bytes=3 << 30,
+    log_bytes=1 << 20,
+    mounts=(
+        Mount(Path("/stage/in"), "/workspace/inputs"),
+        Mount(Path("/stage/out"), "/workspace/outputs", True),
+    ),
+    labels={"flareharness.results": "x"},
+    cgroup_parent="/flareharness/abc",
+)
+
+
+def host_config(spec: ContainerSpec = SPEC, **options: Any) -> dict[str, Any]:
+    return dict(create_request(spec, cores=2, **options)["HostConfig"])
+
+
+ALWAYS = {
+    "NetworkMode": "none",
+    "ReadonlyRootfs": True,
+    "Privileged": False,
+    "CapAdd": [],
+    "CapDrop": ["ALL"],
+    "SecurityOpt": ["no-new-privileges"],
+    "Init": True,
+    "IpcMode": "private",
+    "CgroupnsMode": "private",
+    "AutoRemove": False,
+    "Memory": 8 << 30,
+    "MemorySwap": 8 << 30,
+    "ShmSize": 1 << 30,
+    "PidsLimit": 4096,
+    "CgroupParent": "/flareharness/abc",
+    "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={2 << 30},mode=1777"},
+    "Ulimits": [
+        {"Name": "core", "Soft": 0, "Hard": 0},
+        {"Name": "fsize", "Soft": 3 << 30, "Hard": 3 << 30},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ALWAYS)
+def test_isolation_that_always_holds(name: str) -> None:
+    assert host_config()[name] == ALWAYS[name]
+
+
+def test_the_default_seccomp_profile_is_left_in_place() -> None:
+    assert not any("seccomp" in option for option in host_config()["SecurityOpt"])
+
+
+def test_inputs_are_read_only_and_outputs_are_not() -> None:
+    mounts = host_config()["Mounts"]
+    assert [(mount["Target"], mount["ReadOnly"]) for mount in mounts] == [
+        ("/workspace/inputs", True),
+        ("/workspace/outputs", False),
+    ]
+    assert all(mount["Type"] == "bind" for mount in mounts)
+
+
+def test_nobody_is_root_by_default() -> None:
+    assert create_request(SPEC, cores=2)["User"] == "65532:65532"
+
+
+def test_the_images_own_entrypoint_stays() -> None:
+    assert "Entrypoint" not in create_request(SPEC, cores=2)
+    assert create_request(SPEC, cores=2)["Cmd"] == ["/bin/bash", "-c", "sh predict.sh"]
+
+
+def test_a_contract_without_a_command_runs_the_images_own() -> None:
+    assert "Cmd" not in create_request(replace(SPEC, command=None), cores=2)
+
+
+def test_caches_go_where_a_read_only_container_can_write() -> None:
+    environment = create_request(SPEC, cores=2)["Env"]
+    assert "HOME=/tmp" in environment
+    assert not any(value.split("=")[1].startswith("/root") for value in environment)
+
+
+def test_a_writable_root_is_an_opt_out() -> None:
+    assert host_config(replace(SPEC, writable_root=True))["ReadonlyRootfs"] is False
+
+
+def test_cpus_are_a_quota() -> None:
+    assert "NanoCpus" not in host_config()
+    assert host_config(replace(SPEC, cpus=1.5))["NanoCpus"] == 1_500_000_000
+
+
+def test_cores_can_be_named() -> None:
+    assert host_config(replace(SPEC, cpuset="0-3"))["CpusetCpus"] == "0-3"
+
+
+def test_one_gpu_by_its_id() -> None:
+    assert "DeviceRequests" not in host_config()
+    (request,) = host_config(replace(SPEC, gpu="GPU-7"))["DeviceRequests"]
+    assert request["DeviceIDs"] == ["GPU-7"]
+    assert "Count" not in request
+
+
+def test_podman_names_a_gpu_by_cdi() -> None:
+    config = host_config(replace(SPEC, gpu="GPU-7"), podman=True)
+    assert config["Devices"] == [{"PathOnHost": "nvidia.com/gpu=GPU-7"}]
+    assert "DeviceRequests" not in config
+
+
+@pytest.mark.parametrize(("cpus", "limit"), [(0.5, 4096), (2, 4096), (16, 4096), (16.5, 4352), (128, 32768)])
+def test_the_process_limit_grows_with_the_cores(cpus: float, limit: int) -> None:
+    assert pids_limit(cpus) == limit

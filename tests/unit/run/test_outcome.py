@@ -1,0 +1,89 @@
+"""Outcomes follow from evidence, and from nothing that a submission says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.challenge import Limits
+from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, Stop, classify
+from harness.run.records import Outcome
+
+MIB = 1024**2
+LIMITS = Limits(memory_bytes=512 * MIB, time_s=60, gpu_memory_bytes=4096 * MIB, output_bytes=100 * MIB)
+FINE = Observed(exit_code=0, oom_killed=False, run_s=10.0)
+
+TABLE = [
+    ("ended well", FINE, None),
+    ("any other exit code", replace(FINE, exit_code=1), Outcome.CRASHED),
+    ("137 alone proves nothing", replace(FINE, exit_code=137), Outcome.CRASHED),
+    (
+        "137 at the limit without a kill",
+        replace(FINE, exit_code=137, peak_memory_bytes=512 * MIB),
+        Outcome.CRASHED,
+    ),
+    ("a killed child of a parent that exits 0", replace(FINE, oom_killed=True), Outcome.MEMORY_LIMIT),
+    ("killed for memory", replace(FINE, exit_code=137, oom_killed=True), Outcome.MEMORY_LIMIT),
+    (
+        "a time-out that follows from a kill for memory",
+        replace(FINE, exit_code=137, oom_killed=True, stop=Stop.TIME, run_s=60.1),
+        Outcome.MEMORY_LIMIT,
+    ),
+    (
+        "our kill over sampled memory",
+        replace(FINE, exit_code=137, stop=Stop.MEMORY, stop_value=600 * MIB),
+        Outcome.MEMORY_LIMIT,
+    ),
+    (
+        "our kill over device memory",
+        replace(FINE, exit_code=137, stop=Stop.GPU_MEMORY, stop_value=5e9),
+        Outcome.GPU_MEMORY_LIMIT,
+    ),
+    (
+        "our kill at the deadline",
+        replace(FINE, exit_code=137, stop=Stop.TIME, run_s=60.1),
+        Outcome.TIME_LIMIT,
+    ),
+    ("an exit just after the deadline", replace(FINE, run_s=60.01), Outcome.TIME_LIMIT),
+    (
+        "our kill over output",
+        replace(FINE, exit_code=137, stop=Stop.OUTPUT, stop_value=101 * MIB),
+        Outcome.OUTPUT_LIMIT,
+    ),
+    ("too much output at the end", replace(FINE, output_bytes=101 * MIB), Outcome.OUTPUT_LIMIT),
+    ("too many files", replace(FINE, output_entries=OUTPUT_ENTRIES_LIMIT + 1), Outcome.OUTPUT_LIMIT),
+    ("our kill over files", replace(FINE, exit_code=137, stop=Stop.ENTRIES), Outcome.OUTPUT_LIMIT),
+    ("SIGXFSZ", replace(FINE, exit_code=153), Outcome.OUTPUT_LIMIT),
+    (
+        "no such program",
+        replace(FINE, exit_code=127, last_log_line="[FATAL tini (7)] exec /bin/bash failed: No such file"),
+        Outcome.START_FAILED,
+    ),
+    (
+        "127 from a script",
+        replace(FINE, exit_code=127, last_log_line="sh: python: not found"),
+        Outcome.CRASHED,
+    ),
+    ("the engine does not know", replace(FINE, exit_code=None), Outcome.INFRASTRUCTURE),
+]
+
+
+@pytest.mark.parametrize(("what", "seen", "outcome"), TABLE, ids=[row[0] for row in TABLE])
+def test_the_outcome_follows_from_the_evidence(what: str, seen: Observed, outcome: Outcome | None) -> None:
+    verdict = classify(seen, LIMITS)
+    assert (verdict[0] if verdict else None) is outcome
+
+
+def test_evidence_names_the_limit_and_what_was_seen() -> None:
+    verdict = classify(replace(FINE, stop=Stop.TIME, run_s=60.2, last_log_line="case 3 of 9"), LIMITS)
+    assert verdict is not None
+    evidence = verdict[1]
+    assert (evidence.limit, evidence.value, evidence.last_log_line) == (60.0, 60.2, "case 3 of 9")
+    assert evidence.summary == "still running after 60 s"
+
+
+def test_a_signal_is_named() -> None:
+    verdict = classify(replace(FINE, exit_code=139), LIMITS)
+    assert verdict is not None
+    assert verdict[1].summary == "exit code 139 (SIGSEGV)"
