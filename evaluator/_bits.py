@@ -5,15 +5,20 @@ x = 64 * w + i. Finding the set bits of such a word, counting them, and comparin
 neighbours are each one or a few instructions; these functions hand them to the compiler as they are.
 """
 
+# mypy: disable-error-code="untyped-decorator"
+
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as numba_intrinsic
 
 WORD_BITS = 64
+
+# An intrinsic is called with one argument less than it is defined with, which no type checker can follow.
+intrinsic: Any = numba_intrinsic
 
 _I1, _I8, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 

@@ -42,4 +42,4 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Kernels take and return plain NumPy arrays and integers, always of the same types, so that each is
     compiled once. Their arrays are not bounds-checked.
     """
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)

@@ -44,29 +44,38 @@ _CLASSES = {
 def corner_areas(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
     """Return the surface area in mm^2 of each of the 256 corner codes.
 
+    The operations are those of surface-distance, in its order, so that areas that are equal there are equal
+    here: a percentile of surface distances can hang on that.
+
     Args:
         spacing_mm: Voxel size along x, y, z.
     """
     x, y, z = spacing_mm
-    # A normal's component along one axis grows with the voxel face that the other two axes span.
-    faces = np.array([x * y, x * z, y * z])
-    areas = np.linalg.norm(_normals() * faces, axis=2).sum(axis=1)
+    areas = np.zeros(CODES)
+    triangle_areas: dict[tuple[float, ...], float] = {}
+    for code, patch in _patches().items():
+        for triangle in patch:
+            if triangle not in triangle_areas:
+                dz, dy, dx = triangle
+                # A normal's component along one axis grows with the voxel face the other two axes span.
+                normal = np.array([dx * y * z, dy * x * z, dz * x * y])
+                triangle_areas[triangle] = float(np.linalg.norm(normal))
+            areas[code] += triangle_areas[triangle]
     areas.flags.writeable = False
     return areas
 
 
 @cache
-def _normals() -> NDArray[np.float64]:
-    """Return the normals' absolute components, 256 codes x up to 4 triangles x (dz, dy, dx)."""
-    normals = np.zeros((CODES, 4, 3))
+def _patches() -> dict[int, list[tuple[float, ...]]]:
+    """Return the triangles of each code: absolute components of their normals along (dz, dy, dx)."""
+    patches = {}
     for code, patch in _CLASSES.items():
         corner = np.array([code >> bit & 1 for bit in range(8)]).reshape(2, 2, 2)
         for axes in itertools.permutations(range(3)):
-            triangles = np.array(patch)[:, axes] / 8
+            triangles = [tuple(triangle[axis] / 8 for axis in axes) for triangle in patch]
             swapped = corner.transpose(axes)
             for steps in itertools.product((1, -1), repeat=3):
                 mirrored = swapped[:: steps[0], :: steps[1], :: steps[2]].ravel()
                 same = int(mirrored @ (1 << np.arange(8)))
-                for member in (same, CODES - 1 - same):
-                    normals[member, : len(triangles)] = triangles
-    return normals
+                patches[same] = patches[CODES - 1 - same] = triangles
+    return patches

@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator._version import __version__
+from evaluator.buffers import BufferPool, Lease
 from evaluator.errors import GeometryError
 from evaluator.geometry import compare_geometry
 from evaluator.header import SUFFIXES
 from evaluator.labels import Label, LabelTable
-from evaluator.measure import LabelMeasures, measure_labels
+from evaluator.measure import LabelMeasures, measure_labels, usable_cores
 from evaluator.overlap import dice
 from evaluator.profiles import Profile, profile_named
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.volume import DEFAULT_MAX_BYTES, Casting, LabelVolume, read_label_volume
+
+_BUFFERS = BufferPool()
 
 MISSING_PREDICTION = "no prediction: every score is 0"
 
@@ -36,6 +39,7 @@ def score_case(
     surface_distances: bool = False,
     threads: int | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    buffers: BufferPool = _BUFFERS,
 ) -> CaseScore:
     """Score one prediction against its reference.
 
@@ -51,6 +55,7 @@ def score_case(
         surface_distances: Compute HD95 and ASSD as well, which takes longer.
         threads: How many threads may work; by default one per usable core.
         max_bytes: Limit on the memory for reading each volume.
+        buffers: Where the memory for volumes comes from; by default what earlier calls have left.
 
     Raises:
         EvaluatorError: A file cannot be read, the grids differ, or the request makes no sense.
@@ -62,7 +67,26 @@ def score_case(
         left_out = [str(label.value) for label in labels if label.value not in scored.values]
         notes.append(f"not annotated, so not scored: labels {', '.join(left_out)}")
     case = case or case_name(reference)
-    truth, found = _read_both(reference, prediction, rules, max_bytes)
+    with buffers.lend() as lease:
+        truth, found = _read_both(reference, prediction, rules, max_bytes, threads, lease)
+        return _score(case, truth, found, scored, rules, notes, surface_distances, threads)
+
+
+def release_memory() -> None:
+    """Give back the memory that `score_case` keeps for its next call."""
+    _BUFFERS.clear()
+
+
+def _score(
+    case: str,
+    truth: LabelVolume,
+    found: LabelVolume | None,
+    scored: LabelTable,
+    rules: Profile,
+    notes: list[str],
+    surface_distances: bool,
+    threads: int | None,
+) -> CaseScore:
     notes += [f"reference: {note}" for note in truth.notes]
     if found is None:
         return missing_prediction(case, scored, rules, notes=(MISSING_PREDICTION, *notes), reference=truth)
@@ -87,7 +111,7 @@ def score_case(
     voxel_ml = math.prod(truth.spacing_mm) / 1000.0
     return CaseScore(
         case=case,
-        challenge=labels.name,
+        challenge=scored.name,
         profile=rules.name,
         labels=tuple(
             _label_score(label, measure, rules, voxel_ml, too_high)
@@ -166,16 +190,23 @@ def _read_both(
     prediction: Path | str | LabelVolume | None,
     rules: Profile,
     max_bytes: int,
+    threads: int | None,
+    lease: Lease,
 ) -> tuple[LabelVolume, LabelVolume | None]:
+    """Return both volumes; two threads read two files, unless only one may work."""
+
     def read(volume: Path | str | LabelVolume, casting: Casting) -> LabelVolume:
         if isinstance(volume, LabelVolume):
             return volume
-        return read_label_volume(volume, max_bytes=max_bytes, casting=casting)
+        return read_label_volume(volume, max_bytes=max_bytes, casting=casting, allocate=lease.allocate)
 
+    if prediction is None:
+        return read(reference, rules.reference_casting), None
+    if (threads or usable_cores()) == 1:
+        return read(reference, rules.reference_casting), read(prediction, rules.prediction_casting)
     with ThreadPoolExecutor(1) as pool:
-        other = None if prediction is None else pool.submit(read, prediction, rules.prediction_casting)
-        truth = read(reference, rules.reference_casting)
-        return truth, None if other is None else other.result()
+        other = pool.submit(read, prediction, rules.prediction_casting)
+        return read(reference, rules.reference_casting), other.result()
 
 
 def _on_reference_grid(

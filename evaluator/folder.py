@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+from evaluator.buffers import BufferPool
 from evaluator.case import case_name, missing_prediction, score_case
 from evaluator.errors import EvaluatorError, GeometryError, MissingFileError
 from evaluator.header import SUFFIXES
 from evaluator.labels import LabelTable
+from evaluator.measure import usable_cores
 from evaluator.profiles import Profile, profile_named
 from evaluator.scores import CaseScore
 from evaluator.volume import DEFAULT_MAX_BYTES
@@ -59,7 +60,8 @@ def score_folder(
     pairs = _pairs(Path(references), Path(predictions), cases)
     if on_start is not None:
         on_start(len(pairs))
-    jobs = min(jobs or _usable_cores(), len(pairs)) or 1
+    buffers = BufferPool()
+    jobs = min(jobs or usable_cores(), len(pairs)) or 1
 
     def score(name: str, reference: Path, prediction: Path | None) -> CaseScore:
         return _score_or_row(
@@ -73,6 +75,7 @@ def score_folder(
             threads=None if jobs == 1 else 1,
             max_bytes=max_bytes,
             raises=unusable == "raise",
+            buffers=buffers,
         )
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -142,6 +145,7 @@ def _score_or_row(
     threads: int | None,
     max_bytes: int,
     raises: bool,
+    buffers: BufferPool,
 ) -> CaseScore:
     try:
         return score_case(
@@ -154,6 +158,7 @@ def _score_or_row(
             surface_distances=surface_distances,
             threads=threads,
             max_bytes=max_bytes,
+            buffers=buffers,
         )
     except EvaluatorError as error:
         is_about_prediction = prediction is not None and (
@@ -163,7 +168,3 @@ def _score_or_row(
             raise
         scored = labels if annotated is None else labels.subset(set(annotated) & set(labels.values))
         return missing_prediction(name, scored, rules, notes=(f"every score is 0: {error.one_line()}",))
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 _LARGEST_OFFSET_VOXELS = 0.1
 _LARGEST_SPACING_RATIO = 1e-3
 _AXES = "xyz"
+_AXIS_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
 class Placed(Protocol):
@@ -70,7 +71,7 @@ def compare_geometry(reference: Placed, other: Placed) -> GeometryDiagnosis:
     if not (reference.has_orientation and other.has_orientation):
         which = "the reference" if other.has_orientation else "the prediction"
         return _by_shape_and_spacing(reference, other, f"{which} does not say where it lies")
-    for axes in sorted(itertools.permutations(range(3)), key=lambda axes: axes != (0, 1, 2)):
+    for axes in _AXIS_ORDERS:
         flips = _flips_if_same_grid(reference, other, axes)
         if flips is None:
             continue

@@ -58,7 +58,7 @@ def read_stream(header: VolumeHeader, buffer: NDArray[np.uint8]) -> None:
     with open_regular(header.path) as file:
         file.seek(header.stream_offset)
         if header.compression == "none":
-            if file.readinto(memoryview(buffer)) != len(buffer):  # type: ignore[attr-defined]
+            if file.readinto(buffer.data) != len(buffer):  # type: ignore[attr-defined]
                 raise _truncated(header)
             return
         if not _inflate_at_once(header, file, buffer):
@@ -90,7 +90,7 @@ def _inflate_at_once(header: VolumeHeader, file: BinaryIO, buffer: NDArray[np.ui
 def _inflate_in_pieces(header: VolumeHeader, file: BinaryIO, buffer: NDArray[np.uint8]) -> None:
     """Inflate with zlib, part after part: slow, but it takes concatenated parts and says what is wrong."""
     window_bits = 31 if header.compression == "gzip" else 15
-    view = memoryview(buffer)
+    view = buffer.data
     filled = 0
     inflater = zlib.decompressobj(wbits=window_bits)
     packed = b""

@@ -6,6 +6,8 @@ empty row on each side of the label and an empty bit at the end of each row. So 
 are always inside, and a step left from a row's first word, which leads into the row before, finds no bit.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 import numpy as np
@@ -14,7 +16,7 @@ from evaluator._compile import kernel
 
 
 @kernel
-def corner_extent(runs):  # type: ignore[no-untyped-def]
+def corner_extent(runs):
     """Return the first and last z, y and x of the voxel corners that the runs touch, six numbers.
 
     Voxel (z, y, x) has corners z to z + 1, y to y + 1 and x to x + 1.
@@ -33,7 +35,7 @@ def corner_extent(runs):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def unpack(run):  # type: ignore[no-untyped-def]
+def unpack(run):
     """Return z, y, first x and last x of a packed run."""
     low = np.uint64(0xFFFF)
     return (
@@ -45,7 +47,7 @@ def unpack(run):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def mask_box(extent):  # type: ignore[no-untyped-def]
+def mask_box(extent):
     """Return the box of a mask, given the extent of its corners."""
     first_word = extent[4] >> 6
     return (
@@ -59,13 +61,13 @@ def mask_box(extent):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def mask_words(box):  # type: ignore[no-untyped-def]
+def mask_words(box):
     """Return how many words a box has."""
     return box[3] * box[4] * box[5]
 
 
 @kernel
-def draw(runs, box, mask):  # type: ignore[no-untyped-def]
+def draw(runs, box, mask):
     """Paint the runs into the mask."""
     first_z, first_y, first_word, _, rows, words = box
     full = ~np.uint64(0)
@@ -86,7 +88,7 @@ def draw(runs, box, mask):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def find_corners(mask, box, surface):  # type: ignore[no-untyped-def]
+def find_corners(mask, box, surface):
     """Find the surface elements: corners whose eight voxels are neither all inside nor all outside.
 
     Bit (z, y, x) of `surface` is the corner between voxels (z, y, x) and (z - 1, y - 1, x - 1). One flat loop
@@ -109,7 +111,7 @@ def find_corners(mask, box, surface):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _corner_word(a, b, c, d, left_a, left_b, left_c, left_d):  # type: ignore[no-untyped-def]
+def _corner_word(a, b, c, d, left_a, left_b, left_c, left_d):
     """Return the surface elements of one word of corners, from four mask words and those left of them."""
     one, top = np.uint64(1), np.uint64(63)
     some = a | b | c | d
@@ -117,3 +119,25 @@ def _corner_word(a, b, c, d, left_a, left_b, left_c, left_d):  # type: ignore[no
     some |= (some << one) | ((left_a | left_b | left_c | left_d) >> top)
     full &= (full << one) | ((left_a & left_b & left_c & left_d) >> top)
     return some & ~full
+
+
+@kernel
+def corner_code(mask, d, slice_words, row_words, x):
+    """Return which of the eight voxels around a corner are inside; see areas.py for the order of the bits.
+
+    Args:
+        mask: The mask.
+        d: Index of the word of voxel (z, y, x), the high one of the eight.
+        slice_words: Words per slice.
+        row_words: Words per row.
+        x: Bit of the word, uint64.
+    """
+    one, three, top = np.uint64(1), np.uint64(3), np.uint64(63)
+    code = np.uint64(0)
+    for k, index in enumerate((d - slice_words - row_words, d - slice_words, d - row_words, d)):
+        if x == 0:
+            pair = (mask[index - 1] >> top) | ((mask[index] & one) << one)
+        else:
+            pair = (mask[index] >> (x - one)) & three
+        code |= pair << np.uint64(2 * k)
+    return np.int64(code)

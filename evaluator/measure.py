@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.areas import CODES, corner_areas
+from evaluator.distances import Spacing, measure_distances, measure_distances_as_scipy
 from evaluator.errors import RequestError
 from evaluator.labels import Label
 from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs
-from evaluator.surface import Ball, balls, compare_label
+from evaluator.surface import NO_BALL, Ball, balls, compare_label
 
 _NO_SCRATCH = np.empty(0, np.uint64)
 _thread = threading.local()
@@ -56,8 +58,8 @@ def measure_labels(
     prediction: NDArray[np.uint8],
     labels: Sequence[Label],
     *,
-    area_spacing_mm: tuple[float, float, float],
-    distance_spacing_mm: tuple[float, float, float],
+    area_spacing_mm: Spacing,
+    distance_spacing_mm: Spacing,
     crop: Sequence[bool],
     surface_distances: bool = False,
     threads: int | None = None,
@@ -92,7 +94,15 @@ def measure_labels(
     truth, found = (find_runs(volume, wanted, spread, pieces) for volume in volumes)
 
     def measure(index: int) -> LabelMeasures:
-        return _measure_label(truth, found, labels[index], area_spacing_mm, distance_spacing_mm, crop[index])
+        return _measure_label(
+            truth,
+            found,
+            labels[index],
+            area_spacing_mm,
+            distance_spacing_mm,
+            crop[index],
+            surface_distances,
+        )
 
     # The labels with the largest surface first, so that the last one to finish is a short one.
     order = sorted(range(len(labels)), key=lambda i: -len(truth.of(labels[i].value)))
@@ -104,9 +114,10 @@ def _measure_label(
     truth: LabelRuns,
     found: LabelRuns,
     label: Label,
-    area_spacing_mm: tuple[float, float, float],
-    distance_spacing_mm: tuple[float, float, float],
+    area_spacing_mm: Spacing,
+    distance_spacing_mm: Spacing,
     crop: bool,
+    with_distances: bool,
 ) -> LabelMeasures:
     runs, other_runs = truth.of(label.value), found.of(label.value)
     reference_voxels = scored_reference = int(truth.voxels[label.value])
@@ -116,8 +127,17 @@ def _measure_label(
         runs, other_runs = _between(runs, first, last), _between(other_runs, first, last)
         scored_reference, scored_prediction = _voxels(runs), _voxels(other_runs)
     overlap, nsd = 0, 0.0
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
     if len(runs) and len(other_runs):
         overlap, nsd = _overlap_and_nsd(runs, other_runs, label, area_spacing_mm, distance_spacing_mm)
+        if with_distances:
+            distances = measure_distances(
+                runs, other_runs, spacing_mm=area_spacing_mm, area_spacing_mm=area_spacing_mm
+            )
+            hd95_mm, assd_mm = distances.hd95_mm(), distances.assd_mm()
+    elif with_distances and (len(runs) or len(other_runs)):
+        hd95_mm = assd_mm = math.inf
     return LabelMeasures(
         reference_voxels=reference_voxels,
         prediction_voxels=prediction_voxels,
@@ -125,6 +145,8 @@ def _measure_label(
         scored_prediction_voxels=scored_prediction,
         overlap_voxels=overlap,
         nsd=nsd,
+        hd95_mm=hd95_mm,
+        assd_mm=assd_mm,
     )
 
 
@@ -132,15 +154,19 @@ def _overlap_and_nsd(
     runs: NDArray[np.uint64],
     other_runs: NDArray[np.uint64],
     label: Label,
-    area_spacing_mm: tuple[float, float, float],
-    distance_spacing_mm: tuple[float, float, float],
+    area_spacing_mm: Spacing,
+    distance_spacing_mm: Spacing,
 ) -> tuple[int, float]:
-    candidates = balls(label.tolerance_mm, distance_spacing_mm)
-    assert candidates is not None
-    results = [_compare(runs, other_runs, ball) for ball in candidates]
+    """Return the voxels in both and the surface Dice of a label that both volumes have."""
+    wanted = balls(label.tolerance_mm, distance_spacing_mm)
+    results = [_compare(runs, other_runs, ball) for ball in wanted or (NO_BALL,)]
     counts, overlap = results[0]
-    missed, hit = counts.reshape(2, 2, CODES).sum(axis=0) @ corner_areas(area_spacing_mm)
-    return overlap, float(hit / (missed + hit))
+    if wanted is not None and all(np.array_equal(counts, other) for other, _ in results[1:]):
+        missed, hit = counts.reshape(2, 2, CODES).sum(axis=0) @ corner_areas(area_spacing_mm)
+        return overlap, float(hit / (missed + hit))
+    measure = measure_distances if wanted is None else measure_distances_as_scipy
+    distances = measure(runs, other_runs, spacing_mm=distance_spacing_mm, area_spacing_mm=area_spacing_mm)
+    return overlap, distances.surface_dice(label.tolerance_mm)
 
 
 def _compare(

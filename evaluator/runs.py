@@ -11,6 +11,8 @@ The pass asks 64 voxels at once where they differ from their left neighbours. In
 or deep inside an organ, none does, and the pass moves on at the speed of memory.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +79,7 @@ def find_runs(
 
 
 @kernel
-def scan(flat, height, width, z_first, z_end, wanted):  # type: ignore[no-untyped-def]
+def scan(flat, height, width, z_first, z_end, wanted):
     """Find the runs of slices `z_first` to `z_end`, in the order of memory.
 
     Returns:
@@ -132,14 +134,14 @@ def scan(flat, height, width, z_first, z_end, wanted):  # type: ignore[no-untype
 
 
 @kernel
-def _grown(array, used, capacity):  # type: ignore[no-untyped-def]
+def _grown(array, used, capacity):
     larger = np.empty(capacity, array.dtype)
     larger[:used] = array[:used]
     return larger
 
 
 @kernel
-def deal(packed, labels, offsets, sorted_runs):  # type: ignore[no-untyped-def]
+def deal(packed, labels, offsets, sorted_runs):
     """Put the runs of one piece in their places among all runs, sorted by label."""
     for i in range(packed.size):
         label = labels[i]

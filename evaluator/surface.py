@@ -34,6 +34,8 @@ Four steps, each on words of 64 neighbours along x:
    Then each element's code is read off the mask and counted as hit or miss.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -49,7 +51,7 @@ from evaluator.masks import corner_extent, draw, find_corners, mask_box, mask_wo
 from evaluator.overlap import count_overlap
 
 _LARGEST_BALL_ROWS = 40_000
-_LARGEST_BALL_LEVELS = 64
+_LARGEST_BALL_STEPS = 120
 _TIE = 1e-12
 # Slabs of widened rows of this size stay in the processor's cache: 16 MiB.
 _SLAB_WORDS = 2 << 20
@@ -74,6 +76,12 @@ class Ball:
     reach: NDArray[np.int64]
 
 
+_NO_ROWS = np.zeros(0, np.int64)
+
+NO_BALL = Ball(_NO_ROWS, _NO_ROWS, _NO_ROWS, _NO_ROWS, np.zeros(3, np.int64))
+"""Holds nothing, so that nothing is hit; for the overlap alone."""
+
+
 @lru_cache(maxsize=256)
 def balls(tolerance_mm: float, spacing_mm: tuple[float, float, float]) -> tuple[Ball, ...] | None:
     """Return the ball of a tolerance, or two where rounding makes its rim uncertain.
@@ -91,7 +99,7 @@ def balls(tolerance_mm: float, spacing_mm: tuple[float, float, float]) -> tuple[
         One or two balls; `None` if the ball has too many rows to be walked.
     """
     steps = [int(tolerance_mm / size) + 1 for size in spacing_mm]
-    if 4 * steps[1] * steps[2] > 2 * _LARGEST_BALL_ROWS or steps[0] > 4 * _LARGEST_BALL_LEVELS:
+    if 4 * steps[1] * steps[2] > _LARGEST_BALL_ROWS or steps[0] > _LARGEST_BALL_STEPS:
         return None
     x, y, z = (np.arange(count + 2) * size for count, size in zip(steps, spacing_mm, strict=True))
     distances = np.sqrt((x * x) + (y * y)[:, None] + (z * z)[:, None, None])
@@ -129,7 +137,7 @@ def _ball(inside: NDArray[np.bool_], distances: NDArray[np.float64]) -> Ball:
 
 
 @kernel
-def compare_label(runs_a, runs_b, dz, dy, level, half_widths, reach, scratch):  # type: ignore[no-untyped-def]
+def compare_label(runs_a, runs_b, dz, dy, level, half_widths, reach, scratch):
     """Compare one label of two volumes.
 
     Args:
@@ -175,7 +183,7 @@ def compare_label(runs_a, runs_b, dz, dy, level, half_widths, reach, scratch):  
 
 
 @kernel
-def _common_box(extent_a, extent_b, reach):  # type: ignore[no-untyped-def]
+def _common_box(extent_a, extent_b, reach):
     """Return the box outside which no element of one volume can hit one of the other; maybe empty."""
     low = np.empty(3, np.int64)
     size = np.empty(3, np.int64)
@@ -193,14 +201,14 @@ def _common_box(extent_a, extent_b, reach):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _slab_slices(common, reach, levels):  # type: ignore[no-untyped-def]
+def _slab_slices(common, reach, levels):
     """Return how many slices of the common box to match at a time."""
     slice_words = (common[4] + 2 * reach[1]) * common[5] * levels
     return min(common[3], max(1, _SLAB_WORDS // max(1, slice_words) - 2 * reach[0]))
 
 
 @kernel
-def _match(mask, surface, box, others, others_box, common, slab, ball, scratch, counts):  # type: ignore[no-untyped-def]
+def _match(mask, surface, box, others, others_box, common, slab, ball, scratch, counts):
     """Count one volume's elements by hit or miss and code; hits are looked for in the common box only."""
     first_z, first_y, first_word, slices, rows, words = box
     common_z, common_y, common_word, common_slices, common_rows, common_words = common
@@ -244,7 +252,7 @@ def _match(mask, surface, box, others, others_box, common, slab, ball, scratch, 
 
 
 @kernel
-def _count(mask, d, slice_words, row_words, elements, missed, counts):  # type: ignore[no-untyped-def]
+def _count(mask, d, slice_words, row_words, elements, missed, counts):
     """Count the elements of one word by code: the misses from counts[0], the hits from counts[CODES]."""
     one, two, three, top = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(63)
     c = d - row_words
@@ -268,7 +276,7 @@ def _count(mask, d, slice_words, row_words, elements, missed, counts):  # type: 
 
 
 @kernel
-def _widen(surface, box, slab_box, half_widths, scratch):  # type: ignore[no-untyped-def]
+def _widen(surface, box, slab_box, half_widths, scratch):
     """Fill scratch with the elements of a slab, widened by each half-width: level by level, z, y, word."""
     first_z, first_y, first_word, slices, rows, words = box
     slab_z, slab_y, slab_word, slab_slices, slab_rows, slab_words = slab_box
@@ -305,7 +313,7 @@ def _widen(surface, box, slab_box, half_widths, scratch):  # type: ignore[no-unt
 
 
 @kernel
-def _widen_by_one(source, has_left, has_right, target):  # type: ignore[no-untyped-def]
+def _widen_by_one(source, has_left, has_right, target):
     """Widen the bits of each row by one to both sides; both arrays have a guard word at each end."""
     one, top = np.uint64(1), np.uint64(63)
     here, left, right, out = source[1:], source, source[2:], target[1:]
