@@ -26,7 +26,7 @@ from harness.run.journal import RunResults
 from harness.run.records import OptOuts, Outcome
 from harness.submission.build import build
 from harness.submission.find import Submission, find
-from harness.submission.load import load_image
+from harness.submission.load import take_in
 
 
 class Engine(StrEnum):
@@ -92,7 +92,7 @@ def command(
         docker = connect()
         runner = docker
         entry = (
-            image_entry(image, team, client=docker.client, device=device, opt_outs=opt_outs)
+            image_entry(image, team, challenge=rules, client=docker.client, device=device, opt_outs=opt_outs)
             if image is not None
             else built_entry(team, submissions, challenge=rules, client=docker.client, opt_outs=opt_outs)
         )
@@ -140,12 +140,18 @@ def folder_entry(team: str | None, submissions: Path, *, opt_outs: OptOuts) -> E
 
 
 def image_entry(
-    image: str, team: str | None, *, client: object, device: str | None, opt_outs: OptOuts
+    image: str,
+    team: str | None,
+    *,
+    challenge: Challenge,
+    client: object,
+    device: str | None,
+    opt_outs: OptOuts,
 ) -> Entry:
     """Take an image by tag, from a `docker save` archive, or from an OCI layout, and pin it."""
     if device not in (None, "cpu", "cuda"):
         raise ConfigurationError(f"{device!r} is no device", where="--device", mend="Use cpu or cuda.")
-    loaded = load_image(image, client=client, progress=say)
+    loaded = take_in(image, challenge=challenge.name, client=client, progress=say)
     return Entry(
         team=team or team_name(image),
         title="",

@@ -55,7 +55,9 @@ class ConsoleObserver(SilentObserver):
         """See `Observer`."""
         done = total - left
         kept = f", {done} of {total} cases done before" if done else ""
-        self.note(f"{record.team} on {record.challenge.name}: {left} case(s) to run{kept}; results in {folder}")
+        self.note(
+            f"{record.team} on {record.challenge.name}: {left} case(s) to run{kept}; results in {folder}"
+        )
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description="running", completed=done, total=total)
 
@@ -101,5 +103,7 @@ def score_line(score: ScoreRecord) -> str:
     means = []
     for name in ("dsc", "nsd"):
         values = [value for label in score.scores if (value := getattr(label, name)) is not None]
-        means.append(f"{name.upper()} {100 * sum(values) / len(values):.1f} %" if values else f"{name.upper()} –")
+        means.append(
+            f"{name.upper()} {100 * sum(values) / len(values):.1f} %" if values else f"{name.upper()} –"
+        )
     return f"  {score.case}: {', '.join(means)} ({score.profile})"
