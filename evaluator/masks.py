@@ -71,7 +71,8 @@ def draw(runs, box, mask):
     """Paint the runs into the mask."""
     first_z, first_y, first_word, _, rows, words = box
     full = ~np.uint64(0)
-    mask[:] = 0
+    for i in range(mask.size):
+        mask[i] = 0
     for i in range(runs.size):
         z, y, first, last = unpack(runs[i])
         row = ((z - first_z) * rows + y - first_y) * words - first_word
@@ -97,7 +98,8 @@ def find_corners(mask, box, surface):
     rows, words = box[4], box[5]
     first = rows * words + words
     nothing = np.uint64(0)
-    surface[:first] = 0
+    for i in range(first):
+        surface[i] = 0
     surface[first] = _corner_word(
         mask[0], mask[words], mask[first - words], mask[first], nothing, nothing, nothing, nothing
     )

@@ -1,4 +1,4 @@
-"""How far a long run has got, on standard error: a line that moves on a terminal, else a line now and then."""
+"""How far a long run has got, on standard error: a line that moves on a terminal, else one now and then."""
 
 from __future__ import annotations
 

@@ -136,7 +136,8 @@ def scan(flat, height, width, z_first, z_end, wanted):
 @kernel
 def _grown(array, used, capacity):
     larger = np.empty(capacity, array.dtype)
-    larger[:used] = array[:used]
+    for i in range(used):
+        larger[i] = array[i]
     return larger
 
 

@@ -196,7 +196,7 @@ def _common_box(extent_a, extent_b, reach):
         low[axis] = first
         size[axis] = max(0, last - first + 1)
     if size[0] * size[1] * size[2] == 0:
-        size[:] = 0
+        size[0] = size[1] = size[2] = 0
     return (low[0], low[1], low[2], size[0], size[1], size[2])
 
 
@@ -293,9 +293,10 @@ def _widen(surface, box, slab_box, half_widths, scratch):
         has_right[i] = np.uint64(i % slab_words != slab_words - 1) << np.uint64(63)
     low = max(0, first_word - slab_word)
     high = min(slab_words, first_word + words - slab_word)
-    here[0] = here[-1] = there[0] = there[-1] = 0
+    here[0] = here[slice_words + 1] = there[0] = there[slice_words + 1] = 0
     for z in range(slab_slices):
-        here[:] = 0
+        for i in range(slice_words):
+            here[i + 1] = 0
         if first_z <= slab_z + z < first_z + slices:
             for y in range(max(slab_y, first_y), min(slab_y + slab_rows, first_y + rows)):
                 source = ((slab_z + z - first_z) * rows + y - first_y) * words + slab_word - first_word
@@ -309,7 +310,8 @@ def _widen(surface, box, slab_box, half_widths, scratch):
                 _widen_by_one(here, has_left, has_right, there)
                 here, there = there, here
             start = k * level_words + z * slice_words
-            scratch[start : start + slice_words] = here[1:-1]
+            for i in range(slice_words):
+                scratch[start + i] = here[i + 1]
 
 
 @kernel
