@@ -15,8 +15,16 @@ from docker.utils.build import exclude_paths
 
 from harness.errors import SubmissionError
 
-ALWAYS_IGNORED = ("**/__pycache__", "**/*.pyc", "**/.pytest_cache", ".git", ".dockerignore")
-"""Left out besides what a .dockerignore names: they appear by merely running the code."""
+ALWAYS_IGNORED = (
+    ".git",
+    ".dockerignore",
+    "**/__pycache__",
+    "**/*.pyc",
+    "**/*.egg-info",
+    "**/.pytest_cache",
+    "**/.cache",
+)
+"""Left out besides what a .dockerignore names: installing, running and training leave them behind."""
 
 _EPOCH = 315_532_800  # 1980-01-01, the earliest time that every archive format can hold
 

@@ -1,0 +1,52 @@
+"""Remove every image that the project built or took in."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from docker.errors import APIError
+
+from harness.errors import HarnessError
+from harness.submission.image import engine_answers
+
+OURS = "flareharness/"
+
+
+def is_ours(tag: str) -> bool:
+    """Whether the project made this tag."""
+    return tag.startswith(OURS)
+
+
+def remove_images(client: Any) -> tuple[list[str], list[str]]:
+    """Remove all tags that start with `flareharness/`, and return those removed and those still in use."""
+    removed, in_use = [], []
+    with engine_answers("removing images"):
+        tags = [tag for image in client.api.images() for tag in image.get("RepoTags") or []]
+        # Children first: the engine keeps a parent's layers while a child has them.
+        for tag in sorted(filter(is_ours, tags), key=lambda tag: "/submission/" not in tag):
+            try:
+                client.api.remove_image(tag)
+            except APIError:
+                in_use.append(tag)
+            else:
+                removed.append(tag)
+    return removed, in_use
+
+
+def _main() -> int:
+    from docker.client import from_env
+
+    try:
+        removed, in_use = remove_images(from_env())
+    except HarnessError as error:
+        sys.stderr.write(f"{error.one_line()}\n")
+        return error.exit_code
+    sys.stderr.write(f"removed {len(removed)} image tag(s)\n")
+    for tag in in_use:
+        sys.stderr.write(f"still in use: {tag}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
