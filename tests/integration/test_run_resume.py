@@ -1,0 +1,359 @@
+"""Whatever stops the harness, the next call finishes the run: nothing lost, nothing twice, nothing left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from containers import MIB, Arena, label_of, make_dataset
+
+from harness.engine.docker import DockerEngine, connect
+from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.run.evaluate import evaluate
+from harness.run.execute import RUN_LABEL
+from harness.run.journal import CASES_FILE, FolderLock, RunResults, complete_lines
+from harness.run.observer import SilentObserver
+from harness.run.records import ExecutionRecord, Outcome
+from harness.run.verify import verify_run
+
+pytestmark = pytest.mark.engine
+
+SLOW = """
+in=$(ls "$FLARE_INPUTS")
+sleep 0.3
+cp /workspace/good.nii.gz "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
+"""
+DRIVER = """
+import sys
+sys.path[:0] = [{repository!r}, {support!r}]
+from pathlib import Path
+from containers import Arena, label_of
+from harness.challenge import load_challenge
+from harness.data.dataset import open_dataset
+from harness.engine.docker import connect
+import harness.run.evaluate as job
+job.measure_baseline = lambda context: None
+folder = Path({folder!r})
+good = (folder / "good.nii.gz").read_bytes()
+arena = Arena(connect(), folder, open_dataset(folder / "many"), load_challenge("phantom"), good)
+try:
+    job.evaluate(arena.request({script!r}), engine=arena.engine)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def start(arena: Arena, script: str = SLOW) -> subprocess.Popen[bytes]:
+    """Start the harness in a process of its own."""
+    tests = Path(__file__).resolve().parents[1]
+    source = DRIVER.format(
+        repository=str(tests.parent), support=str(tests / "support"), folder=str(arena.folder), script=script
+    )
+    return subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE)
+
+
+def finished_cases(arena: Arena) -> int:
+    """Count the cases on disk."""
+    return sum(len(complete_lines(path)) for path in arena.folder.glob(f"results/*/*/*/{CASES_FILE}"))
+
+
+def wait_for_cases(arena: Arena, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Return once so many cases are on disk."""
+    while finished_cases(arena) < count:
+        if process.poll() is not None:
+            assert process.stderr is not None
+            raise AssertionError(process.stderr.read().decode())
+        time.sleep(0.01)
+
+
+def many(arena: Arena, cases: int = 4) -> Arena:
+    """The arena with more cases."""
+    arena.dataset = make_dataset(arena.folder / "many", cases=cases)
+    return arena
+
+
+def containers_left(arena: Arena) -> int:
+    """Count the arena's containers, running or not."""
+    label = f"{RUN_LABEL}={label_of(arena.folder)}"
+    return len(arena.engine.client.containers.list(all=True, filters={"label": label}))
+
+
+def essence(results: RunResults) -> list[object]:
+    """What two runs of the same submission must agree on."""
+    return [
+        sorted((e.case, e.outcome, e.prediction.sha256 if e.prediction else "") for e in results.executions),
+        sorted((s.case, s.profile, s.scores) for s in results.scores),
+    ]
+
+
+def assert_whole(arena: Arena, results: RunResults) -> None:
+    """Every case has one verdict and one score, and every byte is as written."""
+    expected = [case.case for case in arena.dataset.cases]
+    assert sorted(execution.case for execution in results.executions) == expected
+    assert sorted(score.case for score in results.scores) == expected
+    assert {execution.outcome for execution in results.executions} == {Outcome.SUCCEEDED}
+    assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+    assert containers_left(arena) == 0
+
+
+def test_kill_9_at_random_points_changes_nothing(arena: Arena) -> None:
+    many(arena)
+    source = random.Random(time.time_ns())
+    kills = int(os.environ.get("FLAREHARNESS_KILLS", "3"))
+    for number in range(kills):
+        process = start(arena)
+        wait_for_cases(arena, min(number, 1), process)
+        time.sleep(source.uniform(0.0, 1.2))
+        process.kill()
+        process.wait()
+        if number % 4 == 3:
+            shutil.rmtree(arena.folder / "results", ignore_errors=True)
+            arena.engine.reap(RUN_LABEL, label_of(arena.folder))
+    results = arena.run(SLOW)
+    assert_whole(arena, results)
+    undisturbed = evaluate(
+        replace(arena.request(SLOW), results=arena.folder / "elsewhere"), engine=arena.engine
+    )
+    assert essence(results) == essence(undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_running_and_the_next_call_resumes(arena: Arena, number: int) -> None:
+    many(arena)
+    process = start(arena)
+    wait_for_cases(arena, 1, process)
+    time.sleep(0.2)
+    process.send_signal(number)
+    assert process.wait(20) == 130
+    assert containers_left(arena) == 0
+    assert not (arena.folder / "results" / ".work").exists()
+    done = finished_cases(arena)
+    started: list[str] = []
+
+    class Counting(SilentObserver):
+        def case_started(self, case: str, attempt: int) -> None:
+            started.append(case)
+
+    results = evaluate(arena.request(SLOW), engine=arena.engine, observer=Counting())
+    assert len(started) == 4 - done
+    assert_whole(arena, results)
+
+
+def test_orphans_of_a_killed_harness_are_reaped(arena: Arena) -> None:
+    many(arena)
+    process = start(arena, "sleep 100000")
+    while containers_left(arena) == 0:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    assert containers_left(arena) == 1
+    notes: list[str] = []
+
+    class Listening(SilentObserver):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    evaluate(arena.request(SLOW), engine=arena.engine, observer=Listening())
+    assert notes == ["removed 1 container(s) that an earlier run left behind"]
+    assert containers_left(arena) == 0
+
+
+def test_of_two_harnesses_on_one_results_folder_one_says_so(arena: Arena) -> None:
+    with (
+        FolderLock(arena.folder / "results"),
+        pytest.raises(InfrastructureError, match="another harness works"),
+    ):
+        arena.run(SLOW)
+    assert arena.run(SLOW).executions[0].outcome is Outcome.SUCCEEDED
+
+
+def test_a_finished_run_runs_nothing_again(arena: Arena) -> None:
+    first = arena.run(SLOW)
+    second = arena.run(SLOW)
+    assert second == first
+
+
+def test_a_changed_limit_is_another_run(arena: Arena) -> None:
+    assert arena.run(SLOW).folder != arena.run(SLOW, time_s=21.0).folder
+
+
+def test_a_case_that_is_unplugged_in_mid_run_is_done_later(arena: Arena) -> None:
+    many(arena, 3)
+    image = arena.dataset.cases[1].image
+    assert image is not None
+    aside = image.with_name("aside")
+
+    class Unplugging(SilentObserver):
+        def case_finished(self, execution: ExecutionRecord) -> None:
+            if image.exists():
+                image.rename(aside)
+
+    results = evaluate(arena.request(SLOW), engine=arena.engine, observer=Unplugging())
+    final = results.final_executions()
+    assert final["patient_1"].outcome is Outcome.INFRASTRUCTURE
+    assert "patient_1" in final["patient_1"].evidence.summary
+    assert [final[case].outcome for case in ("patient_0", "patient_2")] == [Outcome.SUCCEEDED] * 2
+    assert "patient_1" not in results.final_scores("exact")
+    aside.rename(image)
+    again = arena.run(SLOW)
+    assert again.folder == results.folder
+    assert {execution.outcome for execution in again.final_executions().values()} == {Outcome.SUCCEEDED}
+    assert sum(execution.case == "patient_0" for execution in again.executions) == 1
+    assert len(again.final_scores("exact")) == 3
+
+
+def test_a_disk_without_room_is_refused_before_the_first_case(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(arena.folder)._replace(free=10 * MIB)
+    monkeypatch.setattr("harness.run.evaluate.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(PrerequisiteError, match=r"0\.0 GiB are free .*Free space"):
+        arena.run(SLOW)
+
+
+def test_a_disk_that_fills_up_stops_the_run_and_the_next_call_goes_on(arena: Arena) -> None:
+    """The results lie on a file system of a few megabytes that is filled while the run goes on."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT ROOT: a small file system cannot be mounted")
+    many(arena, 3)
+    small = arena.folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], check=True)
+    ballast = small / "ballast"
+    try:
+        request = replace(arena.request(SLOW), results=small / "results")
+
+        class Filling(SilentObserver):
+            def case_finished(self, execution: ExecutionRecord) -> None:
+                with ballast.open("wb", buffering=0) as file:
+                    try:
+                        while True:
+                            file.write(bytes(4096))
+                    except OSError:
+                        return
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("harness.run.evaluate._check_disk", lambda request: None)
+            with pytest.raises(InfrastructureError, match="No space left"):
+                evaluate(request, engine=arena.engine, observer=Filling())
+            ballast.unlink()
+            results = evaluate(request, engine=arena.engine)
+        assert {execution.outcome for execution in results.final_executions().values()} == {Outcome.SUCCEEDED}
+        assert sum(execution.case == "patient_0" for execution in results.executions) == 1
+        assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=False)
+
+
+def test_a_run_is_not_mixed_with_another_hosts(arena: Arena) -> None:
+    results = arena.run(SLOW)
+    path = results.folder / "run.json"
+    record = json.loads(path.read_text())
+    record["host"]["cpu_model"] = "Another CPU"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ConfigurationError, match="begun on another host"):
+        arena.run(SLOW)
+
+
+class PrivateEngine:
+    """A dockerd of the test's own, which it may stop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = f"unix://{folder / 'docker.sock'}"
+        self._containerd = folder / "exec" / "containerd" / "containerd.pid"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> DockerEngine:
+        """Start it and return once it answers."""
+        options = {
+            "data-root": self.folder / "data",
+            "exec-root": self.folder / "exec",
+            "pidfile": self.folder / "pid",
+            "host": self.address,
+            "bridge": "none",
+            "iptables": "false",
+            "storage-driver": "vfs",
+        }
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(["dockerd", *arguments], stdout=log, stderr=log)
+        for _ in range(300):
+            if self._process.poll() is not None:
+                break
+            try:
+                return connect(self.address)
+            except PrerequisiteError:
+                time.sleep(0.1)
+        log_text = (self.folder / "log").read_text(errors="replace")
+        pytest.skip(f"NO PRIVATE ENGINE: dockerd does not start: {log_text[-500:]}")
+
+    def kill(self) -> None:
+        """Let it die as in a crash, with the containerd that it started."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        if self._containerd.exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(self._containerd.read_text()), signal.SIGKILL)
+            self._containerd.unlink()
+        (self.folder / "pid").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Stop it and take away what it mounted."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
+        subprocess.run(["umount", "--lazy", str(self.folder / "data")], check=False, capture_output=True)
+
+
+@pytest.fixture
+def private_engine() -> Iterator[PrivateEngine]:
+    """An engine that the test may stop; in a short path, because sockets need one."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("NO PRIVATE ENGINE: needs root and dockerd")
+    with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as folder:
+        engine = PrivateEngine(Path(folder))
+        yield engine
+        engine.stop()
+
+
+def test_an_engine_that_stops_in_mid_run_stops_the_run_and_the_next_call_goes_on(
+    arena: Arena, private_engine: PrivateEngine
+) -> None:
+    many(arena, 3)
+    mine = replace(arena, engine=private_engine.start())
+
+    class Stopping(SilentObserver):
+        cases = 0
+
+        def case_stage(self, case: str, stage: str) -> None:
+            self.cases += stage == "run"
+            if self.cases == 2 and stage == "run":
+                private_engine.kill()
+
+    request = mine.request(SLOW)
+    with pytest.raises(
+        InfrastructureError, match=r"engine went away .*Start it and run the same command again"
+    ):
+        evaluate(request, engine=mine.engine, observer=Stopping())
+    mine.engine = private_engine.start()
+    results = evaluate(request, engine=mine.engine)
+    final = results.final_executions()
+    assert {execution.outcome for execution in final.values()} == {Outcome.SUCCEEDED}
+    assert sum(execution.case == "patient_0" for execution in results.executions) == 1
+    assert [score.case for score in results.scores] == ["patient_0", "patient_1", "patient_2"]
+    assert list(verify_run(results.folder, dataset=arena.dataset)) == []
