@@ -25,7 +25,6 @@ COMMANDS = (
     "leaderboard",
     "pack",
     "verify",
-    "export",
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +25,7 @@ from harness.run.journal import RunResults
 from harness.run.records import OptOuts, Outcome
 from harness.submission.build import build
 from harness.submission.find import Submission, find
-from harness.submission.load import take_in
+from harness.submission.load import take_in, team_of
 
 
 class Engine(StrEnum):
@@ -65,12 +64,12 @@ def command(
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
     image: options.Image = None,
     split: options.Split = None,
-    case: Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")] = None,
+    case: options.Cases = None,
     profile: options.Profile = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Containers at once; more than one disturbs times.")
     ] = 1,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda, for --image.")] = None,
+    device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
     engine: Annotated[
@@ -153,19 +152,12 @@ def image_entry(
         raise ConfigurationError(f"{device!r} is no device", where="--device", mend="Use cpu or cuda.")
     loaded = take_in(image, challenge=challenge.name, client=client, progress=say)
     return Entry(
-        team=team or team_name(image),
+        team=team or team_of(image),
         title="",
         image=loaded.digest,
         device="cuda" if device == "cuda" else "cpu",
         opt_outs=opt_outs,
     )
-
-
-def team_name(image: str) -> str:
-    """Return a team's name for an image that was named without one: `x/Team.tar.gz` and `x/team:1` give `team`."""
-    name = image.rstrip("/").rsplit("/", 1)[-1].partition("@")[0]
-    name = re.sub(r"\.(tar|tgz|tar\.gz)$", "", name.partition(":")[0])
-    return re.sub(r"[^a-z0-9_.-]", "_", name.lower()).lstrip(".") or "unnamed"
 
 
 def conclude(finished: RunResults) -> int:

@@ -21,6 +21,8 @@ Split = Annotated[str | None, typer.Option("--split", help="Val, Ts or Tr; defau
 Image = Annotated[
     str | None, typer.Option("--image", help="Instead of TEAM's folder: a tag, a docker-save tar, or OCI.")
 ]
+Cases = Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda, for --image.")]
 RequiresRoot = Annotated[bool, typer.Option("--requires-root", help="Opt-out: run as root; it is recorded.")]
 WritableRoot = Annotated[
     bool, typer.Option("--writable-root", help="Opt-out: a writable root file system; it is recorded.")

@@ -1,0 +1,101 @@
+"""`harness check`: the participant's pre-flight: lint the image, then run one case exactly as judged."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.challenge import load_challenge
+from harness.cli import options
+from harness.cli.display import printable, say
+from harness.cli.evaluate import built_entry, image_entry, prepared
+from harness.cli.observer import ConsoleObserver
+from harness.engine.docker import connect
+from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
+from harness.run.evaluate import EvaluationRequest, evaluate
+from harness.run.journal import RunResults
+from harness.run.records import OptOuts, Outcome
+from harness.submission.lint import lint
+
+_LOG_LINES = 20
+_MIB = 1024**2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("check")(command)
+
+
+def command(
+    team: options.OptionalTeam = None,
+    data: options.Data = options.DEFAULT_DATA,
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
+    image: options.Image = None,
+    split: options.Split = None,
+    case: Annotated[str | None, typer.Option("--case", help="The case to run; default: the first.")] = None,
+    device: options.Device = None,
+    requires_root: options.RequiresRoot = False,
+    writable_root: options.WritableRoot = False,
+) -> int:
+    """Lint the image, then run one case under the judged limits and say what to fix."""
+    rules = load_challenge(challenge)
+    dataset = prepared(data, split=split, cases=[case] if case else None)
+    dataset = dataset.select([dataset.cases[0].case])
+    engine = connect()
+    opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
+    entry = (
+        image_entry(image, team, challenge=rules, client=engine.client, device=device, opt_outs=opt_outs)
+        if image is not None
+        else built_entry(team, submissions, challenge=rules, client=engine.client, opt_outs=opt_outs)
+    )
+    errors = 0
+    command_line = rules.contract.command
+    for finding in lint(
+        engine.client, entry.image, command=command_line, requires_root=entry.opt_outs.requires_root
+    ):
+        errors += finding.level == "error"
+        print(f"{finding.level} {finding.rule}: {printable(finding.message)}. {finding.mend}")
+    with tempfile.TemporaryDirectory(prefix="flareharness-check-") as folder, ConsoleObserver() as observer:
+        request = EvaluationRequest(
+            team=entry.team,
+            image=entry.image,
+            device=entry.device,
+            opt_outs=entry.opt_outs,
+            challenge=rules,
+            dataset=dataset,
+            results=Path(folder),
+            argv=tuple(sys.argv),
+        )
+        finished = evaluate(request, engine=engine, observer=observer)
+        succeeded = show(finished)
+    return EXIT_OK if succeeded and not errors else EXIT_SUBMISSION_FAILED
+
+
+def show(finished: RunResults) -> bool:
+    """Print the case's outcome against its limits, and the end of its log if it failed."""
+    (execution,) = finished.final_executions().values()
+    limits, usage = finished.record.limits, execution.usage
+    print(f"outcome: {execution.outcome.value} ({printable(execution.evidence.summary)})")
+    if execution.stages.run_s is not None:
+        print(f"time: {execution.stages.run_s:.1f} s of {limits.time_s:.0f} s")
+    if usage.peak_memory_bytes is not None:
+        print(
+            f"peak memory: {usage.peak_memory_bytes / _MIB:.0f} MiB of {limits.memory_bytes / _MIB:.0f} MiB"
+        )
+    for score in finished.scores:
+        for label in score.scores:
+            if label.dsc is not None and label.nsd is not None:
+                print(f"{label.organ}: DSC {100 * label.dsc:.1f} %, NSD {100 * label.nsd:.1f} %")
+    if execution.outcome is Outcome.SUCCEEDED:
+        return True
+    log = finished.folder / "cases" / execution.case / "log.txt"
+    if log.is_file():
+        say("the end of its log:")
+        for line in log.read_text(errors="replace").splitlines()[-_LOG_LINES:]:
+            say(f"  {line}")
+    return False

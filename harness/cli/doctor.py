@@ -1,0 +1,31 @@
+"""`harness doctor`: what works on this host, and how to mend what does not."""
+
+from __future__ import annotations
+
+import typer
+from rich.text import Text
+
+from harness.cli.display import printable, stdout
+from harness.engine.docker import connect
+from harness.errors import EXIT_OK, EXIT_PREREQUISITE_MISSING
+from harness.run.doctor import checks
+
+_VERDICTS = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("n/a", "dim")}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("doctor")(command)
+
+
+def command() -> int:
+    """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold."""
+    console = stdout()
+    failed = 0
+    for check in checks(connect()):
+        word, style = _VERDICTS[check.passed]
+        console.print(Text(f"{word:>6}", style=style), Text(printable(f"{check.name}: {check.detail}")))
+        if check.passed is False:
+            failed += 1
+            console.print(Text(printable(f"       {check.mend}")))
+    return EXIT_PREREQUISITE_MISSING if failed else EXIT_OK

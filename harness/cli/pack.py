@@ -1,0 +1,37 @@
+"""`harness pack`: the archive that a team hands in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.challenge import load_challenge
+from harness.cli import options
+from harness.cli.display import progress, say
+from harness.data.dataset import file_sha256
+from harness.engine.docker import connect
+from harness.submission.build import build
+from harness.submission.find import find
+from harness.submission.pack import pack
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("pack")(command)
+
+
+def command(
+    team: Annotated[str, typer.Argument(help="The submission's name, a folder of submissions/.")],
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the archive goes.")] = Path("dist"),
+) -> None:
+    """Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256."""
+    submission = find(team, submissions)
+    client = connect().client
+    image = build(submission, challenge=load_challenge(challenge).name, client=client, progress=say)
+    with progress("packing") as advance:
+        archive = pack(client, image.digest, team=submission.name, folder=output, progress=advance)
+    print(f"{archive}\t{file_sha256(archive)}")

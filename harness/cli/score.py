@@ -1,0 +1,97 @@
+"""`harness score`: score again, or score a folder of predictions made elsewhere. No engine is needed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.challenge import Challenge, load_challenge
+from harness.cli import options
+from harness.cli.display import progress, say
+from harness.cli.evaluate import conclude, prepared
+from harness.cli.observer import ConsoleObserver
+from harness.data.dataset import Dataset
+from harness.errors import ConfigurationError
+from harness.run.journal import read_results
+from harness.run.predictions import PredictionsRequest, score_predictions
+from harness.run.score import score_run
+from harness.submission.load import team_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("score")(command)
+
+
+def command(
+    predictions: Annotated[
+        Path | None, typer.Argument(help="A folder of <case>.nii.gz; without it, stored runs are scored.")
+    ] = None,
+    team: Annotated[
+        str | None, typer.Option("--team", help="The row's name; default: the folder's. Or whose runs.")
+    ] = None,
+    data: options.Data = options.DEFAULT_DATA,
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    results: options.Results = options.DEFAULT_RESULTS,
+    split: options.Split = None,
+    case: options.Cases = None,
+    profile: options.Profile = None,
+    again: Annotated[bool, typer.Option("--again", help="Also what has a current score already.")] = False,
+) -> int:
+    """Score what stored runs predicted, or a folder of predictions made elsewhere."""
+    rules = load_challenge(challenge)
+    if predictions is not None and not predictions.is_dir():
+        raise ConfigurationError(
+            "the folder of predictions does not exist",
+            where=predictions,
+            mend=f"Give a folder of <case>{rules.contract.output_suffix}.",
+        )
+    dataset = prepared(data, split=split, cases=case)
+    if predictions is None:
+        return score_stored(rules, dataset, results, team=team, profile=profile, again=again)
+    request = PredictionsRequest(
+        team=team or team_of(predictions.resolve().name),
+        folder=predictions,
+        challenge=rules,
+        dataset=dataset,
+        results=results,
+        profile=profile,
+        argv=tuple(sys.argv),
+    )
+    with ConsoleObserver() as observer:
+        finished = score_predictions(request, observer=observer)
+    return conclude(finished)
+
+
+def score_stored(
+    challenge: Challenge,
+    dataset: Dataset,
+    results: Path,
+    *,
+    team: str | None,
+    profile: str | None,
+    again: bool,
+) -> int:
+    """Score every stored run over this data set."""
+    with progress("hashing the data") as advance:
+        fingerprint = dataset.fingerprint(advance)
+    runs = [
+        run
+        for run in read_results(results, challenge.name)
+        if run.record.dataset.fingerprint == fingerprint and team in (None, run.record.team)
+    ]
+    if not runs:
+        raise ConfigurationError(
+            f"there are no results of challenge {challenge.name} over this data set",
+            where=results / challenge.name,
+            mend="Give the --data (and --team) that a run was made with.",
+        )
+    for run in runs:
+        say(f"{run.record.team} {run.record.run}")
+        with ConsoleObserver() as observer:
+            score_run(run.folder, dataset, profile=profile, again=again, observer=observer)
+        print(run.folder)
+    return 0
