@@ -23,6 +23,11 @@ SCRATCH_ENVIRONMENT = {
 """Points every usual cache at the one writable place that a read-only container has."""
 
 
+OPEN_FILES_LIMIT = 16384
+USER_PROCESSES_LIMIT = 32768
+"""Over all containers of one user id; the limit of one container is the cgroup's."""
+
+
 def pids_limit(cpus: float) -> int:
     """Return the most processes and threads one container may have.
 
@@ -81,6 +86,9 @@ def _host_config(spec: ContainerSpec, *, cores: int, podman: bool) -> dict[str, 
         "PidsLimit": pids_limit(spec.cpus or cores),
         "Ulimits": [
             {"Name": "core", "Soft": 0, "Hard": 0},
+            # Stated, because engines differ: Podman asks for more than some hosts let it have.
+            {"Name": "nofile", "Soft": OPEN_FILES_LIMIT, "Hard": OPEN_FILES_LIMIT},
+            {"Name": "nproc", "Soft": USER_PROCESSES_LIMIT, "Hard": USER_PROCESSES_LIMIT},
             {"Name": "fsize", "Soft": spec.file_bytes, "Hard": spec.file_bytes},
         ],
         # The harness reads the streams itself and keeps both ends, so the engine stores nothing.

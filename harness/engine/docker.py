@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -23,15 +24,33 @@ from harness.errors import ConfigurationError, InfrastructureError, Prerequisite
 _CALL_TIMEOUT_S = 60
 _ENGINE_GONE = (requests.exceptions.RequestException, OSError)
 _IMAGE_FAULTS = (
-    "exec:",
+    'exec: "',
     "exec format error",
-    "executable file not found",
-    "no such file or directory",
+    "exec user process",
+    "executable file",
     "no command specified",
-    "permission denied",
+    "no command or entrypoint",
     "does not match the specified platform",
     "image operating system",
 )
+_HOST_LACKS = (
+    (
+        "could not select device driver",
+        "the container engine cannot attach a GPU",
+        "Install the NVIDIA container toolkit and restart the engine.",
+    ),
+    (
+        "unresolvable cdi devices",
+        "the container engine cannot attach a GPU",
+        "Install the NVIDIA container toolkit and run `nvidia-ctk cdi generate`.",
+    ),
+    (
+        "container-init binary not found",
+        "the container engine lacks an init for its containers",
+        "Install the package `catatonit` (Podman) or `docker-init`.",
+    ),
+)
+"""What an engine says when the host lacks something: text, what it means, the mend."""
 
 
 def connect(address: str | None = None) -> DockerEngine:
@@ -129,10 +148,12 @@ class DockerEngine:
         """Make an image of one layer from a tar archive of its root file system."""
         repository, _, version = tag.rpartition(":")
         with _engine_errors("importing an image"):
-            self._api.import_image_from_data(
-                archive, repository=repository, tag=version, changes=["WORKDIR /workspace", 'CMD ["/bin/sh"]']
+            answer = self._api.import_image_from_data(
+                archive, changes=["WORKDIR /workspace", 'CMD ["/bin/sh"]']
             )
-        self.image(tag)
+            # Podman's answer to this call ignores the tag, so it is given afterwards.
+            identifier = json.loads(answer.strip().splitlines()[-1])["status"]
+            self._api.tag(identifier, repository, version)
 
     def create(self, spec: ContainerSpec) -> DockerContainer:
         """See `ContainerEngine.create`."""
@@ -193,11 +214,10 @@ class DockerContainer:
 
     def start(self) -> None:
         """See `Container.start`. The streams are attached first, so that no line is lost."""
-        with _engine_errors("attaching to a container"):
-            self._stream = self._api.attach_socket(self.id, {"stdout": 1, "stderr": 1, "stream": 1})
-        self._run_beside(self._read_stream)
         try:
             with _engine_errors("starting a container"):
+                self._stream = self._api.attach_socket(self.id, {"stdout": 1, "stderr": 1, "stream": 1})
+                self._run_beside(self._read_stream)
                 self._api.start(self.id)
         except APIError as error:
             raise _refusal(error, "starting a container") from error
@@ -316,12 +336,9 @@ def _remove(api: Any, identifier: str) -> None:
 
 def _refusal(error: APIError, doing: str) -> Exception:
     text = " ".join(str(error.explanation or error).split())
-    if "could not select device driver" in text or "unresolvable CDI devices" in text:
-        return PrerequisiteError(
-            "the container engine cannot attach a GPU",
-            where=text,
-            mend="Install the NVIDIA container toolkit and restart the engine.",
-        )
+    for sign, what, mend in _HOST_LACKS:
+        if sign in text.lower():
+            return PrerequisiteError(what, where=text, mend=mend)
     if any(fault in text.lower() for fault in _IMAGE_FAULTS):
         return StartRefused(text)
     return InfrastructureError(f"the container engine failed while {doing}", where=text)

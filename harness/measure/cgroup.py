@@ -97,6 +97,20 @@ def parent_name(name: str, driver: str) -> str:
     return f"flareharness-{name}.slice" if driver == "systemd" else f"/flareharness/{name}"
 
 
+def remove_stale(hierarchy: Hierarchy, prefix: str) -> None:
+    """Remove the cgroups that a killed harness left, where we may; those in use stay.
+
+    Args:
+        hierarchy: Where to look.
+        prefix: Of the names given to `parent_name`; nobody else's may begin with it.
+    """
+    roots = {hierarchy.memory, hierarchy.cpu, hierarchy.cpuacct, *hierarchy.others}
+    for root in roots:
+        patterns = (f"flareharness/{prefix}*", f"flareharness.slice/flareharness-{prefix}*.slice")
+        for folder in (found for pattern in patterns for found in root.glob(pattern)):
+            _remove(folder)
+
+
 class CaseCgroup:
     """The parent cgroup of one case's container."""
 
@@ -166,13 +180,20 @@ class CaseCgroup:
         """Remove the empty cgroups of this case; needs root, and is no harm where it fails."""
         hierarchy = self.hierarchy
         for root in {hierarchy.memory, hierarchy.cpu, hierarchy.cpuacct, *hierarchy.others}:
-            with contextlib.suppress(OSError):
-                (root / self._relative).rmdir()
+            _remove(root / self._relative)
 
     def _own(self, root: Path) -> Path | None:
         folder = root / self._relative
         names = (self.container_id, f"docker-{self.container_id}.scope", f"libpod-{self.container_id}")
         return next((folder / name for name in names if name and (folder / name).is_dir()), None)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a cgroup and the empty ones in it: Podman's monitor leaves one of its own."""
+    with contextlib.suppress(OSError):
+        for child in [path for path in folder.iterdir() if path.is_dir()]:
+            child.rmdir()
+        folder.rmdir()
 
 
 def _number(path: Path) -> int | None:

@@ -21,7 +21,7 @@ from harness.challenge import Challenge, Limits
 from harness.data.dataset import Dataset
 from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
-from harness.measure.cgroup import find_hierarchy
+from harness.measure.cgroup import find_hierarchy, remove_stale
 from harness.measure.gpu import Gpu
 from harness.run.baseline import measure_baseline
 from harness.run.execute import RUN_LABEL, Interrupted, RunContext, execute_case
@@ -132,6 +132,8 @@ def evaluate(
         context = _context(request, engine, image, run, folder, fingerprint, gpu)
         if left_behind := engine.reap(RUN_LABEL, context.label):
             observer.note(f"removed {left_behind} container(s) that an earlier run left behind")
+        if context.hierarchy is not None:
+            remove_stale(context.hierarchy, context.label)
         discard(context.work)
         _check_disk(request)
         _check_host(folder, host)
@@ -175,6 +177,18 @@ def run_id(request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, is
 def results_label(results: Path) -> str:
     """Return the label value by which the containers of a results folder are found again."""
     return hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:16]
+
+
+def container_owner(opt_outs: OptOuts) -> tuple[tuple[int, int], bool]:
+    """Return the uid and gid of containers, and whether the harness may give files to them.
+
+    An ordinary user's containers run as that user, so that what they write can be removed again.
+    """
+    is_root = os.getuid() == 0
+    ours = (os.getuid(), os.getgid())
+    if opt_outs.requires_root:
+        return (0, 0), is_root
+    return (_CONTAINER_OWNER, True) if is_root else (ours, True)
 
 
 def check_team(team: str) -> None:
@@ -222,10 +236,7 @@ def _context(
     fingerprint: str,
     gpu: Gpu | None,
 ) -> RunContext:
-    is_root = os.getuid() == 0
-    owner = _CONTAINER_OWNER if is_root else (os.getuid(), os.getgid())
-    if request.opt_outs.requires_root:
-        owner = (0, 0)
+    owner, can_give_away = container_owner(request.opt_outs)
     return RunContext(
         engine=engine,
         run=run,
@@ -238,7 +249,7 @@ def _context(
         cache=request.cache,
         folder=folder,
         owner=owner,
-        can_give_away=is_root or owner == (os.getuid(), os.getgid()),
+        can_give_away=can_give_away,
         hierarchy=find_hierarchy(),
         label=results_label(request.results),
         gatekeeper=Gatekeeper(request.challenge.labels.values),

@@ -221,7 +221,8 @@ def _run_staged(
     stage_changed: Callable[[str], None],
     stopping: threading.Event,
 ) -> ExecutionRecord:
-    token = secrets.token_hex(8)
+    # Begins with the results folder's label, so that what is left behind can be told apart.
+    token = context.label + secrets.token_hex(8)
     facts = context.engine.facts
     parent = (
         parent_name(token, facts.cgroup_driver) if context.hierarchy is not None and facts.isolated else None

@@ -119,7 +119,7 @@ def chain_faults(path: Path, *, start: str) -> Iterator[tuple[int, str]]:
         else:
             if carried != previous:
                 before = f"line {number - 1}" if number > 1 else RUN_FILE
-                yield number, f"it does not follow {before}: either was changed, or a line is missing"
+                yield number, f"it does not follow {before}: one was changed or is missing"
             if line_sha256(unsealed) != own or _compact(content | {"sha256": own}) != line:
                 yield number, "its content does not match its own hash"
         previous = line_sha256(line)
@@ -169,7 +169,7 @@ class Journal(Generic[Line]):
             raise InfrastructureError(
                 f"the journal was changed: {fault}",
                 where=f"{path}:{number}",
-                mend="Nothing is added to it. See `harness verify`; move the run's folder away to start anew.",
+                mend="Nothing is added to it. See `harness verify`; move the folder away to start anew.",
             )
         self._previous = line_sha256(lines[-1]) if lines else start
         self._size = sum(len(line) + 1 for line in lines)

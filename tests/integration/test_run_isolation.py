@@ -123,6 +123,7 @@ def test_cpus_are_a_quota(seen: dict[str, str]) -> None:
 def test_files_and_core_dumps_are_limited(seen: dict[str, str]) -> None:
     limits = {line[:26].strip(): line[26:].split()[:2] for line in seen["limits"].splitlines()}
     assert limits["Max core file size"] == ["0", "0"]
+    assert limits["Max open files"] == ["16384", "16384"]
     assert limits["Max file size"] == [str(48 * MIB)] * 2
 
 

@@ -52,6 +52,8 @@ ALWAYS = {
     "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={2 << 30},mode=1777"},
     "Ulimits": [
         {"Name": "core", "Soft": 0, "Hard": 0},
+        {"Name": "nofile", "Soft": 16384, "Hard": 16384},
+        {"Name": "nproc", "Soft": 32768, "Hard": 32768},
         {"Name": "fsize", "Soft": 3 << 30, "Hard": 3 << 30},
     ],
 }
