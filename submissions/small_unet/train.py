@@ -280,8 +280,13 @@ def train(trainer_name: str, options: argparse.Namespace) -> None:
     maybe_load_checkpoint(trainer, continue_training=resume, validation_only=False)
     if resume:
         say(f"going on from epoch {trainer.current_epoch}")
-    if not trainer.was_initialized or not trainer.is_done():
-        trainer.run_training()
+    if resume and trainer.is_done():
+        return
+    final = Path(trainer.output_folder, "checkpoint_final.pth")
+    if final.exists():
+        # The schedule was made longer: what was final is no longer, and nnU-Net would prefer it.
+        final.replace(final.with_name("checkpoint_latest.pth"))
+    trainer.run_training()
 
 
 def export(results: Path, trainer_name: str, options: argparse.Namespace) -> None:

@@ -137,6 +137,9 @@ def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
         path: Where to; the name ends in .nii.gz.
         labels: uint8, shape of `like.array`.
         like: The CT, whose array may have been dropped meanwhile.
+
+    Raises:
+        ImageError: The file cannot be written.
     """
     stored = np.ascontiguousarray(like.orientation.to_stored(labels))
     if len(like.stored_size) == 2:
@@ -146,7 +149,12 @@ def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
     image.SetOrigin(like.header.GetOrigin())
     image.SetDirection(like.header.GetDirection())
     # Level 1 costs a label map a few per cent in size and saves most of the time of writing.
-    sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:
+        raise ImageError(
+            f"{path}: cannot be written. Is the folder there and writable, the disk full?"
+        ) from error
 
 
 def _header_of(image: sitk.Image) -> sitk.Image:

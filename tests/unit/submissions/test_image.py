@@ -134,6 +134,12 @@ def test_a_sheared_affine_is_read_as_the_nearest_orthogonal_one(tmp_path):
     assert ct.spacing_mm == pytest.approx((2.0, 1.0, 1.0), abs=0.1)
 
 
+def test_a_folder_that_is_not_there_gives_one_clear_line(tmp_path):
+    ct = from_image(sitk.GetImageFromArray(np.zeros((2, 3, 4), dtype=np.int16)))
+    with pytest.raises(ImageError, match="cannot be written"):
+        write_labels(tmp_path / "nowhere/case.nii.gz", np.zeros((2, 3, 4), dtype=np.uint8), like=ct)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x1f\x8b\x08\x00broken"])
 def test_a_file_that_is_no_image_gives_one_clear_line(tmp_path, content):
     path = tmp_path / "case_0000.nii.gz"
