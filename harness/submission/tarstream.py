@@ -152,9 +152,8 @@ class TarStream:
         header = self._exactly(BLOCK)
         if not header.strip(b"\0"):
             return None
-        checksum = _number(header[148:156])
         unsigned = sum(header[:148]) + sum(b" " * 8) + sum(header[156:])
-        if len(header) < BLOCK or checksum != unsigned:
+        if len(header) < BLOCK or _number(header[148:156]) != unsigned:
             raise RefusedArchiveError("a header is damaged, or this is no tar")
         self._data_end = self._next_header = self._position
         return header
