@@ -199,3 +199,19 @@ def write_run(run: Results, results: Path) -> Path:
         for score in run.scores:
             writer.add_score(score)
     return folder
+
+
+def write_evidence(run: Results, folder: Path, *, log: str = "loading weights\nsegmenting\n") -> None:
+    """Write what the harness keeps of each case beside the journals: a log and a time line."""
+    for execution in run.executions:
+        kept = folder / "cases" / execution.case
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / "container.log").write_text(f"{log}{execution.case}: {execution.evidence.last_log_line}\n")
+        end, peak = execution.stages.run_s, execution.usage.peak_memory_bytes
+        if end is None or peak is None:
+            continue
+        times = np.linspace(0, end, 60)
+        shape = np.clip(np.sin(times / end * np.pi) + 0.15 * np.sin(times / end * 25), 0.05, 1)
+        lines = [f"{t:.4f},{int(peak * share)},,,," for t, share in zip(times, shape, strict=True)]
+        header = "t_s,memory_bytes,working_set_bytes,cpu_s,gpu_memory_bytes,output_bytes"
+        (kept / "timeline.csv").write_text("\n".join([header, *lines]) + "\n")

@@ -1,0 +1,222 @@
+"""Figures of accuracy: dots and boxes per method, organs as a heat map and as small multiples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from harness.challenge import Metric, MetricName
+from harness.leaderboard.text import printable
+from harness.leaderboard.values import Bools, Floats
+from harness.report.scene import Figure, Scene, floor_of, metric_title, percent, row_height, score
+from harness.report.svg import Linear, Svg, short, x_axis, y_axis
+
+_NAMES = 190.0
+_PANEL = 280.0
+_MOST_DOTS = 20_000
+"""Beyond this many cases a figure shows boxes alone, or the page would not scroll."""
+
+
+def accuracy_figures(scene: Scene) -> list[Figure]:
+    """Return the figures of accuracy."""
+    figures = []
+    if scene.label_metrics:
+        figures.append(boxes(scene))
+    figures.append(organ_table(scene, MetricName.DSC))
+    figures.append(organ_table(scene, MetricName.NSD))
+    figures.append(organ_multiples(scene))
+    return figures
+
+
+def boxes(scene: Scene) -> Figure:
+    """Draw every method's distribution over the cases, a panel per metric."""
+    metrics = scene.label_metrics
+    columns = min(len(metrics), 4)
+    lines = -(-len(metrics) // columns)
+    height = row_height(len(scene.rows))
+    panel_height = height * len(scene.rows) + 56
+    dotted = scene.shows_cases and scene.failed.size * len(metrics) <= _MOST_DOTS * 2
+    svg = Svg(
+        _NAMES + columns * _PANEL,
+        lines * panel_height,
+        label=f"Distribution of {', '.join(map(metric_title, metrics))} over the cases, a line per method",
+    )
+    for index, metric in enumerate(metrics):
+        left = _NAMES + (index % columns) * _PANEL
+        top = (index // columns) * panel_height + 26
+        _panel(scene, svg, metric, left, top, height, dotted=dotted, named=index % columns == 0)
+    dots = (
+        " Each dot is a case; a cross marks cases that failed and count with the challenge's value."
+        if dotted
+        else ""
+    )
+    return Figure(
+        "distribution",
+        "How much do the methods vary from case to case?",
+        "Box: the middle half of the cases; line: the median; diamond: the mean; whiskers: 5 % to 95 %; what lies "
+        f"below an axis is drawn at its start.{dots}",
+        svg.markup(),
+        wide=True,
+    )
+
+
+def _panel(
+    scene: Scene,
+    svg: Svg,
+    metric: Metric,
+    left: float,
+    top: float,
+    height: float,
+    *,
+    dotted: bool,
+    named: bool,
+) -> None:
+    values = scene.metric_cases(metric)
+    floor = floor_of(values, scene.failed)
+    bottom = top + height * len(scene.rows)
+    scale = Linear(floor, 1, left + 12, left + _PANEL - 22)
+    svg.text(left + 10, top - 10, f"{metric_title(metric)}, %", "head")
+    x_axis(svg, scale, top, bottom, percent)
+    for row, item in enumerate(scene.rows):
+        middle = top + height * (row + 0.5)
+        if named:
+            svg.name(left - 4, middle + 4, item.team, "end name", data_t=row)
+        known = ~np.isnan(values[:, row])
+        cases = np.maximum(values[known, row], floor)
+        mean = float(values[known, row].mean()) if known.any() else 0.0
+        if not len(cases):
+            continue
+        if dotted:
+            _strip(svg, scale, cases, scene.failed[known, row], middle, height, row, scene.colour(row))
+        low, first, median, third, high = np.quantile(cases, [0.05, 0.25, 0.5, 0.75, 0.95])
+        colour = scene.colour(row)
+        half = min(height * 0.28, 6)
+        tip = f"{item.team}: median {score(median)}, mean {score(mean)}, middle half {score(first)} to "
+        tip += f"{score(third)}"
+        svg.line(scale(low), middle, scale(high), middle, f"whisker {colour}", data_t=row)
+        svg.rect(
+            scale(first),
+            middle - half,
+            max(scale(third) - scale(first), 1),
+            2 * half,
+            f"box {colour}",
+            tip=tip,
+            data_t=row,
+        )
+        svg.line(scale(median), middle - half, scale(median), middle + half, f"median {colour}", data_t=row)
+        x = scale(max(mean, floor))
+        svg.shape(f"M{x:.1f} {middle - 4:.1f}l4 4l-4 4l-4 -4z", f"mean {colour}", data_t=row)
+
+
+def _strip(
+    svg: Svg,
+    scale: Linear,
+    cases: Floats,
+    failed: Bools,
+    middle: float,
+    height: float,
+    row: int,
+    colour: str,
+) -> None:
+    """Scatter a method's cases over its line, always the same way, failed ones as crosses."""
+    scatter = np.random.default_rng(len(cases)).uniform(-0.36, 0.36, len(cases)) * height
+    places = [(scale(value), middle + shift) for value, shift in zip(cases, scatter, strict=True)]
+    fine = [place for place, lost in zip(places, failed, strict=True) if not lost]
+    lost = [place for place, lost in zip(places, failed, strict=True) if lost]
+    if fine:
+        svg.dots(fine, f"faint {colour}", data_t=row)
+    if lost:
+        crosses = "".join(f"M{x - 2:.1f} {y - 2:.1f}l4 4m0 -4l-4 4" for x, y in lost)
+        svg.shape(crosses, "cross", data_t=row)
+
+
+def organ_table(scene: Scene, name: MetricName) -> Figure:
+    """Lay out every method's mean score of every organ, coloured."""
+    metric = name.value
+    organs = [label.name for label in scene.challenge.labels]
+    cells = [[getattr(row, f"organ_{metric}").get(organ) for organ in organs] for row in scene.rows]
+    known = sorted(value for line in cells for value in line if value is not None)
+    low = known[int(0.05 * (len(known) - 1))] if known else 0.0
+    high = known[-1] if known else 1.0
+    best = [max((line[i] for line in cells if line[i] is not None), default=None) for i in range(len(organs))]
+    head = "".join(f'<th scope="col"><button type="button">{escape(organ)}</button></th>' for organ in organs)
+    body = []
+    for row, line in enumerate(cells):
+        team = escape(printable(scene.rows[row].team))
+        tds = "".join(_cell(value, low, high, best[i]) for i, value in enumerate(line))
+        body.append(f'<tr data-t="{row}"><th scope="row" class="team">{team}</th>{tds}</tr>')
+    markup = (
+        '<div class="scroll"><table class="sortable heat"><thead><tr><th scope="col" class="team">'
+        f'<button type="button">method</button></th>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+    title = metric.upper()
+    return Figure(
+        f"organs-{metric}",
+        f"Which organs are hard, and for whom ({title})?",
+        f"Mean {title} in percent over the cases that annotate the organ, failed ones included. The deeper the "
+        f"colour, the better; the scale runs from {percent(low)} to {percent(high)}. Bold: the organ's best.",
+        Markup(markup),
+        wide=True,
+    )
+
+
+def _cell(value: float | None, low: float, high: float, best: float | None) -> str:
+    if value is None:
+        return '<td data-v="">–</td>'
+    depth = 100 * min(max((value - low) / ((high - low) or 1.0), 0.0), 1.0)
+    strong = ' class="best"' if value == best else ""
+    return f'<td data-v="{value:.6f}" style="--d:{depth:.0f}%"{strong}>{100 * value:.1f}</td>'
+
+
+def organ_multiples(scene: Scene) -> Figure:
+    """Draw one small panel per organ with the methods in ranked order."""
+    labels = list(scene.challenge.labels)
+    scores = scene.organ_cases(MetricName.DSC)
+    spread = [_spread(scores[:, :, column]) for column in range(len(labels))]
+    lowest = min((line[0] for panel in spread for line in panel if line is not None), default=0.0)
+    floor = float(np.floor(10 * lowest) / 10)
+    columns, width, height = 5, 240.0, 150.0
+    lines = -(-len(labels) // columns)
+    svg = Svg(
+        columns * width,
+        lines * height,
+        label="Dice of every organ, a panel per organ, methods in ranked order",
+    )
+    for index, label in enumerate(labels):
+        left, top = (index % columns) * width + 34, (index // columns) * height + 24
+        right, bottom = left + width - 48, top + height - 40
+        x = Linear(-0.5, len(scene.rows) - 0.5, left, right)
+        y = Linear(floor, 1, bottom, top)
+        svg.text(left, top - 9, label.name, "head")
+        y_axis(svg, y, left, right, percent)
+        for row, line in enumerate(spread[index]):
+            if line is None:
+                continue
+            first, mean, third = line
+            tip = f"{scene.rows[row].team}: {label.name} mean {score(mean)}"
+            svg.line(x(row), y(first), x(row), y(third), f"range {scene.colour(row)}", data_t=row)
+            svg.circle(x(row), y(mean), 3.2, f"point {scene.colour(row)}", tip=tip, data_t=row)
+    order = ", ".join(short(row.team, 16) for row in scene.rows[:3])
+    return Figure(
+        "organs",
+        "Does the order of the methods hold organ by organ?",
+        f"Mean DSC in percent (dot) and the middle half of the cases (bar); methods from the first rank at the "
+        f"left ({order}{', …' if len(scene.rows) > 3 else ''}) to the last at the right.",
+        svg.markup(),
+        wide=True,
+    )
+
+
+def _spread(cases: Floats) -> Sequence[tuple[float, float, float] | None]:
+    lines: list[tuple[float, float, float] | None] = []
+    for values in cases:
+        known = values[~np.isnan(values)]
+        if not len(known):
+            lines.append(None)
+            continue
+        first, third = np.quantile(known, [0.25, 0.75])
+        lines.append((float(first), float(known.mean()), float(third)))
+    return lines

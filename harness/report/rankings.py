@@ -1,0 +1,368 @@
+"""Figures of how sure the ranking is: podium, blobs, Kendall's tau, significance, schemes, rank heat map.
+
+The designs are those of Wiesenfarth et al., Scientific Reports 11:2369 (2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.challenge import RankingScheme
+from harness.leaderboard.model import Analysis
+from harness.leaderboard.ranking import Bools, Ints, ValueTable, case_ranks, competition_ranks, rank_teams
+from harness.leaderboard.statistics import bootstrap
+from harness.report.scene import Figure, Scene, floor_of, metric_title, row_height
+from harness.report.svg import Linear, Svg, short, y_axis
+
+_NAMES = 190.0
+_PODIUM = 8
+_SIDE = 620.0
+_TAU_SAMPLES = 500
+
+
+def ranking_figures(scene: Scene) -> list[Figure]:
+    """Return the figures of the ranking; none where fewer than two teams are ranked."""
+    analysis = scene.division.analysis
+    if analysis is None or scene.ranked < 2:
+        return []
+    figures = []
+    if analysis.bootstrap is not None:
+        figures.append(blobs(scene, analysis))
+        figures.append(tau(scene, analysis))
+    if analysis.significance is not None:
+        figures.append(significance(scene, analysis))
+    figures.append(rank_heatmap(scene, analysis))
+    figures.append(rank_lines(scene, analysis))
+    if scene.shows_cases:
+        figures.append(podium(scene, analysis))
+    return figures
+
+
+def blobs(scene: Scene, analysis: Analysis) -> Figure:
+    """Draw how often each method took each rank in the bootstrap samples."""
+    assert analysis.bootstrap is not None
+    teams = scene.ranked
+    counts = analysis.bootstrap.rank_counts()
+    samples = len(analysis.bootstrap.ranks)
+    left, top, size = 44.0, 14.0, _SIDE - 60
+    height = top + size * 0.82 + _slant_room(scene, teams)
+    svg = Svg(_SIDE, height, label="Ranks over bootstrap samples, a column per method")
+    x = Linear(0.5, teams + 0.5, left, left + size)
+    y = Linear(0.5, teams + 0.5, top, top + size * 0.82)
+    step = (size * 0.82) / teams
+    for rank in _rank_ticks(teams):
+        svg.line(left, y(rank), left + size, y(rank))
+        svg.text(left - 8, y(rank) + 4, str(rank), "tick end")
+    middle = top + size * 0.41
+    svg.text(12, middle, "rank", "tick mid", transform=f"rotate(-90 12 {middle:.0f})")
+    radius = min(step, size / teams) * 0.5
+    for team in range(teams):
+        row = scene.rows[team]
+        low, high = int(analysis.bootstrap.low[team]), int(analysis.bootstrap.high[team])
+        svg.line(x(team + 1), y(low), x(team + 1), y(high), f"interval {scene.colour(team)}", data_t=team)
+        for rank in map(int, np.flatnonzero(counts[team])):
+            share = counts[team, rank] / samples
+            svg.circle(
+                x(team + 1),
+                y(rank + 1),
+                max(radius * float(np.sqrt(share)), 0.8),
+                f"blob {scene.colour(team)}",
+                tip=f"{row.team}: rank {rank + 1} in {100 * share:.1f} % of the samples",
+                data_t=team,
+            )
+        own = int(analysis.ranking.ranks[team])
+        cross = f"M{x(team + 1) - 4:.1f} {y(own):.1f}h8m-4 -4v8"
+        svg.shape(cross, "plus", data_t=team)
+        _slanted(svg, scene, team, x(team + 1), top + size * 0.82 + 14)
+    return Figure(
+        "blobs",
+        "How sure is each rank?",
+        f"Area: the share of {scene.leaderboard.bootstrap_samples:,} bootstrap samples of the cases in which the "
+        f"method took the rank; line: the {100 * scene.leaderboard.confidence:g} % interval; cross: the rank over "
+        "all cases.",
+        svg.markup(),
+    )
+
+
+def tau(scene: Scene, analysis: Analysis) -> Figure:
+    """Draw how well the samples' orders agree with the full one, for the scheme and each metric alone."""
+    assert analysis.bootstrap is not None
+    scheme = scene.leaderboard.scheme
+    lines = [("all metrics, as ranked", analysis.bootstrap.tau)]
+    if len(analysis.table.metrics) > 1 and scheme.order != "test-then-rank":
+        for index, metric in enumerate(analysis.table.metrics):
+            part = ValueTable((metric,), analysis.table.values[[index]], analysis.table.counted[[index]])
+            full = rank_teams(part, scheme)
+            alone = bootstrap(
+                part,
+                scheme,
+                full,
+                samples=min(_TAU_SAMPLES, len(analysis.bootstrap.ranks)),
+                seed=scene.leaderboard.seed,
+                confidence=scene.leaderboard.confidence,
+            )
+            lines.append((f"{metric_title(metric)} alone", alone.tau))
+    known = [values[~np.isnan(values)] for _, values in lines]
+    lowest = min((float(values.min()) for values in known if len(values)), default=0.0)
+    scale = Linear(min(np.floor(lowest * 10) / 10, 0.9), 1, _NAMES, _SIDE - 62)
+    height = 44.0
+    svg = Svg(_SIDE, len(lines) * height + 46, label="Kendall's tau of bootstrap orders with the full order")
+    bottom = len(lines) * height + 16
+    for tick in scale.ticks():
+        svg.line(scale(tick), 8, scale(tick), bottom)
+        svg.text(scale(tick), bottom + 15, f"{tick:g}", "tick mid")
+    for index, ((title, _), values) in enumerate(zip(lines, known, strict=True)):
+        base = 8 + (index + 1) * height
+        svg.text(_NAMES - 10, base - 8, title, "end name")
+        if not len(values):
+            svg.text(_NAMES + 8, base - 8, "all tied", "tick")
+            continue
+        bins = np.linspace(scale.low, 1, 33)
+        shares, _ = np.histogram(values, bins=bins)
+        tops = shares / shares.max() * (height - 10)
+        points = [(scale(scale.low), base)]
+        for start, end, rise in zip(bins[:-1], bins[1:], tops, strict=True):
+            points += [(scale(start), base - rise), (scale(end), base - rise)]
+        svg.path([*points, (scale(1), base)], "area strong" if index == 0 else "area")
+        middle = float(np.median(values))
+        svg.line(scale(middle), base - height + 8, scale(middle), base, "middle")
+        svg.text(_SIDE - 4, base - 8, f"{middle:.3f}", "tick end")
+    return Figure(
+        "tau",
+        "Would another set of cases give the same order?",
+        "Kendall's tau between the order over all cases and the orders over bootstrap samples: 1 is the same "
+        "order, 0 none in common. Line and number: the median.",
+        svg.markup(),
+    )
+
+
+def significance(scene: Scene, analysis: Analysis) -> Figure:
+    """Draw which differences a test confirms."""
+    assert analysis.significance is not None
+    better, adjusted = analysis.significance.better, analysis.significance.adjusted
+    tested = len(better)
+    left, top = _NAMES * 0.8, 8.0
+    size = _SIDE - left - 10
+    step = size / tested
+    svg = Svg(
+        _SIDE,
+        top + size + _slant_room(scene, tested),
+        label="Significance map: the row's method is better than the column's",
+    )
+    for i in range(tested):
+        middle = top + step * (i + 0.5)
+        svg.name(left - 8, middle + 4, scene.rows[i].team, "end name", data_t=i)
+        _slanted(svg, scene, i, left + step * (i + 0.5), top + size + 14)
+        for j in range(tested):
+            if i == j:
+                svg.rect(left + step * j, top + step * i, step, step, "cell self")
+                continue
+            tip = f"{scene.rows[i].team} better than {scene.rows[j].team}: p = {adjusted[i, j]:.3g}"
+            kind = "cell yes" if better[i, j] else "cell no"
+            svg.rect(
+                left + step * j, top + step * i, step - 1, step - 1, kind, tip=tip if tested <= 40 else None
+            )
+    groups = max((row.tie_group or 0 for row in scene.division.ranked), default=0)
+    more = f" Only the first {tested} are tested." if tested < scene.ranked else ""
+    return Figure(
+        "significance",
+        "Which differences are more than chance?",
+        "Filled: the row's method has better combined ranks than the column's over the cases (one-sided Wilcoxon "
+        f"signed-rank test, Holm's correction, 5 %). The tests make {groups} group{'s' if groups != 1 else ''} of "
+        f"methods that they do not separate.{more}",
+        svg.markup(),
+    )
+
+
+def rank_heatmap(scene: Scene, analysis: Analysis) -> Figure:
+    """Draw how often each method took each rank in single cases."""
+    ranks, counted = _overall_ranks(analysis)
+    teams = scene.ranked
+    counts = np.zeros((teams, teams), dtype=int)
+    for team in range(teams):
+        counts[team] = np.bincount(ranks[counted, team] - 1, minlength=teams)
+    left, top = _NAMES * 0.8, 8.0
+    width = _SIDE - left - 10
+    height = max(row_height(teams), 17)
+    svg = Svg(_SIDE, top + height * teams + 40, label="Share of cases in which each method took each rank")
+    step = width / teams
+    most = counts.max() or 1
+    for team in range(teams):
+        y = top + height * team
+        svg.name(left - 8, y + height / 2 + 4, scene.rows[team].team, "end name", data_t=team)
+        for rank in map(int, np.flatnonzero(counts[team])):
+            count = int(counts[team, rank])
+            svg.rect(
+                left + step * rank,
+                y,
+                step - 1,
+                height - 1,
+                "cell heat",
+                style=f"--d:{8 + 92 * count / most:.0f}%",
+                tip=f"{scene.rows[team].team}: rank {rank + 1} in {count} of {counted.sum()} cases",
+                data_t=team,
+            )
+            if step >= 26 and height >= 20:
+                ink = "cellnum light" if count > 0.55 * most else "cellnum"
+                svg.text(left + step * (rank + 0.5), y + height / 2 + 4, str(count), ink)
+    for rank in _rank_ticks(teams):
+        svg.text(left + step * (rank - 0.5), top + height * teams + 16, str(rank), "tick mid")
+    svg.text(left + width / 2, top + height * teams + 34, "rank in a case", "tick mid")
+    return Figure(
+        "rank-heatmap",
+        "Does a method win often, or just never lose badly?",
+        "How many cases gave a method each rank by its combined rank in that case; ties share the better rank.",
+        svg.markup(),
+    )
+
+
+def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
+    """Draw how the order changes with the scheme."""
+    scheme = scene.leaderboard.scheme
+    orders: list[tuple[str, Ints]] = [("as ranked", analysis.ranking.ranks)]
+    names = {
+        "rank-then-average": "rank, average",
+        "average-then-rank": "average, rank",
+        "test-then-rank": "test, rank",
+    }
+    for order, title in names.items():
+        if order != scheme.order:
+            other = scheme.model_copy(update={"order": order})
+            orders.append((title, rank_teams(analysis.table, other).ranks))
+    if len(analysis.table.metrics) > 1:
+        for index, metric in enumerate(analysis.table.metrics):
+            part = ValueTable((metric,), analysis.table.values[[index]], analysis.table.counted[[index]])
+            orders.append((f"{metric_title(metric)}", _alone(part, scheme)))
+    teams = scene.ranked
+    height = max(row_height(teams), 17.0)
+    width = 1220.0
+    left, right, top = _NAMES, width - _NAMES, 40.0
+    svg = Svg(width, top + teams * height + 20, label="Ranks under different schemes, a line per method")
+    x = Linear(0, len(orders) - 1, left + 16, right - 16)
+    y = Linear(0.5, teams + 0.5, top, top + teams * height)
+    for index, (title, _) in enumerate(orders):
+        svg.line(x(index), top, x(index), top + teams * height)
+        for line, word in enumerate(_two_lines(title)):
+            svg.text(x(index), top - 22 + 13 * line, word, "tick mid")
+    places = [_spread_ties(ranks) for _, ranks in orders]
+    for team in reversed(range(teams)):
+        points = [(x(index), y(place[team])) for index, place in enumerate(places)]
+        said = ", ".join(f"{title} {ranks[team]}" for title, ranks in orders)
+        svg.path(points, f"bump {scene.colour(team)}", tip=f"{scene.rows[team].team}: {said}", data_t=team)
+        svg.dots(points, f"big {scene.colour(team)}", data_t=team)
+    for team in range(teams):
+        own = f"{analysis.ranking.ranks[team]}"
+        svg.name(left - 4, y(places[0][team]) + 4, f"{scene.rows[team].team}  {own}", "end name", data_t=team)
+        last = f"{orders[-1][1][team]}  {scene.rows[team].team}"
+        svg.name(right + 4, y(places[-1][team]) + 4, last, "name", data_t=team)
+    return Figure(
+        "schemes",
+        "Would another ranking scheme crown another winner?",
+        "Ranks by the challenge's scheme, by the other orders of ranking and averaging, and by each metric alone. "
+        "Tied methods share a rank and are drawn one below the other.",
+        svg.markup(),
+        wide=True,
+    )
+
+
+def podium(scene: Scene, analysis: Analysis) -> Figure:
+    """Draw each case's values on the places that the methods took in it."""
+    metric = analysis.table.metrics[0]
+    shown = min(scene.ranked, _PODIUM)
+    values = analysis.table.values[0][analysis.table.counted[0]][:, :shown]
+    costs = analysis.table.costs()[0][analysis.table.counted[0]][:, :shown]
+    # A place per method in every case: the podium has no shared steps, so ties are broken by the overall order.
+    places = np.argsort(np.argsort(costs, axis=1, kind="stable"), axis=1)
+    width, left, top = 1220.0, 56.0, 16.0
+    bottom, bar_base = 330.0, 470.0
+    column = (width - left - 20) / shown
+    svg = Svg(width, bar_base + 60, label=f"Podium plot of {metric_title(metric)}")
+    floor = floor_of(values, scene.failed[analysis.table.counted[0], :shown])
+    values = np.maximum(values, floor) if metric.labels else values
+    y = Linear(floor, 1, bottom, top) if metric.labels else None
+    if y is None:
+        y = Linear(float(values.min()), float(values.max()), bottom, top)
+    y_axis(svg, y, left, width - 20, lambda value: f"{100 * value:.0f}" if metric.labels else f"{value:.3g}")
+    slot = column / (shown + 1)
+
+    def x(place: int, team: int) -> float:
+        return left + column * place + slot * (team + 1)
+
+    for case in range(len(values)):
+        steps = sorted((int(places[case, team]), team) for team in range(shown))
+        svg.path([(x(place, team), y(float(values[case, team]))) for place, team in steps], "thread")
+    for team in range(shown):
+        points = [
+            (x(int(places[case, team]), team), y(float(values[case, team]))) for case in range(len(values))
+        ]
+        svg.dots(points, f"mid {scene.colour(team)}", data_t=team)
+        wins = np.bincount(places[:, team], minlength=shown)
+        for place in range(shown):
+            tall = 90 * wins[place] / max(1, len(values))
+            tip = f"{scene.rows[team].team}: place {place + 1} in {wins[place]} cases"
+            svg.rect(
+                x(place, team) - slot * 0.4,
+                bar_base - tall,
+                slot * 0.8,
+                max(tall, 0.5),
+                f"solid {scene.colour(team)}",
+                tip=tip,
+                data_t=team,
+            )
+    for place in range(shown):
+        svg.text(left + column * (place + 0.5), bar_base + 16, f"place {place + 1}", "tick mid")
+    svg.line(left, bar_base, width - 20, bar_base, "axis")
+    key = left
+    for team in range(shown):
+        svg.rect(key, bar_base + 34, 10, 10, f"solid {scene.colour(team)}")
+        svg.name(key + 15, bar_base + 43, scene.rows[team].team, "name", data_t=team)
+        key += (width - left - 20) / shown
+    among = f" among the first {shown} methods" if shown < scene.ranked else ""
+    return Figure(
+        "podium",
+        "Which method stands on which step, case by case?",
+        f"Each thread is a case: its {metric_title(metric)} values from the best place to the last{among}, with the "
+        "methods side by side within a place. Bars: how often a method took the place.",
+        svg.markup(),
+        wide=True,
+    )
+
+
+def _alone(part: ValueTable, scheme: RankingScheme) -> Ints:
+    return rank_teams(part, scheme).ranks
+
+
+def _overall_ranks(analysis: Analysis) -> tuple[Ints, Bools]:
+    counted = np.asarray((case_ranks(analysis.table) > 0).any(axis=(0, 2)))
+    return competition_ranks(np.round(analysis.case_scores, 9)), counted
+
+
+def _spread_ties(ranks: Ints) -> list[float]:
+    """Return a place of its own for every team: ties one below the other, in ranked order."""
+    order = np.argsort(ranks, kind="stable")
+    places = np.empty(len(ranks))
+    places[order] = np.arange(1, len(ranks) + 1)
+    return [float(place) for place in places]
+
+
+def _rank_ticks(teams: int) -> Sequence[int]:
+    if teams <= 20:
+        return range(1, teams + 1)
+    return [1, *range(5, teams + 1, 5)]
+
+
+def _slanted(svg: Svg, scene: Scene, team: int, x: float, y: float) -> None:
+    name = scene.rows[team].team
+    svg.name(x, y, name, "end name", transform=f"rotate(-45 {x:.1f} {y:.1f})", data_t=team)
+
+
+def _slant_room(scene: Scene, teams: int) -> float:
+    longest = max(len(short(row.team)) for row in scene.rows[:teams])
+    return 30 + 4.9 * longest
+
+
+def _two_lines(title: str) -> tuple[str, str]:
+    first, _, rest = title.partition(" ")
+    return (first, rest) if rest else ("", first)

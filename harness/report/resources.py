@@ -1,0 +1,310 @@
+"""Figures of cost: accuracy against time and memory, run time quantiles, memory over time."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.leaderboard import Row
+from harness.leaderboard import text as format_
+from harness.leaderboard.values import Floats
+from harness.report.scene import Figure, Scene, row_height, score
+from harness.report.svg import Linear, Svg, log_around, x_axis, y_axis
+
+_NAMES = 190.0
+_SIDE = 620.0
+_CURVE_POINTS = 160
+_MOST_CURVES = 60
+
+
+def resource_figures(scene: Scene) -> list[Figure]:
+    """Return the figures of time and memory; none where nothing was run."""
+    if not any(row.runtime_median_s is not None for row in scene.rows):
+        return []
+    limits = scene.challenge.limits
+    figures = [
+        tradeoff(
+            scene,
+            name="accuracy-time",
+            question="Is accuracy bought with time?",
+            what="median run time",
+            value=lambda row: row.runtime_median_s,
+            shown=_seconds,
+            limit=limits.time_s,
+        ),
+        tradeoff(
+            scene,
+            name="accuracy-memory",
+            question="Is accuracy bought with memory?",
+            what="peak memory",
+            value=lambda row: _gib(row.peak_memory_bytes),
+            shown=_gib_shown,
+            limit=_gib(limits.memory_bytes),
+        ),
+    ]
+    if any(row.peak_gpu_memory_bytes for row in scene.rows):
+        figures.append(
+            tradeoff(
+                scene,
+                name="accuracy-gpu",
+                question="Is accuracy bought with GPU memory?",
+                what="peak GPU memory",
+                value=lambda row: _gib(row.peak_gpu_memory_bytes) or None,
+                shown=_gib_shown,
+                limit=_gib(limits.gpu_memory_bytes),
+            )
+        )
+    figures.append(quantiles(scene))
+    if scene.shows_cases and (curves := memory_curves(scene)) is not None:
+        figures.append(curves)
+    return figures
+
+
+def tradeoff(
+    scene: Scene,
+    *,
+    name: str,
+    question: str,
+    what: str,
+    value: Callable[[Row], float | None],
+    shown: Callable[[float], str],
+    limit: float | None,
+) -> Figure:
+    """Draw mean Dice against a cost, with the Pareto front and the limit."""
+    group = next(iter(scene.challenge.label_groups))
+    points = []
+    for index, row in enumerate(scene.rows):
+        cost, gain = value(row), row.dsc.get(group)
+        if cost is not None and gain is not None and cost > 0:
+            points.append((index, cost, gain))
+    left, right, top, bottom = 52.0, _SIDE - 24, 16.0, 400.0
+    costs = [cost for _, cost, _ in points]
+    near = limit is not None and costs and limit <= 20 * max(costs)
+    x = log_around([*costs, *([limit] if near and limit is not None else [])], left, right)
+    gains = [gain for _, _, gain in points] or [0.0, 1.0]
+    room = max(0.02, 0.12 * (max(gains) - min(gains)))
+    y = Linear(max(0.0, min(gains) - room), min(1.0, max(gains) + room), bottom, top)
+    svg = Svg(_SIDE, bottom + 46, label=f"Mean DSC of {group} against {what}, a point per method")
+    x_axis(svg, x, top, bottom, shown)
+    y_axis(svg, y, left, right, lambda v: f"{100 * v:.3g}")
+    svg.text((left + right) / 2, bottom + 36, f"{what} (logarithmic)", "tick mid")
+    svg.text(left, top - 4, f"DSC {group}, %", "tick")
+    if near and limit is not None:
+        svg.line(x(limit), top, x(limit), bottom, "limit")
+        svg.text(x(limit) - 5, bottom - 6, f"limit {shown(limit)}", "limittext end")
+    front = pareto([(cost, gain) for _, cost, gain in points])
+    if front:
+        steps: list[tuple[float, float]] = [(x(points[front[0]][1]), bottom)]
+        for position in front:
+            _, cost, gain = points[position]
+            steps += [(x(cost), steps[-1][1]), (x(cost), y(gain))]
+        steps.append((right, steps[-1][1]))
+        svg.path(steps, "front")
+    for index, cost, gain in reversed(points):
+        tip = f"{scene.rows[index].team}: DSC {score(gain)} %, {what} {shown(cost)}"
+        svg.circle(x(cost), y(gain), 5.5, f"point {scene.colour(index)}", tip=tip, data_t=index)
+    chosen = {points[position][0] for position in front} | (
+        {index for index, _, _ in points} if len(points) <= 14 else {index for index, _, _ in points[:5]}
+    )
+    _labels(svg, scene, [(index, x(cost), y(gain)) for index, cost, gain in points], chosen, (left, right))
+    said = "no other method is both more accurate and cheaper than those on the line"
+    return Figure(
+        name,
+        question,
+        f"Up and left is better; {said}. A failed case counts with the challenge's value in both."
+        if "time" in what
+        else f"Up and left is better; {said}.",
+        svg.markup(),
+    )
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the indices of the (cost, gain) points that no other one beats in both, by rising cost."""
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[index][1] > points[front[-1]][1]:
+            front.append(index)
+    return front
+
+
+def _labels(
+    svg: Svg,
+    scene: Scene,
+    places: Sequence[tuple[int, float, float]],
+    chosen: set[int],
+    across: tuple[float, float],
+) -> None:
+    """Name the chosen points, each at the first side where its name covers nothing."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for _, x, y in places]
+    for index, x, y in places:
+        if index not in chosen:
+            continue
+        name = scene.rows[index].team
+        width = 6.6 * min(len(name), 24)
+        options = [
+            (x + 9, y + 4, "name"),
+            (x - 9, y + 4, "end name"),
+            (x + 5, y - 9, "name"),
+            (x - 5, y + 17, "end name"),
+            (x + 5, y + 17, "name"),
+            (x - 5, y - 9, "end name"),
+        ]
+        for left, base, style in options:
+            start = left - width if style.startswith("end") else left
+            box = (start, base - 11, start + width, base + 3)
+            inside = box[0] >= across[0] and box[2] <= across[1] + 20
+            if inside and not any(_overlap(box, other) for other in taken):
+                svg.name(left, base, name, style, data_t=index)
+                taken.append(box)
+                break
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def quantiles(scene: Scene) -> Figure:
+    """Draw each method's run time: middle, spread, tail, and the limit."""
+    limit = scene.challenge.limits.time_s
+    times = [_times(scene, index) for index in range(len(scene.rows))]
+    known = [float(value) for values in times for value in values]
+    height = row_height(len(scene.rows))
+    top, width = 22.0, 1220.0
+    bottom = top + height * len(scene.rows)
+    near = bool(known) and limit <= 20 * max(known)
+    scale = log_around([*known, *([limit] if near else [])], _NAMES, width - 30, room=1.15)
+    svg = Svg(width, bottom + 40, label="Run time of the cases, a line per method")
+    x_axis(svg, scale, top, bottom, _seconds)
+    if near:
+        svg.line(scale(limit), top - 8, scale(limit), bottom, "limit")
+        svg.text(scale(limit) - 5, top - 10, f"limit {_seconds(limit)}", "limittext end")
+    for index, values in enumerate(times):
+        middle = top + height * (index + 0.5)
+        row, colour = scene.rows[index], scene.colour(index)
+        svg.name(_NAMES - 8, middle + 4, row.team, "end name", data_t=index)
+        if not len(values):
+            svg.text(
+                _NAMES + 6,
+                middle + 4,
+                "not run" if row.source == "predictions" else "no case succeeded",
+                "tick",
+            )
+            continue
+        low, first, median, third, tail, high = np.quantile(
+            values, [0.05, 0.25, 0.5, 0.75, 0.95, 1], method="inverted_cdf"
+        )
+        tip = f"{row.team}: median {_seconds(median)}, 95 % within {_seconds(tail)}, longest {_seconds(high)}"
+        svg.line(scale(low), middle, scale(tail), middle, f"whisker {colour}", data_t=index)
+        half = min(height * 0.28, 6)
+        svg.rect(
+            scale(first),
+            middle - half,
+            max(scale(third) - scale(first), 1.5),
+            2 * half,
+            f"box {colour}",
+            tip=tip,
+            data_t=index,
+        )
+        svg.line(scale(median), middle - half, scale(median), middle + half, f"median {colour}", data_t=index)
+        svg.line(scale(tail), middle - half, scale(tail), middle + half, f"whisker {colour}", data_t=index)
+        svg.dots([(scale(high), middle)], f"mid {colour}", data_t=index)
+    return Figure(
+        "runtime",
+        "How long does a case take, and how long can it take?",
+        "Run time of the cases that succeeded, on a logarithmic scale. Box: the middle half; line: the median; "
+        "bars: 5 % and 95 %; dot: the longest.",
+        svg.markup(),
+        wide=True,
+    )
+
+
+def _times(scene: Scene, index: int) -> Floats:
+    run = scene.runs[index]
+    measured = run.resource("runtime_s")
+    return measured[run.succeeded & ~np.isnan(measured) & (measured > 0)]
+
+
+def memory_curves(scene: Scene) -> Figure | None:
+    """Draw memory over time of each method's heaviest case; None where no time line is kept."""
+    curves = []
+    for index in range(min(len(scene.rows), _MOST_CURVES)):
+        run = scene.runs[index]
+        peaks = run.resource("peak_memory_bytes")
+        if np.isnan(peaks).all():
+            continue
+        case = int(np.nanargmax(peaks))
+        timeline = read_timeline(run.folder / "cases" / run.cases[case] / "timeline.csv")
+        if len(timeline):
+            area = run.resource("memory_auc_byte_s")[case]
+            curves.append((index, run.cases[case], timeline, float(peaks[case]), float(area)))
+    if not curves:
+        return None
+    limit = float(scene.challenge.limits.memory_bytes)
+    columns, width, height = 4, 305.0, 164.0
+    svg = Svg(
+        columns * width, -(-len(curves) // columns) * height, label="Memory over time, a panel per method"
+    )
+    highest = max(peak for *_, peak, _ in curves)
+    ceiling = limit * 1.05 if limit <= 4 * highest else highest * 1.1
+    for place, (index, name, timeline, peak, area) in enumerate(curves):
+        left, top = (place % columns) * width + 46, (place // columns) * height + 40
+        right, bottom = left + width - 62, top + height - 64
+        x = Linear(0, max(float(timeline[-1, 0]), 1e-3), left, right)
+        y = Linear(0, ceiling / 1024**3, bottom, top)
+        svg.name(left, top - 23, scene.rows[index].team, "head", data_t=index)
+        known = "" if np.isnan(area) else f", {format_.byte_seconds(area)}"
+        svg.text(left, top - 8, f"{format_.size(peak)}{known}", "tick")
+        for tick in y.ticks(3):
+            svg.line(left, y(tick), right, y(tick))
+            svg.text(left - 5, y(tick) + 4, f"{tick:g}", "tick end")
+        for tick in x.ticks(4):
+            svg.text(x(tick), bottom + 14, f"{tick:g}", "tick mid")
+        points = [(x(t), y(min(value, ceiling) / 1024**3)) for t, value in timeline]
+        svg.path([(points[0][0], bottom), *points, (points[-1][0], bottom)], f"under {scene.colour(index)}")
+        svg.path(
+            points, f"curve {scene.colour(index)}", tip=f"{scene.rows[index].team}, case {name}", data_t=index
+        )
+        if limit <= ceiling:
+            svg.line(left, y(limit / 1024**3), right, y(limit / 1024**3), "limit")
+    drawn = "" if limit <= ceiling else f" The limit of {format_.size(limit)} lies above the panels."
+    return Figure(
+        "memory",
+        "When is memory needed, and how near is the limit?",
+        "Memory in GiB over seconds of each method's heaviest case, as sampled; above it the peak as the kernel "
+        f"counted it and the area under the curve. Dashed: the limit.{drawn}",
+        svg.markup(),
+        wide=True,
+    )
+
+
+def read_timeline(path: Path) -> Floats:
+    """Return (seconds, memory bytes) of a case's time line, thinned but with every peak; empty if there is none."""
+    try:
+        with path.open(newline="") as file:
+            rows = [
+                (float(row["t_s"]), float(row["memory_bytes"]))
+                for row in csv.DictReader(file)
+                if row.get("t_s") and row.get("memory_bytes")
+            ]
+    except (OSError, ValueError, csv.Error):
+        return np.empty((0, 2))
+    samples = np.array(rows, dtype=np.float64).reshape(-1, 2)
+    if len(samples) <= _CURVE_POINTS:
+        return samples
+    parts = np.array_split(samples, _CURVE_POINTS)
+    return np.stack([part[np.argmax(part[:, 1])] for part in parts])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.3g} s" if value < 1000 else f"{value:,.0f} s"
+
+
+def _gib(value: float | None) -> float | None:
+    return None if value is None else value / 1024**3
+
+
+def _gib_shown(value: float) -> str:
+    return f"{value:.3g} GiB"
