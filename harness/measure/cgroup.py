@@ -23,7 +23,7 @@ class Hierarchy:
         memory: Mount point of the hierarchy with the memory controller.
         cpu: The same for CPU quotas; on version 2 the same folder.
         cpuacct: The same for CPU time.
-        others: Mount points of the other version 1 controllers, which hold empty groups to remove.
+        others: Other mount points of a version 1 host, which hold empty groups to remove.
     """
 
     version: Literal[1, 2]
@@ -81,7 +81,8 @@ def find_hierarchy(mountinfo: str | None = None) -> Hierarchy | None:
         cpuacct = controllers.get("cpuacct", memory)
         cpu = controllers.get("cpu", cpuacct)
         used = {memory, cpuacct, cpu}
-        return Hierarchy(1, memory, cpu, cpuacct, tuple(sorted(set(controllers.values()) - used)))
+        others = {*controllers.values(), *([unified] if unified is not None else [])}
+        return Hierarchy(1, memory, cpu, cpuacct, tuple(sorted(others - used)))
     if unified is not None:
         return Hierarchy(2, unified, unified, unified)
     return None

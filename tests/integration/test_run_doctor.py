@@ -1,0 +1,117 @@
+"""The doctor's verdict on hosts that work, and on hosts that do not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from containers import Arena
+
+from harness.engine.docker import DockerEngine, connect
+from harness.errors import PrerequisiteError
+from harness.run.doctor import checks
+from harness.run.evaluate import evaluate
+from harness.run.records import Outcome
+
+pytestmark = pytest.mark.engine
+
+PERFECT = """
+in=$(ls "$FLARE_INPUTS")
+cp /workspace/good.nii.gz "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
+"""
+PROVED = {
+    "engine",
+    "files are shared with the engine",
+    "no network",
+    "read-only root",
+    "no privileges",
+    "not root",
+    "memory limit kills",
+    "no swap beyond memory",
+    "peak memory",
+    "process limit",
+    "CPU quota",
+    "time limit kills",
+    "output is watched",
+    "/tmp is limited",
+}
+
+
+@pytest.fixture
+def podman() -> Iterator[DockerEngine]:
+    """Podman behind its Docker-compatible socket."""
+    if shutil.which("podman") is None:
+        pytest.skip("PODMAN MISSING: install podman and catatonit to run this test")
+    with tempfile.TemporaryDirectory(prefix="podman-") as folder:
+        address = f"unix://{folder}/podman.sock"
+        service = subprocess.Popen(
+            ["podman", "system", "service", "--time=0", address], stderr=subprocess.DEVNULL
+        )
+        try:
+            for _ in range(100):
+                try:
+                    engine = connect(address)
+                    break
+                except PrerequisiteError:
+                    time.sleep(0.1)
+            else:
+                pytest.skip("PODMAN DOES NOT ANSWER: `podman system service` did not open its socket")
+            yield engine
+            engine.close()
+        finally:
+            service.terminate()
+            service.wait(30)
+
+
+def assert_all_proved(engine: DockerEngine) -> None:
+    found = {check.name: check for check in checks(engine)}
+    assert found.keys() >= PROVED
+    failed = [check for check in found.values() if check.passed is False]
+    assert not failed
+
+
+def test_every_limit_is_proved_on_docker(engine: DockerEngine) -> None:
+    assert_all_proved(engine)
+
+
+def test_every_limit_is_proved_on_podman(podman: DockerEngine) -> None:
+    assert podman.facts.name == "podman"
+    assert_all_proved(podman)
+
+
+def test_podman_runs_a_submission_like_docker(podman: DockerEngine, arena: Arena) -> None:
+    arena = replace(arena, engine=podman)
+    results = arena.run(PERFECT)
+    (execution,) = results.executions
+    assert execution.outcome is Outcome.SUCCEEDED
+    assert execution.usage.peak_memory_method in ("cgroup-v1-max-usage", "cgroup-v2-peak")
+    assert results.record.host is not None
+    assert results.record.host.engine.startswith("podman ")
+    killed = arena.run("dd if=/dev/zero of=/dev/null bs=900M count=1; exit 0")
+    assert killed.executions[0].outcome is Outcome.MEMORY_LIMIT
+    slow = arena.run("trap '' TERM; while :; do sleep 1; done", time_s=2.0)
+    assert slow.executions[0].outcome is Outcome.TIME_LIMIT
+    loud = arena.run("yes | head -c 10M; echo the end" + PERFECT)
+    assert loud.executions[0].outcome is Outcome.SUCCEEDED
+    assert loud.executions[0].evidence.last_log_line == "the end"
+
+
+def test_no_engine_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError) as caught:
+        connect(f"unix://{tmp_path}/nothing.sock")
+    assert "no container engine answers" in caught.value.one_line()
+    assert "no such socket" in caught.value.one_line()
+    assert "DOCKER_HOST" in caught.value.mend
+
+
+def test_an_unknown_image_is_one_clear_line(arena: Arena) -> None:
+    from harness.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match=r"no such image on this host .*nothing is pulled"):
+        evaluate(replace(arena.request(PERFECT), image="nobody/nothing:1"), engine=arena.engine)
