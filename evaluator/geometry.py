@@ -145,25 +145,26 @@ def _differences(reference: Placed, other: Placed) -> list[str]:
         findings.append(f"rotated by {_angle_degrees(turn):.3g} degrees")
     findings += _shape_difference(reference, other)
     findings += _spacing_difference(reference, other)
-    centres = [
-        (volume.affine @ [*((size - 1) / 2 for size in volume.shape), 1.0])[:3]
-        for volume in (reference, other)
-        if volume.affine is not None
-    ]
-    shift = centres[1] - centres[0]
-    distance = float(np.linalg.norm(shift))
-    if distance > _LARGEST_OFFSET_VOXELS * min(reference.spacing_mm) and not negated:
-        along = ", ".join(
-            f"{abs(amount):.4g} mm {side[amount > 0]}"
-            for amount, side in zip(
-                shift,
-                (("left", "right"), ("posterior", "anterior"), ("inferior", "superior")),
-                strict=True,
-            )
-            if abs(amount) > 0.01 * distance
-        )
-        findings.append(f"shifted by {distance:.4g} mm ({along})")
-    return findings or ["the affines differ by more than a tenth of a voxel"]
+    if not findings:
+        findings.append(_shift(reference, other))
+    return findings
+
+
+def _shift(reference: Placed, other: Placed) -> str:
+    """Return how far the centre of `other` lies from that of `reference`, and where to."""
+    assert reference.affine is not None and other.affine is not None
+    centre = np.array([*((size - 1) / 2 for size in reference.shape), 1.0])
+    shift = ((other.affine - reference.affine) @ centre)[:3].tolist()
+    distance = math.hypot(*shift)
+    if distance < 0.01 * min(reference.spacing_mm):
+        return "the axes point in slightly different directions"
+    sides = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
+    along = ", ".join(
+        f"{abs(amount):.4g} mm {side[amount > 0]}"
+        for amount, side in zip(shift, sides, strict=True)
+        if abs(amount) > 0.01 * distance
+    )
+    return f"shifted by {distance:.4g} mm ({along})"
 
 
 def _negated_world_axes(reference: NDArray[np.float64], other: NDArray[np.float64]) -> str:

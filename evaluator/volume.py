@@ -124,8 +124,7 @@ def read_label_volume(
     """
     header = read_header(path)
     converts = header.dtype != np.uint8 or header.is_scaled
-    working_bytes = 5 * header.voxel_count + 64 * _CONVERSION_CHUNK if converts else 0
-    check_size(header, extra_bytes=min(working_bytes, 5 * header.voxel_count * 16), max_bytes=max_bytes)
+    check_size(header, extra_bytes=_conversion_bytes(header) if converts else 0, max_bytes=max_bytes)
     try:
         buffer = (allocate or _new_buffer)(header.stream_bytes)[: header.stream_bytes]
         read_stream(header, buffer)
@@ -143,20 +142,30 @@ def read_label_volume(
     )
 
 
+def _conversion_bytes(header: VolumeHeader) -> int:
+    """Return what `_labels` may allocate: the result as uint8 and as int32, and one piece in many forms."""
+    return 5 * header.voxel_count + 64 * min(header.voxel_count, _CONVERSION_CHUNK)
+
+
 def _new_buffer(length: int) -> NDArray[np.uint8]:
     return np.empty(length, np.uint8)
 
 
 def _nifti_start(file: BinaryIO, path: Path) -> tuple[bytes, Compression]:
     """Return the first bytes of a NIfTI stream and how it is packed; the content decides, not the name."""
-    start = file.read(HEADER_BYTES)
-    if start[:2] != b"\x1f\x8b":
-        return start, "none"
-    inflater = zlib.decompressobj(wbits=31)
+    packed = file.read(HEADER_BYTES)
+    if packed[:2] != b"\x1f\x8b":
+        return packed, "none"
+    start = b""
     try:
-        return inflater.decompress(start, HEADER_BYTES), "gzip"
+        # The header may be spread over several parts, if they are very short.
+        while packed[:2] == b"\x1f\x8b" and len(start) < nifti.LONGEST_HEADER:
+            inflater = zlib.decompressobj(wbits=31)
+            start += inflater.decompress(packed, HEADER_BYTES)
+            packed = inflater.unused_data
     except zlib.error as error:
         raise CorruptVolumeError(f"the compressed stream is damaged: {error}", where=path) from error
+    return start, "gzip"
 
 
 def _labels(stored: NDArray[Any], header: VolumeHeader, casting: Casting) -> NDArray[Any]:

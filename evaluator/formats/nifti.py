@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from evaluator.errors import CorruptVolumeError
 from evaluator.header import Compression, VolumeHeader, checked_affine, checked_shape, checked_spacing
 
+LONGEST_HEADER = 540
+"""Bytes of a NIfTI-2 header; NIfTI-1 has 348."""
+
 _DTYPES = {
     2: "u1",
     4: "i2",
@@ -88,7 +91,7 @@ def parse(path: Path, start: bytes, compression: Compression, file_bytes: int) -
 
 def _order_and_version(path: Path, start: bytes) -> tuple[str, int]:
     for order in "<>":
-        for version, length in ((1, 348), (2, 540)):
+        for version, length in ((1, 348), (2, LONGEST_HEADER)):
             if len(start) >= length and struct.unpack_from(order + "i", start)[0] == length:
                 return order, version
     raise CorruptVolumeError("no NIfTI header at the start of the file", where=path)

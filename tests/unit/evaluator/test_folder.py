@@ -1,0 +1,122 @@
+"""Folders: every reference keeps its rows, whatever became of its prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from volumes import blobs, save, table
+
+from evaluator import CorruptVolumeError, MissingFileError, VolumeTooLargeError, score_case, score_folder
+
+LABELS = table(1.0, 2.0, 3.0)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Five references; predictions that are good, missing, corrupt, elsewhere, and without a reference."""
+    references, predictions = tmp_path / "labels", tmp_path / "predictions"
+    for number in range(5):
+        array = blobs((9, 8, 7), seed=number, labels=3)
+        save(references / f"case_{number}.nii.gz", array)
+        if number != 1:
+            affine = np.diag([1.0, 1.0, 1.0 + (number == 3), 1.0])
+            save(predictions / f"case_{number}.nii.gz", np.roll(array, 1, axis=0), affine=affine)
+    (predictions / "case_2.nii.gz").write_bytes(b"rubbish")
+    save(predictions / "stranger.nii.gz", blobs((9, 8, 7), seed=1))
+    (references / "readme.txt").write_text("not a volume")
+    return references, predictions
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_every_reference_gets_a_row_in_the_order_of_names(folders: tuple[Path, Path], jobs: int) -> None:
+    scores = list(score_folder(*folders, labels=LABELS, jobs=jobs))
+    assert [score.case for score in scores] == [f"case_{number}" for number in range(5)]
+    assert [score.scored for score in scores] == [True, False, False, False, True]
+    assert all(len(score.labels) == 3 for score in scores)
+    assert scores[0] == score_case(
+        folders[0] / "case_0.nii.gz", folders[1] / "case_0.nii.gz", labels=LABELS, case="case_0"
+    )
+    for score, reason in (
+        (scores[1], "no prediction"),
+        (scores[2], "no NIfTI header"),
+        (scores[3], "spacing"),
+    ):
+        assert [(label.dsc, label.nsd) for label in score.labels] == [(0.0, 0.0)] * 3
+        assert reason in score.notes[0]
+
+
+def test_a_missing_prediction_keeps_the_reference_volumes(folders: tuple[Path, Path]) -> None:
+    missing = list(score_folder(*folders, labels=LABELS))[1]
+    whole = score_case(
+        folders[0] / "case_1.nii.gz", folders[0] / "case_1.nii.gz", labels=LABELS, case="case_1"
+    )
+    for found, expected in zip(missing.labels, whole.labels, strict=True):
+        assert found.reference_ml == expected.reference_ml
+        assert found.false_negative_voxels == expected.true_positive_voxels
+        assert found.note == "no prediction"
+
+
+def test_an_unusable_prediction_can_raise_instead(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(CorruptVolumeError):
+        list(score_folder(*folders, labels=LABELS, unusable="raise"))
+
+
+def test_a_bad_reference_always_raises(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "case_4.nii.gz").write_bytes(b"rubbish")
+    with pytest.raises(CorruptVolumeError, match="labels/case_4"):
+        list(score_folder(*folders, labels=LABELS))
+    with pytest.raises(VolumeTooLargeError):
+        list(score_folder(*folders, labels=LABELS, cases=["case_0"], max_bytes=100))
+
+
+def test_scores_come_one_by_one(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "case_4.nii.gz").write_bytes(b"rubbish")
+    announced: list[int] = []
+    scores = score_folder(*folders, labels=LABELS, jobs=1, on_start=announced.append)
+    assert next(scores).case == "case_0"
+    assert announced == [5]
+    scores.close()
+
+
+def test_only_annotated_labels_of_a_partially_annotated_case_are_scored(folders: tuple[Path, Path]) -> None:
+    first, missing, *_, last = score_folder(
+        *folders, labels=LABELS, annotated={"case_0": [1, 3, 99], "case_1": [2]}
+    )
+    assert [label.label for label in first.labels] == [1, 3]
+    assert first.notes[0] == "not annotated, so not scored: labels 2"
+    assert [label.label for label in missing.labels] == [2]
+    assert [label.label for label in last.labels] == [1, 2, 3]
+
+
+def test_cases_can_be_chosen(folders: tuple[Path, Path]) -> None:
+    chosen = list(score_folder(*folders, labels=LABELS, cases=["case_4", "case_0"]))
+    assert [score.case for score in chosen] == ["case_0", "case_4"]
+    with pytest.raises(MissingFileError, match="no reference for case nobody"):
+        list(score_folder(*folders, labels=LABELS, cases=["nobody"]))
+
+
+def test_single_files(folders: tuple[Path, Path]) -> None:
+    one = folders[0] / "case_0.nii.gz"
+    (score,) = score_folder(one, folders[1] / "case_0.nii.gz", labels=LABELS)
+    assert score.case == "case_0" and score.scored
+    (from_folder,) = score_folder(one, folders[1], labels=LABELS)
+    assert from_folder == score
+    (missing,) = score_folder(one, folders[1] / "nowhere.nii.gz", labels=LABELS)
+    assert not missing.scored
+
+
+def test_folders_that_cannot_be_matched(tmp_path: Path, folders: tuple[Path, Path]) -> None:
+    (tmp_path / "empty").mkdir()
+    for references, predictions, message in [
+        (tmp_path / "nowhere", folders[1], "no such file or folder"),
+        (tmp_path / "empty", folders[1], "no label volumes"),
+        (folders[0], tmp_path / "nowhere", "predictions are no folder"),
+        (folders[0], folders[1] / "case_0.nii.gz", "predictions are no folder"),
+    ]:
+        with pytest.raises(MissingFileError, match=message):
+            list(score_folder(references, predictions, labels=LABELS))
+    save(folders[0] / "case_0.nii", blobs((9, 8, 7), seed=0))
+    with pytest.raises(MissingFileError, match="case_0 has two files"):
+        list(score_folder(*folders, labels=LABELS))

@@ -1,0 +1,414 @@
+"""The reader: every format and oddity that is a volume is read, and what is none gets one clear error."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import math
+import os
+import struct
+import tracemalloc
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+from numpy.typing import NDArray
+from volumes import ONE_LABEL, blobs, box, save
+
+from evaluator import (
+    CorruptVolumeError,
+    EvaluatorError,
+    LabelValueError,
+    MissingFileError,
+    VolumeTooLargeError,
+    read_header,
+    read_label_volume,
+    score_case,
+)
+
+SPACING = (0.75, 1.5, 2.5)
+
+
+def save_with_sitk(path: Path, array: NDArray, *, compress: bool = False, **geometry: tuple) -> Path:
+    image = SimpleITK.GetImageFromArray(array.T)
+    image.SetSpacing(SPACING)
+    image.SetOrigin(geometry.get("origin", (10.0, -20.0, 30.0)))
+    image.SetDirection(geometry.get("direction", (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    SimpleITK.WriteImage(image, str(path), compress)
+    return path
+
+
+def patched(path: Path, source: Path, *fields: tuple[int, str, object]) -> Path:
+    """Copy a .nii file with header fields overwritten: (offset, struct layout, value)."""
+    content = bytearray(
+        gzip.decompress(source.read_bytes()) if source.suffix == ".gz" else source.read_bytes()
+    )
+    for offset, layout, value in fields:
+        struct.pack_into("<" + layout, content, offset, value)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+# What is read
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mha", "a.nrrd"])
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_all_formats_give_one_and_the_same_volume(
+    tmp_path: Path, name: str, compress: bool, rotated: bool
+) -> None:
+    array = blobs((9, 7, 5), seed=1)
+    angle = math.radians(20)
+    turn = (math.cos(angle), -math.sin(angle), 0, math.sin(angle), math.cos(angle), 0, 0, 0, 1)
+    geometry = {"direction": turn} if rotated else {}
+    path = save_with_sitk(tmp_path / name, array, compress=compress, **geometry)
+    plain = save_with_sitk(tmp_path / "reference.nii", array, **geometry)
+    volume, expected = read_label_volume(path), nibabel.load(plain)
+    assert np.array_equal(volume.array, array) and volume.array.dtype == np.uint8
+    assert volume.spacing_mm == pytest.approx(SPACING, rel=1e-6)
+    assert volume.affine == pytest.approx(expected.affine, abs=1e-4)
+    assert volume.has_orientation
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_number_type_and_byte_order(tmp_path: Path, dtype: str, order: str) -> None:
+    array = blobs((9, 7, 5), seed=2)
+    header = nibabel.Nifti1Header(endianness=order)
+    image = nibabel.Nifti1Image(array.astype(order + dtype), np.eye(4), header)
+    image.set_data_dtype(dtype)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    volume = read_label_volume(tmp_path / "a.nii.gz")
+    assert np.array_equal(volume.array, array) and volume.array.dtype == np.uint8
+
+
+def test_nifti_2(tmp_path: Path) -> None:
+    array = blobs((9, 7, 5), seed=3)
+    affine = np.diag([-0.5, 0.75, 3.0, 1.0])
+    affine[:3, 3] = 5, 6, 7
+    nibabel.save(nibabel.Nifti2Image(array, affine), tmp_path / "a.nii")
+    volume = read_label_volume(tmp_path / "a.nii")
+    assert np.array_equal(volume.array, array)
+    assert volume.affine == pytest.approx(affine)
+    assert volume.spacing_mm == (0.5, 0.75, 3.0)
+
+
+def test_gzip_parts_one_after_the_other(tmp_path: Path) -> None:
+    array = blobs((9, 7, 5), seed=4)
+    content = save(tmp_path / "a.nii", array).read_bytes()
+    cuts = [0, 100, 348, 352, 400, len(content)]
+    parts = [gzip.compress(content[a:b]) for a, b in itertools.pairwise(cuts)]
+    path = tmp_path / "b.nii.gz"
+    path.write_bytes(b"".join(parts))
+    assert np.array_equal(read_label_volume(path).array, array)
+    path.write_bytes(b"".join(parts) + b"\0" * 512)
+    assert np.array_equal(read_label_volume(path).array, array)
+
+
+def test_the_content_decides_whether_a_nifti_is_packed(tmp_path: Path) -> None:
+    array = blobs((9, 7, 5), seed=5)
+    plain = save(tmp_path / "a.nii", array)
+    (tmp_path / "b.nii.gz").write_bytes(plain.read_bytes())
+    (tmp_path / "c.nii").write_bytes(gzip.compress(plain.read_bytes()))
+    for name in ("b.nii.gz", "c.nii"):
+        assert np.array_equal(read_label_volume(tmp_path / name).array, array)
+
+
+def test_trailing_singleton_axes_are_dropped_and_missing_ones_added(tmp_path: Path) -> None:
+    array = blobs((9, 7, 5), seed=6)
+    save(tmp_path / "a.nii.gz", array[..., None, None])
+    save(tmp_path / "b.nii.gz", array[:, :, 2])
+    assert np.array_equal(read_label_volume(tmp_path / "a.nii.gz").array, array)
+    assert np.array_equal(read_label_volume(tmp_path / "b.nii.gz").array, array[:, :, 2:3])
+
+
+def test_scaling_is_applied_before_rounding(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(4, 3, 2) * 2 - 10, np.eye(4))
+    path = patched(
+        tmp_path / "b.nii.gz",
+        _saved(image, tmp_path / "a.nii"),
+        (112, "f", 0.5),
+        (116, "f", 5.0),
+    )
+    assert read_label_volume(path).array.ravel().tolist() == list(range(24))
+    unscaled = patched(tmp_path / "c.nii.gz", tmp_path / "a.nii", (112, "f", float("nan")))
+    assert read_label_volume(unscaled).array[0, 0, 0] == -10
+
+
+def _saved(image: nibabel.Nifti1Image, path: Path) -> Path:
+    nibabel.save(image, path)
+    return path
+
+
+def test_floats_are_rounded_within_a_thousandth_in_exact_and_cut_in_flare(tmp_path: Path) -> None:
+    array = np.full((3, 3, 3), 12.9999987, np.float32)
+    path = save(tmp_path / "a.nii.gz", array)
+    assert (read_label_volume(path).array == 13).all()
+    assert (read_label_volume(path, casting="truncate").array == 12).all()
+    assert (read_label_volume(path, casting="match").array == 0).all()
+
+
+def test_values_beyond_eight_bits_are_no_label_in_exact_and_wrap_in_flare(tmp_path: Path) -> None:
+    array = np.array([0, 1, 255, 256, 257, -1], np.int16).reshape(6, 1, 1)
+    path = save(tmp_path / "a.nii.gz", array)
+    assert read_label_volume(path).array.ravel().tolist() == [0, 1, 255, 256, 257, -1]
+    assert read_label_volume(path, casting="truncate").array.ravel().tolist() == [0, 1, 255, 0, 1, 255]
+    score = score_case(path, path, labels=ONE_LABEL)
+    assert score[1].true_positive_voxels == 1
+    assert sum("above 255" in note for note in score.notes) == 2
+
+
+def test_the_header_alone_says_what_an_image_is(tmp_path: Path) -> None:
+    path = save(tmp_path / "ct.nii.gz", np.zeros((5, 4, 3), np.int16), (0.75, 0.75, 2.0))
+    header = read_header(path)
+    assert (header.shape, header.dtype, header.spacing_mm) == ((5, 4, 3), np.int16, (0.75, 0.75, 2.0))
+
+
+def test_units_of_metres_and_micrometres_become_millimetres(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.nii", np.zeros((3, 3, 3), np.uint8), (0.5, 0.5, 2.0))
+    volume = read_label_volume(patched(tmp_path / "b.nii", source, (123, "B", 3)))
+    assert volume.spacing_mm == pytest.approx((0.0005, 0.0005, 0.002))
+    assert volume.affine is not None and volume.affine[2, 2] == pytest.approx(0.002)
+
+
+# Orientation and spacing of NIfTI files
+
+
+def test_pixdim_is_the_spacing_and_a_sform_that_disagrees_is_noted(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.nii", box((5, 5, 5), (1, 1, 1), (3, 3, 3)), (1.0, 1.0, 2.0))
+    path = patched(tmp_path / "b.nii", source, (76 + 12, "f", 5.0))
+    volume = read_label_volume(path)
+    assert volume.spacing_mm == (1.0, 1.0, 5.0)
+    assert "pixdim's 1x1x5 mm, which is used" in volume.notes[0]
+    assert "reference: the sform" in score_case(path, path, labels=ONE_LABEL).notes[0]
+
+
+def test_the_sform_places_the_volume_and_a_qform_elsewhere_is_noted(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((5, 5, 5), np.uint8), None)
+    there, here = np.eye(4), np.eye(4)
+    there[0, 3] = 40.0
+    image.set_qform(there, code=1)
+    image.set_sform(here, code=1)
+    volume = read_label_volume(_saved(image, tmp_path / "a.nii"))
+    assert volume.affine == pytest.approx(here)
+    assert "40 mm apart; the sform is used" in volume.notes[0]
+
+
+def test_without_a_sform_the_qform_places_the_volume(tmp_path: Path) -> None:
+    angle = math.radians(30)
+    affine = np.array(
+        [
+            [-math.cos(angle), -math.sin(angle), 0, 4],
+            [-math.sin(angle), math.cos(angle), 0, 5],
+            [0, 0, 2.0, 6],
+            [0, 0, 0, 1],
+        ]
+    )
+    image = nibabel.Nifti1Image(np.zeros((5, 5, 5), np.uint8), None)
+    image.set_qform(affine, code=1)
+    image.set_sform(None, code=0)
+    volume = read_label_volume(_saved(image, tmp_path / "a.nii"))
+    assert volume.affine == pytest.approx(affine, abs=1e-6)
+
+
+def test_a_sheared_sform_is_read_and_noted(tmp_path: Path) -> None:
+    affine = np.eye(4)
+    affine[0, 1] = 0.3
+    volume = read_label_volume(save(tmp_path / "a.nii", np.zeros((5, 5, 5), np.uint8), affine=affine))
+    assert any("sheared" in note for note in volume.notes)
+
+
+def test_a_file_without_orientation_says_so(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(box((5, 5, 5), (1, 1, 1), (3, 3, 3)), None)
+    image.header.set_zooms((1.0, 1.0, 2.0))
+    path = _saved(image, tmp_path / "a.nii.gz")
+    placed = save(tmp_path / "b.nii.gz", box((5, 5, 5), (1, 1, 1), (3, 3, 3)), (1.0, 1.0, 2.0))
+    assert not read_label_volume(path).has_orientation
+    score = score_case(placed, path, labels=ONE_LABEL)
+    assert score[1].dsc == 1.0
+    assert any("does not say where it lies" in note for note in score.notes)
+
+
+# What is refused
+
+
+def good(tmp_path: Path, name: str = "good.nii.gz") -> Path:
+    return save(tmp_path / name, np.random.default_rng(0).integers(0, 5, (20, 20, 20)).astype(np.uint8))
+
+
+def refused(path: Path, error: type[EvaluatorError], message: str, **options: object) -> None:
+    """Expect one clear error of one line that names the file."""
+    with pytest.raises(error, match=message) as caught:
+        read_label_volume(path, **options)  # type: ignore[arg-type]
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.5, 0.998])
+def test_values_that_are_no_whole_number(tmp_path: Path, value: float) -> None:
+    array = np.zeros((3, 3, 3), np.float64)
+    array[1, 1, 1] = value
+    refused(save(tmp_path / "a.nii.gz", array), LabelValueError, "no whole number")
+
+
+def test_numbers_beyond_32_bits(tmp_path: Path) -> None:
+    array = np.full((3, 3, 3), 2**40, np.int64)
+    refused(
+        _saved(nibabel.Nifti1Image(array, np.eye(4), dtype="int64"), tmp_path / "a.nii"),
+        LabelValueError,
+        "32 bits",
+    )
+
+
+@pytest.mark.parametrize("kept", [0, 1, 10, 200, 0.5, 0.99, -9, -1])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
+def test_files_cut_short(tmp_path: Path, kept: float, name: str) -> None:
+    path = good(tmp_path, name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    refused(path, CorruptVolumeError, "")
+
+
+@pytest.mark.parametrize("place", [0.3, 0.7])
+def test_damaged_gzip_streams(tmp_path: Path, place: float) -> None:
+    path = good(tmp_path)
+    content = bytearray(path.read_bytes())
+    for offset in range(8):
+        content[int(place * len(content)) + offset] ^= 0xFF
+    path.write_bytes(content)
+    refused(path, CorruptVolumeError, "damaged|ends before|more data")
+
+
+def test_a_wrong_checksum(tmp_path: Path) -> None:
+    path = good(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 0xFF
+    path.write_bytes(content)
+    refused(path, CorruptVolumeError, "incorrect data check")
+
+
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None:
+    for name in ("a.nii", "a.nii.gz"):
+        path = patched(tmp_path / name, good(tmp_path), (42, "h", 30000), (44, "h", 200))
+        refused(path, CorruptVolumeError, "ends before its 30000x200x20 voxels")
+
+
+def test_a_header_that_promises_less_than_the_file_holds(tmp_path: Path) -> None:
+    path = patched(tmp_path / "a.nii.gz", good(tmp_path), (42, "h", 10))
+    refused(path, CorruptVolumeError, "more data than its header announces")
+
+
+def test_a_huge_header_is_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    path = patched(tmp_path / "a.nii.gz", good(tmp_path), *((42 + 2 * axis, "h", 32767) for axis in range(3)))
+    tracemalloc.start()
+    refused(path, VolumeTooLargeError, "32767x32767x32767 voxels of uint8 needs 33551")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_gzip_bomb_stays_within_the_limit(tmp_path: Path) -> None:
+    honest = save(tmp_path / "a.nii", np.zeros((200, 200, 200), np.uint8))
+    bomb = tmp_path / "bomb.nii.gz"
+    bomb.write_bytes(gzip.compress(honest.read_bytes() + bytes(2**28)))
+    tracemalloc.start()
+    refused(bomb, CorruptVolumeError, "more data than its header announces", max_bytes=16 * 2**20)
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
+
+
+def test_the_limit_on_memory_holds_for_every_number_type(tmp_path: Path) -> None:
+    for dtype in (np.uint8, np.int16, np.float64):
+        path = save(tmp_path / "a.nii.gz", np.ones((128, 128, 128), dtype))
+        tracemalloc.start()
+        read_label_volume(path)
+        needed = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        refused(path, VolumeTooLargeError, "are allowed", max_bytes=needed - 2**20)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([(0, "i", 77)], "no NIfTI header"),
+        ([(40, "h", 0)], "0 axes"),
+        ([(40, "h", 9)], "9 axes"),
+        ([(42, "h", 0)], "shape"),
+        ([(42, "h", -5)], "shape"),
+        ([(40, "h", 4), (48, "h", 3)], "4 axes: 20x20x20x3"),
+        ([(70, "h", 128)], "data type 128"),
+        ([(70, "h", 32)], "data type 32"),
+        ([(70, "h", 9999)], "data type 9999"),
+        ([(80, "f", 0.0)], "voxel size"),
+        ([(84, "f", float("nan"))], "voxel size"),
+        ([(88, "f", float("inf"))], "voxel size"),
+        ([(108, "f", 1e30)], "puts the pixels at"),
+        ([(108, "f", float("nan"))], "puts the pixels at"),
+        ([(108, "f", -5.0)], "puts the pixels at"),
+        ([(280, "f", float("nan"))], "no invertible matrix"),
+        ([(280, "f", 0.0)], "no invertible matrix"),
+        ([(344, "4s", b"ni1\0")], "another file"),
+    ],
+)
+def test_nonsense_in_nifti_headers(tmp_path: Path, fields: list, message: str) -> None:
+    refused(patched(tmp_path / "a.nii.gz", good(tmp_path), *fields), CorruptVolumeError, message)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mha", "a.nrrd"])
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"hello", bytes(1000), b"NRRD0004\n", b"NDims = 3\n"])
+def test_files_that_are_something_else(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    refused(path, CorruptVolumeError, "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("= LOCAL", "= /etc/passwd", "another file"),
+        ("= MET_UCHAR", "= MET_STRING", "no plain number"),
+        ("DimSize = 9 7 5", "DimSize = 9 x 5", "cannot be read"),
+        ("DimSize = 9 7 5", "DimSize = 9 7 6", "ends before"),
+        ("CompressedData = False", "CompressedData = True", "damaged"),
+        ("BinaryData = True", "BinaryData = False", "as text"),
+        ("ElementSpacing = 0.75", "ElementSpacing = -0.75", "voxel size"),
+    ],
+)
+def test_nonsense_in_metaimage_headers(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = save_with_sitk(tmp_path / "a.mha", blobs((9, 7, 5), seed=1))
+    content = path.read_bytes()
+    assert old.encode() in content
+    path.write_bytes(content.replace(old.encode(), new.encode(), 1))
+    refused(path, CorruptVolumeError, message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("encoding: raw", "encoding: raw\ndata file: /etc/passwd", "another file"),
+        ("encoding: raw", "encoding: bzip2", "is not read"),
+        ("encoding: raw", "encoding: raw\nline skip: 3", "moves its pixels"),
+        ("type: unsigned char", "type: block", "no plain number"),
+        ("sizes: 9 7 5", "sizes: 9 7 5 2", "4 axes"),
+        ("sizes: 9 7 5", "sizes: 9 7 500", "ends before"),
+        ("space directions: (0.75,0,0)", "space directions: (0,0,0)", "voxel size"),
+    ],
+)
+def test_nonsense_in_nrrd_headers(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = save_with_sitk(tmp_path / "a.nrrd", blobs((9, 7, 5), seed=1))
+    content = path.read_bytes()
+    assert old.encode() in content
+    path.write_bytes(content.replace(old.encode(), new.encode(), 1))
+    refused(path, CorruptVolumeError, message)
+
+
+def test_what_is_no_readable_file(tmp_path: Path) -> None:
+    refused(tmp_path / "missing.nii.gz", MissingFileError, "No such file")
+    (tmp_path / "folder.nii.gz").mkdir()
+    refused(tmp_path / "folder.nii.gz", MissingFileError, "not a regular file|directory")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    refused(tmp_path / "pipe.nii.gz", MissingFileError, "not a regular file")
+    (tmp_path / "a.dcm").write_bytes(b"DICM")
+    refused(tmp_path / "a.dcm", CorruptVolumeError, "not a volume file by its name")
