@@ -1,0 +1,83 @@
+"""The volume under construction: painting tissues and labels into a grid over a warped patient."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.phantom.fields import Floats, SmoothField
+from harness.data.phantom.shapes import Points, Shape
+
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+
+WARP_REACH_MM = 26.0
+"""More than the warp moves anything."""
+
+
+class Canvas:
+    """A CT and its labels on a grid of x (right), y (anterior), z (superior) in mm.
+
+    Shapes are given in the patient's own coordinates; a smooth warp between those and the grid bends
+    every patient in another way.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+        origin_mm: tuple[float, float, float],
+        warp: tuple[tuple[SmoothField, float], ...],
+        texture: dict[float, SmoothField],
+    ) -> None:
+        self.shape = shape
+        self.spacing_mm = spacing_mm
+        self.origin_mm = origin_mm
+        self.axes_mm: tuple[Floats, Floats, Floats] = tuple(  # type: ignore[assignment]
+            (origin + np.arange(count) * step).astype(np.float32)
+            for origin, count, step in zip(origin_mm, shape, spacing_mm, strict=True)
+        )
+        self.texture = texture
+        self.hu = np.full(shape, -1000.0, np.float32)
+        self.label = np.zeros(shape, np.uint8)
+        self.everywhere: Box = (slice(None), slice(None), slice(None))
+        self.points: Points = self._warped(warp)
+
+    def box(self, shape: Shape, margin_mm: float = 8.0) -> Box:
+        """Return the part of the grid that a shape can reach."""
+        low, high = shape.bounds()
+        slices = []
+        for axis, axis_mm in enumerate(self.axes_mm):
+            reach = margin_mm + WARP_REACH_MM
+            first, last = np.searchsorted(axis_mm, (low[axis] - reach, high[axis] + reach))
+            slices.append(slice(int(first), int(last)))
+        return slices[0], slices[1], slices[2]
+
+    def field(self, shape: Shape, box: Box) -> Floats:
+        """Return a shape's field in a box."""
+        return shape.field((self.points[0][box], self.points[1][box], self.points[2][box]))
+
+    def noise(self, scale_mm: float, box: Box, *, offset_mm: float = 0.0) -> Floats:
+        """Return texture of about unit variance in a box; scales are those the canvas was made with."""
+        x, y, z = (axis[part] for axis, part in zip(self.axes_mm, box, strict=True))
+        return self.texture[scale_mm].on((x, y, z), offset_mm=offset_mm)
+
+    def paint(self, box: Box, mask: Mask, hu: Floats | float, label: int | None = None) -> None:
+        """Set the HU, and the label if one is given, where the mask is true; the mask covers the box."""
+        view = self.hu[box]
+        view[mask] = hu[mask] if isinstance(hu, np.ndarray) else hu
+        if label is not None:
+            self.label[box][mask] = label
+
+    def _warped(self, warp: tuple[tuple[SmoothField, float], ...]) -> Points:
+        x, y, z = (
+            axis.reshape([-1 if i == k else 1 for i in range(3)]) for k, axis in enumerate(self.axes_mm)
+        )
+        moved = []
+        for axis, coordinate in enumerate((x, y, z)):
+            total = np.broadcast_to(coordinate, self.shape).copy()
+            for number, (field, amplitude_mm) in enumerate(warp):
+                total += amplitude_mm * field.on(self.axes_mm, offset_mm=53.0 * axis + 17.0 * number)
+            moved.append(total)
+        return moved[0], moved[1], moved[2]

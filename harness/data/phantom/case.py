@@ -1,0 +1,114 @@
+"""One phantom: a patient drawn from a seed, scanned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.phantom.canvas import Canvas
+from harness.data.phantom.fields import SmoothField
+from harness.data.phantom.organs import paint_organs
+from harness.data.phantom.patient import Patient, draw_patient
+from harness.data.phantom.scanner import Protocol, draw_protocol, expose, paint_surroundings
+from harness.data.phantom.trunk import paint_trunk
+from harness.data.phantom.tumours import paint_tumours
+
+GENERATOR_VERSION = 1
+"""Raised when the same seed gives other voxels."""
+
+SPLITS = {"Tr": 0, "Val": 1, "Ts": 2}
+"""Enters the seed, so that no two splits share a patient."""
+
+_USUAL_SHAPE = (128, 128)
+_TEXTURE_SCALES_MM = (6.0, 11.0, 23.0)
+
+
+@dataclass(frozen=True)
+class PhantomCase:
+    """A phantom's CT and reference.
+
+    Attributes:
+        case: The case id.
+        image_hu: int16 (x, y, z) in Hounsfield units.
+        label: uint8 (x, y, z): organs 1 to 13, tumour 14.
+        spacing_mm: Voxel size along x, y, z.
+        affine: 4 x 4, voxel index to millimetres, RAS+.
+        facts: Contrast phase, missing organs, tumours and more, ready for JSON.
+    """
+
+    case: str
+    image_hu: NDArray[np.int16]
+    label: NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    facts: dict[str, Any]
+
+
+def make_case(
+    *, seed: int, index: int, split: str = "Val", shape: tuple[int, int, int] | None = None
+) -> PhantomCase:
+    """Make one phantom. The same arguments give the same voxels on every machine of one kind.
+
+    Args:
+        seed: Names the population.
+        index: Which patient of it, from 1.
+        split: `Tr`, `Val` or `Ts`.
+        shape: Voxels along x, y, z; by default 128 x 128 and as many slices as the protocol says. The
+            field of view is the patient's, so more voxels are smaller ones.
+    """
+    root = np.random.SeedSequence([seed, index, SPLITS[split]])
+    body_seed, texture_seed, noise_seed = root.spawn(3)
+    patient = draw_patient(np.random.default_rng(body_seed))
+    protocol = draw_protocol(patient)
+    canvas = _canvas(protocol, shape, texture_seed)
+    trunk = paint_trunk(canvas, patient)
+    paint_organs(canvas, patient, trunk)
+    tumours = paint_tumours(canvas, patient, trunk)
+    paint_surroundings(canvas, patient, protocol, trunk)
+    image = expose(canvas, patient, protocol, noise_seed)
+    affine = np.diag([*canvas.spacing_mm, 1.0])
+    affine[:3, 3] = canvas.origin_mm
+    return PhantomCase(
+        case=f"phantom_{index:04d}",
+        image_hu=image,
+        label=canvas.label,
+        spacing_mm=canvas.spacing_mm,
+        affine=affine,
+        facts=_facts(patient, protocol, tumours),
+    )
+
+
+def _canvas(protocol: Protocol, shape: tuple[int, int, int] | None, seed: np.random.SeedSequence) -> Canvas:
+    if shape is None:
+        shape = (*_USUAL_SHAPE, max(24, round(protocol.length_mm / protocol.slice_mm)))
+        slice_mm = protocol.slice_mm
+    else:
+        slice_mm = float(np.clip(protocol.length_mm / shape[2], 0.6, 8.0))
+    in_plane = protocol.field_of_view_mm / np.array(shape[:2])
+    # NIfTI stores float32: values that it holds exactly make reading back the same.
+    spacing_mm = (float(np.float32(in_plane[0])), float(np.float32(in_plane[1])), float(np.float32(slice_mm)))
+    extent = np.array(shape) * spacing_mm
+    origin = np.array(protocol.centre_mm) - extent / 2
+    rng = np.random.default_rng(seed)
+    return Canvas(
+        shape=shape,
+        spacing_mm=spacing_mm,
+        origin_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
+        warp=((SmoothField(rng, scale_mm=70), 5.5), (SmoothField(rng, scale_mm=28), 1.6)),
+        texture={scale: SmoothField(rng, scale_mm=scale) for scale in _TEXTURE_SCALES_MM},
+    )
+
+
+def _facts(patient: Patient, protocol: Protocol, tumours: list[dict[str, object]]) -> dict[str, Any]:
+    return {
+        "phase": patient.phase.name,
+        "missing": sorted(patient.missing),
+        "tumours": tumours,
+        "scale": round(patient.scale, 3),
+        "fat": round(patient.fat, 2),
+        "noise_hu": round(protocol.noise_hu, 1),
+        "arms_down": protocol.arms_down,
+    }

@@ -1,0 +1,112 @@
+"""The scanner: table, reconstruction kernel, dose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from harness.data.phantom.canvas import Canvas
+from harness.data.phantom.fields import Floats
+from harness.data.phantom.patient import Patient
+from harness.data.phantom.trunk import FAT_HU, Trunk
+
+LOWEST_HU, HIGHEST_HU = -1024, 3071
+_NOISE_CORRELATION_MM = 1.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the scan is made; drawn before the patient's details so that any grid gives the same patient.
+
+    Attributes:
+        field_of_view_mm: Side of the square that each slice covers.
+        centre_mm: Where its middle lies, x and y, and the middle of the scan along z.
+        length_mm: How much of the patient is scanned along z.
+        slice_mm: Distance between slices.
+        kernel_mm: Standard deviation of the in-plane blur.
+        noise_hu: Standard deviation of the noise in an average patient.
+        arms_down: Whether the arms lie beside the body.
+    """
+
+    field_of_view_mm: float
+    centre_mm: tuple[float, float, float]
+    length_mm: float
+    slice_mm: float
+    kernel_mm: float
+    noise_hu: float
+    arms_down: bool
+
+
+def draw_protocol(patient: Patient) -> Protocol:
+    """Draw a protocol that fits the patient."""
+    rng = patient.rng
+    widest = 2 * (patient.half_width_mm + patient.skin_mm)
+    arms = bool(rng.random() < 0.2)
+    return Protocol(
+        field_of_view_mm=float(widest * rng.uniform(1.02, 1.28) + (60 if arms else 0)),
+        centre_mm=(
+            float(rng.normal(0, 6)),
+            patient.centre_y_mm + float(rng.normal(0, 8)),
+            float(rng.normal(22, 26)) * patient.scale,
+        ),
+        length_mm=float(rng.uniform(190, 340)),
+        slice_mm=float(rng.choice((2.5, 3.0, 3.0, 4.0, 5.0, 5.0))),
+        kernel_mm=float(rng.uniform(0.6, 1.3)),
+        noise_hu=float(np.clip(rng.gamma(3.5, 3.4), 4, 32)),
+        arms_down=arms,
+    )
+
+
+def paint_surroundings(canvas: Canvas, patient: Patient, protocol: Protocol, trunk: Trunk) -> None:
+    """Paint the table, and the arms if they are down."""
+    x = canvas.axes_mm[0][:, None, None]
+    y = canvas.axes_mm[1][None, :, None]
+    outside = trunk.skin > 1
+    back = patient.centre_y_mm - patient.half_depth_mm - patient.skin_mm - 9
+    # A shallow trough of two carbon sheets over foam.
+    depth = y - np.float32(back) - 26 * np.square(x / np.float32(250))
+    near = np.abs(x) < 265
+    sheets = ((np.abs(depth) < 2.0) | (np.abs(depth + 36) < 2.0)) & near & outside
+    foam = (depth < 0) & (depth > -36) & near & outside
+    canvas.paint(canvas.everywhere, foam, -930.0)
+    canvas.paint(canvas.everywhere, sheets, -280.0)
+    if protocol.arms_down:
+        px, py, _ = canvas.points
+        for side in (1, -1):
+            middle = side * (patient.half_width_mm + patient.skin_mm + 44)
+            arm = np.hypot(px - middle, py - patient.centre_y_mm + 12) - 37
+            for limit, hu in ((0, FAT_HU), (-8, patient.phase.muscle), (-25, 900.0), (-29, 120.0)):
+                canvas.paint(canvas.everywhere, arm < limit, hu)
+
+
+def expose(
+    canvas: Canvas, patient: Patient, protocol: Protocol, seed: np.random.SeedSequence
+) -> NDArray[np.int16]:
+    """Return the image: partial volume, kernel blur, correlated noise, whole HU."""
+    spacing = canvas.spacing_mm
+    sigma = [
+        # Half a voxel stands for the averaging over a voxel that painting its centre leaves out.
+        float(np.hypot(0.45, protocol.kernel_mm / spacing[0])),
+        float(np.hypot(0.45, protocol.kernel_mm / spacing[1])),
+        0.45,
+    ]
+    image = ndimage.gaussian_filter(canvas.hu, sigma, truncate=2.5)
+    image += _noise(canvas, np.random.default_rng(seed)) * np.float32(_noise_hu(patient, protocol))
+    return np.asarray(np.clip(np.rint(image), LOWEST_HU, HIGHEST_HU), np.int16)
+
+
+def _noise_hu(patient: Patient, protocol: Protocol) -> float:
+    """Return the noise in this patient: it rises with the square root of what the beam must cross."""
+    girth = (patient.half_width_mm + patient.skin_mm) * (patient.half_depth_mm + patient.skin_mm)
+    return protocol.noise_hu * (girth / 21000) ** 0.7
+
+
+def _noise(canvas: Canvas, rng: np.random.Generator) -> Floats:
+    """Return noise of unit variance with the grain of a reconstructed slice."""
+    white = rng.standard_normal(canvas.shape, dtype=np.float32)
+    sigma = [max(0.5, _NOISE_CORRELATION_MM / step) for step in canvas.spacing_mm[:2]]
+    noise = ndimage.gaussian_filter(white, [*sigma, 0.3], truncate=2.5)
+    return np.asarray(noise / noise.std(), np.float32)
