@@ -81,10 +81,12 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answers go this way
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(asdict(_in_child(request))), flush=True)  # noqa: T201
+        verdict, peak_bytes = _in_child(request)
+        print(json.dumps(asdict(verdict) | {"peak_bytes": peak_bytes}), flush=True)  # noqa: T201
 
 
-def _in_child(request: dict[str, object]) -> Verdict:
+def _in_child(request: dict[str, object]) -> tuple[Verdict, int]:
+    """Return the verdict, and the most memory that the child had resident."""
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
@@ -94,24 +96,24 @@ def _in_child(request: dict[str, object]) -> Verdict:
     time_s = float(str(request["time_s"]))
     deadline = time.monotonic() + time_s
     answer = b""
-    try:
-        while True:
-            ready, _, _ = select.select([receive], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return Verdict(refused=f"could not be read within {time_s:g} s")
-            piece = os.read(receive, _LARGEST_ANSWER)
-            if not piece:
-                break
-            answer += piece
-    finally:
-        os.close(receive)
-        os.kill(child, signal.SIGKILL)  # not reaped yet, so the number is still the child's
-        os.waitpid(child, 0)
+    timed_out = False
+    while not timed_out:
+        ready, _, _ = select.select([receive], [], [], max(0.0, deadline - time.monotonic()))
+        timed_out = not ready
+        piece = os.read(receive, _LARGEST_ANSWER) if ready else b""
+        if not piece:
+            break
+        answer += piece
+    os.close(receive)
+    os.kill(child, signal.SIGKILL)  # not reaped yet, so the number is still the child's
+    peak_bytes = os.wait4(child, 0)[2].ru_maxrss * 1024
+    if timed_out:
+        return Verdict(refused=f"could not be read within {time_s:g} s"), peak_bytes
     try:
         content = json.loads(answer)
-        return Verdict(refused=str(content["refused"]), notes=tuple(map(str, content["notes"])))
+        return Verdict(str(content["refused"]), tuple(map(str, content["notes"]))), peak_bytes
     except (ValueError, KeyError, TypeError):
-        return Verdict(refused="could not be read: the reader died of it")
+        return Verdict(refused="could not be read: the reader died of it"), peak_bytes
 
 
 def _child(request: dict[str, object], send: int) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from evaluator import EvaluatorError, read_header
 from harness.errors import InfrastructureError
@@ -171,11 +171,16 @@ def _kind(mode: int) -> str:
 
 
 class Gatekeeper:
-    """Asks the gate's process about one file at a time. Starts it when needed, and again if it dies."""
+    """Asks the gate's process about one file at a time. Starts it when needed, and again if it dies.
+
+    Attributes:
+        last_peak_bytes: Resident memory that the last judgement took at most.
+    """
 
     def __init__(self, known_labels: Iterable[int]) -> None:
         self._known = sorted(known_labels)
         self._process: subprocess.Popen[bytes] | None = None
+        self.last_peak_bytes = 0
 
     def start(self) -> None:
         """Start the process without waiting for it to load."""
@@ -209,11 +214,12 @@ class Gatekeeper:
                 self.start()
             answer = self._ask(json.dumps(request).encode() + b"\n", time_s + 10)
             if answer is not None:
+                self.last_peak_bytes = int(answer["peak_bytes"])
                 return Verdict(refused=answer["refused"], notes=tuple(answer["notes"]))
             self.close()
         raise InfrastructureError("the process that reads predictions does not answer", where=prediction)
 
-    def _ask(self, request: bytes, time_s: float) -> dict[str, str] | None:
+    def _ask(self, request: bytes, time_s: float) -> dict[str, Any] | None:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -235,7 +241,7 @@ class Gatekeeper:
             received += piece
             *lines, received = received.split(b"\n")
             for line in lines:
-                answer: dict[str, str] = json.loads(line)
+                answer: dict[str, Any] = json.loads(line)
                 if "ready" not in answer:
                     return answer
 

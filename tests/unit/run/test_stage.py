@@ -1,0 +1,134 @@
+"""A container sees voxels and geometry, and nothing that names a patient, a case or a data set."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from harness.challenge import Contract
+from harness.data.dataset import Case
+from harness.errors import ConfigurationError, InfrastructureError
+from harness.run.stage import check_image, discard, opaque_id, scrub, stage_case
+
+AFFINE = np.array([[0.0, -0.8, 0, 7], [0.9, 0, 0, -3], [0, 0, 2.5, 11], [0, 0, 0, 1]])
+ARRAY = np.arange(5 * 4 * 3, dtype=np.int16).reshape(5, 4, 3)
+SECRET = b"Mueller^Hans"
+
+
+def talkative(path: Path, kind: type = nibabel.Nifti1Image, name: str = "patient_0_0000.nii.gz") -> Path:
+    """Write a CT that names its patient wherever NIfTI lets it."""
+    image = kind(ARRAY, AFFINE)
+    image.header["descrip"] = SECRET
+    image.header["aux_file"] = SECRET
+    image.header["intent_name"] = SECRET
+    if kind is nibabel.Nifti1Image:
+        image.header["db_name"] = SECRET
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", SECRET * 9))
+    path.mkdir(parents=True, exist_ok=True)
+    plain = image.to_bytes() + SECRET
+    packed = path / name
+    with packed.open("wb") as raw, gzip.GzipFile(filename=SECRET.decode(), fileobj=raw, mode="wb") as file:
+        file.write(plain)
+    return packed
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_texts_extensions_and_trailing_bytes_are_taken_out(tmp_path: Path, kind: type) -> None:
+    path = talkative(tmp_path, kind)
+    clean = scrub(path, path.read_bytes())
+    assert SECRET not in clean
+    assert SECRET not in gzip.decompress(clean)
+    (tmp_path / "clean.nii.gz").write_bytes(clean)
+    before, after = nibabel.load(path), nibabel.load(tmp_path / "clean.nii.gz")
+    assert np.array_equal(np.asanyarray(before.dataobj), np.asanyarray(after.dataobj))
+    assert np.array_equal(before.affine, after.affine)
+    assert before.header.get_zooms() == after.header.get_zooms()
+    assert not after.header.extensions
+
+
+def test_both_byte_orders_are_scrubbed(tmp_path: Path) -> None:
+    header = nibabel.Nifti1Header(endianness=">")
+    header["descrip"] = SECRET
+    path = tmp_path / "a_0000.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(ARRAY, AFFINE, header), path)
+    plain = gzip.decompress(scrub(path, path.read_bytes()))
+    assert SECRET not in plain
+    assert struct.unpack_from(">i" if plain[0] == 0 else "<i", plain)[0] == 348
+
+
+def test_the_stage_holds_one_input_and_an_empty_output(tmp_path: Path) -> None:
+    case = Case("patient_0", talkative(tmp_path / "data"), None)
+    stage = stage_case(
+        case,
+        opaque="case_7",
+        work=tmp_path / "work",
+        contract=Contract(),
+        cache=tmp_path / "cache",
+        owner=None,
+    )
+    assert [path.name for path in stage.inputs.iterdir()] == ["case_7_0000.nii.gz"]
+    assert list(stage.outputs.iterdir()) == []
+    assert stage.expected == "case_7.nii.gz"
+    assert "patient" not in str(stage.folder).replace(str(tmp_path), "")
+    assert stage.outputs.stat().st_mode & 0o777 == 0o777
+
+
+def test_an_image_is_scrubbed_once(tmp_path: Path) -> None:
+    case = Case("patient_0", talkative(tmp_path / "data"), None)
+    options = {"contract": Contract(), "cache": tmp_path / "cache", "owner": None, "work": tmp_path / "work"}
+    stage_case(case, opaque="case_7", **options)  # type: ignore[arg-type]
+    (cached,) = (tmp_path / "cache").iterdir()
+    made = cached.stat().st_ino
+    stage = stage_case(case, opaque="case_8", **options)  # type: ignore[arg-type]
+    assert (stage.inputs / "case_8_0000.nii.gz").stat().st_ino == made
+
+
+def test_a_missing_image_is_the_harnesss_fault(tmp_path: Path) -> None:
+    case = Case("patient_0", tmp_path / "patient_0_0000.nii.gz", None)
+    with pytest.raises(InfrastructureError, match="patient_0 cannot be staged"):
+        stage_case(
+            case, opaque="c", work=tmp_path / "w", contract=Contract(), cache=tmp_path / "c", owner=None
+        )
+
+
+def test_a_truncated_image_is_the_harnesss_fault(tmp_path: Path) -> None:
+    path = talkative(tmp_path)
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:400]))
+    with pytest.raises(InfrastructureError, match="truncated"):
+        scrub(path, path.read_bytes())
+
+
+def test_an_unreadable_image_is_found_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "a_0000.nii.gz"
+    path.write_bytes(b"not an image")
+    with pytest.raises(ConfigurationError, match=r"a_0000\.nii\.gz"):
+        check_image(path)
+
+
+def test_opaque_names_are_stable_digits_that_the_secret_decides() -> None:
+    name = opaque_id("secret", "run", "liver_012")
+    assert name == opaque_id("secret", "run", "liver_012")
+    assert name.removeprefix("case_").isdigit()
+    others = {opaque_id("other", "run", "liver_012"), opaque_id("secret", "other", "liver_012")}
+    assert name not in others
+    assert len({opaque_id("secret", "run", str(case)) for case in range(2000)}) == 2000
+
+
+def test_a_folder_nested_beyond_recursion_is_removed(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    descriptor = os.open(top, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=descriptor)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = deeper
+    os.close(descriptor)
+    discard(top)
+    assert not top.exists()
