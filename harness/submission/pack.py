@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docker.errors import ImageNotFound
-
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.submission.archive import TarBlobs, read_image, rewritten, rewritten_size
-from harness.submission.image import engine_answers, patient
+from harness.submission.image import engine_answers, inspect, patient
 from harness.submission.load import team_of
 
 _GZIP_LEVEL = 4
@@ -43,6 +41,10 @@ def pack(
         ConfigurationError: there is no such image, or the folder cannot be written.
         InfrastructureError: the engine failed, or the disk is full.
     """
+    if inspect(client, reference) is None:
+        raise ConfigurationError(
+            "there is no such image on this host", where=reference, mend="Build or load it first."
+        )
     name = team_of(team)
     target = folder / f"{name}.tar.gz"
     partial = folder / f".{name}.tar.gz.part"
@@ -73,15 +75,9 @@ def pack(
 
 
 def _save(client: Any, reference: str, write: Callable[[bytes], Any]) -> None:
-    try:
-        with engine_answers("saving an image"), patient(client):
-            chunks = client.api.get_image(reference)
-            for chunk in chunks:
-                _write(write, chunk)
-    except ImageNotFound as error:
-        raise ConfigurationError(
-            "there is no such image on this host", where=reference, mend="Build or load it first."
-        ) from error
+    with engine_answers("saving an image"), patient(client):
+        for chunk in client.api.get_image(reference):
+            _write(write, chunk)
 
 
 def _write(write: Callable[[bytes], Any], chunk: bytes) -> None:
