@@ -1,0 +1,350 @@
+"""The whole job without an engine: a submission folder as a process, and everything after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from harness.challenge import Challenge, Limits, load_challenge
+from harness.data.dataset import Dataset, open_dataset
+from harness.engine.process import ProcessEngine
+from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.run.evaluate import EvaluationRequest, evaluate, run_id
+from harness.run.journal import SCORES_FILE, RunResults, read_run
+from harness.run.observer import SilentObserver
+from harness.run.predictions import PredictionsRequest, score_predictions
+from harness.run.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.run.score import score_run
+from harness.run.verify import verify_results, verify_run
+
+SHAPE = (9, 8, 7)
+AFFINE = np.diag([0.8, 0.9, 2.5, 1.0])
+GOOD = """
+in=$(ls "$FLARE_INPUTS")
+cp "$PWD/good.nii.gz" "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
+"""
+MIB = 1024**2
+
+
+def labels() -> np.ndarray:
+    array = np.zeros(SHAPE, np.uint8)
+    array[1:5, 2:6, 1:4] = 1
+    return array
+
+
+def write(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, AFFINE), path)
+    return path
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    for name in ("a", "b"):
+        write(tmp_path / "data" / "imagesVal" / f"{name}_0000.nii.gz", np.zeros(SHAPE, np.int16))
+        write(tmp_path / "data" / "labelsVal" / f"{name}.nii.gz", labels())
+    return open_dataset(tmp_path / "data")
+
+
+@pytest.fixture
+def challenge() -> Challenge:
+    return load_challenge("phantom")
+
+
+@pytest.fixture
+def request_for(tmp_path: Path, dataset: Dataset, challenge: Challenge) -> Callable[..., EvaluationRequest]:
+    """Make the request to evaluate a script as a submission folder."""
+
+    def make(script: str = GOOD, **limits: float) -> EvaluationRequest:
+        folder = tmp_path / "submission"
+        folder.mkdir(exist_ok=True)
+        (folder / "predict.sh").write_text(script)
+        write(folder / "good.nii.gz", labels())
+        given: dict[str, float] = {"memory_bytes": 512 * MIB, "time_s": 20.0, "output_bytes": 64 * MIB}
+        return EvaluationRequest(
+            team="team",
+            image=str(folder),
+            challenge=challenge,
+            dataset=dataset,
+            results=tmp_path / "results",
+            limits=Limits.model_validate(given | limits),
+            cache=tmp_path / "cache",
+        )
+
+    return make
+
+
+def run(request: EvaluationRequest, observer: SilentObserver | None = None) -> RunResults:
+    return evaluate(request, engine=ProcessEngine(), observer=observer)
+
+
+def outcomes(results: RunResults) -> set[Outcome]:
+    return {execution.outcome for execution in results.final_executions().values()}
+
+
+def test_a_perfect_submission_scores_one_on_every_case(request_for: Callable[..., EvaluationRequest]) -> None:
+    results = run(request_for("sleep 0.3" + GOOD))
+    assert outcomes(results) == {Outcome.SUCCEEDED}
+    assert {label.dsc for score in results.scores for label in score.scores} == {1.0}
+    assert results.record.host is not None
+    assert results.record.host.isolated is False
+    assert results.executions[0].usage.peak_memory_method == "sampled-lower-bound"
+    assert list(verify_run(results.folder, dataset=open_dataset(results_data(results)))) == []
+
+
+def results_data(results: RunResults) -> Path:
+    return results.folder.parents[3] / "data"
+
+
+SCRIPTS = [
+    ("time", "sleep 30", {"time_s": 0.5}, Outcome.TIME_LIMIT),
+    (
+        "memory",
+        "head -c 300M /dev/zero | tail -c 300M > /dev/null; sleep 30",
+        {"memory_bytes": 64 * MIB},
+        Outcome.MEMORY_LIMIT,
+    ),
+    (
+        "output",
+        'cd "$FLARE_OUTPUTS"; head -c 99M /dev/zero > x; sleep 30',
+        {"output_bytes": 16 * MIB},
+        Outcome.OUTPUT_LIMIT,
+    ),
+    ("crash", "exit 3", {}, Outcome.CRASHED),
+    ("nothing", "exit 0", {}, Outcome.NO_OUTPUT),
+    ("rubbish", GOOD.replace('"$PWD/good.nii.gz"', "predict.sh"), {}, Outcome.INVALID_OUTPUT),
+]
+
+
+@pytest.mark.parametrize(("what", "script", "limits", "outcome"), SCRIPTS, ids=[row[0] for row in SCRIPTS])
+def test_a_failure_keeps_its_row_and_is_scored_as_the_challenge_says(
+    request_for: Callable[..., EvaluationRequest],
+    what: str,
+    script: str,
+    limits: dict[str, float],
+    outcome: Outcome,
+) -> None:
+    results = run(request_for(script, **limits))
+    assert outcomes(results) == {outcome}
+    assert [score.case for score in results.scores] == ["a", "b"]
+    assert {label.dsc for score in results.scores for label in score.scores} == {0.0}
+    assert all(score.prediction_sha256 is None for score in results.scores)
+
+
+def test_children_die_with_their_case(request_for: Callable[..., EvaluationRequest]) -> None:
+    results = run(request_for("sh -c 'sleep 76543' & sleep 76543", time_s=0.5))
+    assert outcomes(results) == {Outcome.TIME_LIMIT}
+    time.sleep(0.05)
+    commands = [
+        path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)
+    ]
+    assert not any(b"76543" in command for command in commands)
+
+
+def test_the_observer_sees_the_run_in_order(request_for: Callable[..., EvaluationRequest]) -> None:
+    seen: list[str] = []
+
+    class Watching(SilentObserver):
+        def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
+            seen.append(f"opened {left}/{total}")
+
+        def case_started(self, case: str, attempt: int) -> None:
+            seen.append(f"started {case}")
+
+        def case_stage(self, case: str, stage: str) -> None:
+            seen.append(f"{stage} {case}")
+
+        def case_finished(self, execution: ExecutionRecord) -> None:
+            seen.append(f"finished {execution.case}")
+
+        def case_scored(self, score: ScoreRecord) -> None:
+            seen.append(f"scored {score.case}")
+
+    run(request_for(), Watching())
+    ran = [f"{what} {case}" for case in "ab" for what in ("started", "stage", "run", "harvest", "finished")]
+    assert seen == ["opened 2/2", *ran, "score a", "scored a", "score b", "scored b"]
+
+
+def test_several_jobs_run_every_case_once(request_for: Callable[..., EvaluationRequest]) -> None:
+    results = run(replace(request_for(), jobs=2))
+    assert sorted(execution.case for execution in results.executions) == ["a", "b"]
+    assert results.record.jobs == 2
+
+
+def test_the_run_is_named_by_what_decides_its_results(request_for: Callable[..., EvaluationRequest]) -> None:
+    request = request_for()
+    image = ProcessEngine().image(request.image)
+
+    def name(changed: EvaluationRequest, fingerprint: str = "f") -> str:
+        return run_id(changed, image=image, fingerprint=fingerprint, isolated=True)
+
+    assert name(request) == name(replace(request, title="Another title", profile="flare"))
+    others = [
+        name(replace(request, limits=Limits(memory_bytes=1, time_s=1, shm_bytes=1))),
+        name(replace(request, device="cuda")),
+        name(replace(request, jobs=2)),
+        name(request, "g"),
+    ]
+    assert len({name(request), *others}) == 5
+
+
+@pytest.mark.parametrize("team", ["", "../up", "Team", "a/b", ".hidden"])
+def test_a_team_must_be_able_to_name_a_folder(
+    request_for: Callable[..., EvaluationRequest], team: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="no team name"):
+        run(replace(request_for(), team=team))
+
+
+def test_a_gpu_submission_needs_a_gpu(
+    request_for: Callable[..., EvaluationRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoDriver:
+        NVMLError = RuntimeError
+
+        def nvmlInit(self) -> None:
+            raise RuntimeError("Driver Not Loaded")
+
+    monkeypatch.setattr("harness.measure.gpu.load_nvml", NoDriver)
+    request = request_for(gpu=True)
+    with pytest.raises(PrerequisiteError, match="no usable NVIDIA GPU"):
+        run(replace(request, device="cuda"))
+    assert outcomes(run(request)) == {Outcome.SUCCEEDED}
+
+
+def test_scores_are_made_again_without_running(
+    request_for: Callable[..., EvaluationRequest], dataset: Dataset
+) -> None:
+    results = run(replace(request_for(), score=False))
+    assert results.scores == ()
+    scored = score_run(results.folder, dataset, profile="flare")
+    assert set(scored.final_scores("flare")) == {"a", "b"}
+    assert score_run(results.folder, dataset, profile="flare") == scored
+    assert len(score_run(results.folder, dataset, profile="flare", again=True).scores) == 4
+
+
+def test_a_corrected_reference_is_scored_anew(
+    request_for: Callable[..., EvaluationRequest], dataset: Dataset
+) -> None:
+    results = run(request_for())
+    assert dataset.cases[0].label is not None
+    write(dataset.cases[0].label, labels()[::-1])
+    again = score_run(results.folder, dataset)
+    assert [score.case for score in again.scores] == ["a", "b", "a"]
+    assert again.final_scores("exact")["a"].scores[0].dsc != 1.0
+
+
+def test_scoring_needs_the_runs_own_cases(
+    request_for: Callable[..., EvaluationRequest], dataset: Dataset
+) -> None:
+    results = run(request_for())
+    with pytest.raises(ConfigurationError, match="such as b"):
+        score_run(results.folder, dataset.select(["a"]))
+
+
+def test_any_changed_byte_of_a_run_is_found(
+    request_for: Callable[..., EvaluationRequest], dataset: Dataset
+) -> None:
+    results = run(request_for())
+    files = [path for path in results.folder.rglob("*") if path.suffix in (".json", ".jsonl", ".gz")]
+    assert len(files) == 5
+    for path in files:
+        whole = path.read_bytes()
+        for position in range(0, len(whole), max(1, len(whole) // 25)):
+            changed = bytearray(whole)
+            changed[position] ^= 4
+            path.write_bytes(changed)
+            assert list(verify_run(results.folder)), f"{path.name} byte {position}"
+        path.write_bytes(whole)
+    assert [(folder, faults) for folder, faults in verify_results(results.folder.parents[2])] == [
+        (results.folder, [])
+    ]
+
+
+def test_a_score_that_was_sealed_anew_is_found_by_scoring_again(
+    request_for: Callable[..., EvaluationRequest], dataset: Dataset
+) -> None:
+    """Whoever rewrites the whole chain still cannot make the evaluator agree."""
+    from harness.run.journal import chain_start, sealed_line
+
+    results = run(request_for())
+    previous, lines = chain_start(results.folder), []
+    for score in results.scores:
+        better = tuple(label.model_copy(update={"dsc": 0.5}) for label in score.scores)
+        lines.append(sealed_line(score.model_copy(update={"scores": better}), previous))
+        import hashlib
+
+        previous = hashlib.sha256(lines[-1]).hexdigest()
+    (results.folder / SCORES_FILE).write_bytes(b"\n".join(lines) + b"\n")
+    assert list(verify_run(results.folder)) == []
+    found = list(verify_run(results.folder, dataset=dataset))
+    assert [problem.what for problem in found] == [
+        f"case {case} scores otherwise when scored again" for case in "ab"
+    ]
+
+
+def test_a_prediction_that_went_missing_is_not_scored_as_zero(
+    request_for: Callable[..., EvaluationRequest], dataset: Dataset
+) -> None:
+    results = run(request_for())
+    assert results.executions[0].prediction is not None
+    (results.folder / results.executions[0].prediction.path).unlink()
+    with pytest.raises(InfrastructureError, match="gone or changed"):
+        score_run(results.folder, dataset, again=True)
+    assert [problem.what for problem in verify_run(results.folder)] == ["the prediction is missing"]
+
+
+def test_predictions_made_elsewhere_become_a_run(
+    tmp_path: Path, dataset: Dataset, challenge: Challenge
+) -> None:
+    folder = tmp_path / "elsewhere"
+    write(folder / "a.nii.gz", labels())
+    request = PredictionsRequest(
+        team="outside", folder=folder, challenge=challenge, dataset=dataset, results=tmp_path / "results"
+    )
+    results = score_predictions(request)
+    assert results.record.source == "predictions"
+    final = results.final_executions()
+    assert (final["a"].outcome, final["b"].outcome) == (Outcome.SUCCEEDED, Outcome.NO_OUTPUT)
+    assert final["a"].stages.run_s is None
+    assert final["a"].usage.peak_memory_bytes is None
+    scores = results.final_scores("exact")
+    assert (scores["a"].scores[0].dsc, scores["b"].scores[0].dsc) == (1.0, 0.0)
+    assert score_predictions(request) == results
+    assert list(verify_run(results.folder, dataset=dataset)) == []
+
+
+def test_a_folder_without_predictions_is_refused(
+    tmp_path: Path, dataset: Dataset, challenge: Challenge
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    request = PredictionsRequest(
+        team="outside", folder=folder, challenge=challenge, dataset=dataset, results=tmp_path / "results"
+    )
+    with pytest.raises(ConfigurationError, match=r"no prediction .*such as a\.nii\.gz"):
+        score_predictions(request)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        score_predictions(replace(request, folder=tmp_path / "nowhere"))
+
+
+def test_the_records_fit_their_published_schemas(request_for: Callable[..., EvaluationRequest]) -> None:
+    import jsonschema
+
+    from harness.run.records import json_schemas
+
+    results = run(request_for())
+    schemas = json_schemas()
+    jsonschema.validate(json.loads((results.folder / "run.json").read_text()), schemas["run.schema.json"])
+    for name in ("cases", "scores"):
+        for line in (results.folder / f"{name}.jsonl").read_text().splitlines():
+            jsonschema.validate(json.loads(line), schemas[f"{name}.schema.json"])
+    assert read_run(results.folder) == results
