@@ -203,11 +203,8 @@ def _notes(runs: Sequence[RunValues], *, across_hosts: bool, left_out: Sequence[
         notes.append("Rows from unlike hosts are ranked on time together, as was asked.")
     if len({run.record.limits for run in runs if run.record.source == "container"}) > 1:
         notes.append("The rows were run under different limits.")
-    for run in runs:
-        if not run.complete:
-            notes.append(
-                f"{run.record.team}: the run is incomplete; cases without a verdict count as failed."
-            )
+    if cut_off := [run.record.team for run in runs if not run.complete]:
+        notes.append(f"Incomplete, and cases without a verdict count as failed: {', '.join(cut_off)}.")
     return notes
 
 

@@ -55,8 +55,8 @@ def boxes(scene: Scene) -> Figure:
     return Figure(
         "distribution",
         "How much do the methods vary from case to case?",
-        "Box: the middle half of the cases; line: the median; diamond: the mean; whiskers: 5 % to 95 %; what lies "
-        f"below an axis is drawn at its start.{dots}",
+        "Box: the middle half of the cases; line: the median; diamond: the mean; whiskers: 5 % to 95 %; what "
+        f"lies below an axis is drawn at its start.{dots}",
         svg.markup(),
         wide=True,
     )
@@ -156,8 +156,9 @@ def organ_table(scene: Scene, name: MetricName) -> Figure:
     return Figure(
         f"organs-{metric}",
         f"Which organs are hard, and for whom ({title})?",
-        f"Mean {title} in percent over the cases that annotate the organ, failed ones included. The deeper the "
-        f"colour, the better; the scale runs from {percent(low)} to {percent(high)}. Bold: the organ's best.",
+        f"Mean {title} in percent over the cases that annotate the organ, failed ones included. The "
+        f"deeper the colour, the better; the scale runs from {percent(low)} to {percent(high)}. "
+        "Underlined: the organ's best.",
         Markup(markup),
         wide=True,
     )
@@ -198,13 +199,20 @@ def organ_multiples(scene: Scene) -> Figure:
             first, mean, third = line
             tip = f"{scene.rows[row].team}: {label.name} mean {score(mean)}"
             svg.line(x(row), y(first), x(row), y(third), f"range {scene.colour(row)}", data_t=row)
-            svg.circle(x(row), y(mean), 3.2, f"point {scene.colour(row)}", tip=tip, data_t=row)
+            svg.circle(
+                x(row),
+                y(mean),
+                3.2 if len(scene.rows) <= 20 else 1.9,
+                f"point {scene.colour(row)}",
+                tip=tip,
+                data_t=row,
+            )
     order = ", ".join(short(row.team, 16) for row in scene.rows[:3])
     return Figure(
         "organs",
         "Does the order of the methods hold organ by organ?",
-        f"Mean DSC in percent (dot) and the middle half of the cases (bar); methods from the first rank at the "
-        f"left ({order}{', …' if len(scene.rows) > 3 else ''}) to the last at the right.",
+        f"Mean DSC in percent (dot) and the middle half of the cases (bar); methods from the first rank at "
+        f"the left ({order}{', …' if len(scene.rows) > 3 else ''}) to the last at the right.",
         svg.markup(),
         wide=True,
     )

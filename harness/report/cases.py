@@ -178,15 +178,16 @@ def difficulty(scene: Scene) -> Figure:
     return Figure(
         "difficulty",
         "Which cases are hard for everyone?",
-        "Mean score of each case in percent, from the hardest to the easiest: the line runs from the worst ranked "
-        f"method to the best, the dot is the median; what lies below the axis is drawn at its start.{warned}",
+        "Mean score of each case in percent, from the hardest to the easiest: the line runs from the worst "
+        f"ranked method to the best, the dot is the median; what lies below the axis is "
+        f"drawn at its start.{warned}",
         svg.markup(),
         wide=True,
     )
 
 
 def failures(scene: Scene, *, only: int | None = None) -> tuple[list[Failure], int]:
-    """List the failed cases with their evidence, of all rows or only one, and say how many there are in all."""
+    """List the failed cases with their evidence, of all rows or only one, and count them all."""
     listed: list[Failure] = []
     rows = range(len(scene.rows)) if only is None else [only]
     total = int(scene.failed[:, list(rows)].sum())

@@ -160,7 +160,7 @@ def _scheme(board: Leaderboard) -> str:
 
 
 def run_facts(scene: Scene, index: int) -> list[Pair]:
-    """Return what another host needs to run a row again. A participant does not see the organiser's machine."""
+    """Return what another host needs to run a row again. A participant does not see the command."""
     record = scene.runs[index].record
     facts = [("run", record.run), ("created", record.created_at.isoformat(timespec="seconds"))]
     if record.image is not None:

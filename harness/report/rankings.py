@@ -19,6 +19,9 @@ from harness.report.svg import Linear, Svg, short, y_axis
 _NAMES = 190.0
 _PODIUM = 8
 _SIDE = 620.0
+_WIDE = 1100.0
+_NARROW_TEAMS = 24
+"""More teams than this need the page's width for their names."""
 _TAU_SAMPLES = 500
 
 
@@ -46,18 +49,18 @@ def blobs(scene: Scene, analysis: Analysis) -> Figure:
     teams = scene.ranked
     counts = analysis.bootstrap.rank_counts()
     samples = len(analysis.bootstrap.ranks)
-    left, top, size = 44.0, 14.0, _SIDE - 60
-    height = top + size * 0.82 + _slant_room(scene, teams)
-    svg = Svg(_SIDE, height, label="Ranks over bootstrap samples, a column per method")
+    step = _cell_size(teams, across=74)
+    left, top, size = 64.0, 14.0, step * teams
+    width = max(left + size + 10, _SIDE)
+    svg = Svg(width, top + size + _slant_room(scene, teams), label="Ranks over bootstrap samples")
     x = Linear(0.5, teams + 0.5, left, left + size)
-    y = Linear(0.5, teams + 0.5, top, top + size * 0.82)
-    step = (size * 0.82) / teams
+    y = Linear(0.5, teams + 0.5, top, top + size)
     for rank in _rank_ticks(teams):
         svg.line(left, y(rank), left + size, y(rank))
         svg.text(left - 8, y(rank) + 4, str(rank), "tick end")
-    middle = top + size * 0.41
+    middle = top + size / 2
     svg.text(12, middle, "rank", "tick mid", transform=f"rotate(-90 12 {middle:.0f})")
-    radius = min(step, size / teams) * 0.5
+    radius = step * 0.5
     for team in range(teams):
         row = scene.rows[team]
         low, high = int(analysis.bootstrap.low[team]), int(analysis.bootstrap.high[team])
@@ -75,14 +78,15 @@ def blobs(scene: Scene, analysis: Analysis) -> Figure:
         own = int(analysis.ranking.ranks[team])
         cross = f"M{x(team + 1) - 4:.1f} {y(own):.1f}h8m-4 -4v8"
         svg.shape(cross, "plus", data_t=team)
-        _slanted(svg, scene, team, x(team + 1), top + size * 0.82 + 14)
+        _slanted(svg, scene, team, x(team + 1), top + size + 14)
     return Figure(
         "blobs",
         "How sure is each rank?",
-        f"Area: the share of {scene.leaderboard.bootstrap_samples:,} bootstrap samples of the cases in which the "
-        f"method took the rank; line: the {100 * scene.leaderboard.confidence:g} % interval; cross: the rank over "
-        "all cases.",
+        f"Area: the share of {scene.leaderboard.bootstrap_samples:,} bootstrap samples of the cases in which "
+        f"the method took the rank; line: the {100 * scene.leaderboard.confidence:g} % interval; cross: the "
+        "rank over all cases.",
         svg.markup(),
+        wide=scene.ranked > _NARROW_TEAMS,
     )
 
 
@@ -144,10 +148,10 @@ def significance(scene: Scene, analysis: Analysis) -> Figure:
     better, adjusted = analysis.significance.better, analysis.significance.adjusted
     tested = len(better)
     left, top = _NAMES * 0.8, 8.0
-    size = _SIDE - left - 10
-    step = size / tested
+    step = _cell_size(tested, across=_NAMES)
+    size = step * tested
     svg = Svg(
-        _SIDE,
+        max(left + size + 10, _SIDE),
         top + size + _slant_room(scene, tested),
         label="Significance map: the row's method is better than the column's",
     )
@@ -169,10 +173,11 @@ def significance(scene: Scene, analysis: Analysis) -> Figure:
     return Figure(
         "significance",
         "Which differences are more than chance?",
-        "Filled: the row's method has better combined ranks than the column's over the cases (one-sided Wilcoxon "
-        f"signed-rank test, Holm's correction, 5 %). The tests make {groups} group{'s' if groups != 1 else ''} of "
-        f"methods that they do not separate.{more}",
+        "Filled: the row's method has better combined ranks than the column's over the cases (one-sided "
+        "Wilcoxon signed-rank test, Holm's correction, 5 %). The tests make "
+        f"{groups} group{'s' if groups != 1 else ''} of methods that they do not separate.{more}",
         svg.markup(),
+        wide=scene.ranked > _NARROW_TEAMS,
     )
 
 
@@ -184,10 +189,11 @@ def rank_heatmap(scene: Scene, analysis: Analysis) -> Figure:
     for team in range(teams):
         counts[team] = np.bincount(ranks[counted, team] - 1, minlength=teams)
     left, top = _NAMES * 0.8, 8.0
-    width = _SIDE - left - 10
-    height = max(row_height(teams), 17)
-    svg = Svg(_SIDE, top + height * teams + 40, label="Share of cases in which each method took each rank")
-    step = width / teams
+    step = _cell_size(teams, across=_NAMES)
+    width = step * teams
+    height = min(max(row_height(teams), 17), step)
+    label = "Share of cases in which each method took each rank"
+    svg = Svg(max(left + width + 10, _SIDE), top + height * teams + 40, label=label)
     most = counts.max() or 1
     for team in range(teams):
         y = top + height * team
@@ -213,8 +219,9 @@ def rank_heatmap(scene: Scene, analysis: Analysis) -> Figure:
     return Figure(
         "rank-heatmap",
         "Does a method win often, or just never lose badly?",
-        "How many cases gave a method each rank by its combined rank in that case; ties share the better rank.",
+        "How many cases gave a method each rank, by its combined rank there; ties share the better rank.",
         svg.markup(),
+        wide=scene.ranked > _NARROW_TEAMS,
     )
 
 
@@ -260,8 +267,8 @@ def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
     return Figure(
         "schemes",
         "Would another ranking scheme crown another winner?",
-        "Ranks by the challenge's scheme, by the other orders of ranking and averaging, and by each metric alone. "
-        "Tied methods share a rank and are drawn one below the other.",
+        "Ranks by the challenge's scheme, by the other orders of ranking and averaging, and by each metric "
+        "alone. Tied methods share a rank and are drawn one below the other.",
         svg.markup(),
         wide=True,
     )
@@ -273,7 +280,7 @@ def podium(scene: Scene, analysis: Analysis) -> Figure:
     shown = min(scene.ranked, _PODIUM)
     values = analysis.table.values[0][analysis.table.counted[0]][:, :shown]
     costs = analysis.table.costs()[0][analysis.table.counted[0]][:, :shown]
-    # A place per method in every case: the podium has no shared steps, so ties are broken by the overall order.
+    # The podium has no shared steps: ties within a case are broken by the overall order.
     places = np.argsort(np.argsort(costs, axis=1, kind="stable"), axis=1)
     width, left, top = 1220.0, 56.0, 16.0
     bottom, bar_base = 330.0, 470.0
@@ -323,8 +330,8 @@ def podium(scene: Scene, analysis: Analysis) -> Figure:
     return Figure(
         "podium",
         "Which method stands on which step, case by case?",
-        f"Each thread is a case: its {metric_title(metric)} values from the best place to the last{among}, with the "
-        "methods side by side within a place. Bars: how often a method took the place.",
+        f"Each thread is a case: its {metric_title(metric)} values from the best place to the last{among}, "
+        "with the methods side by side within a place. Bars: how often a method took the place.",
         svg.markup(),
         wide=True,
     )
@@ -356,6 +363,11 @@ def _rank_ticks(teams: int) -> Sequence[int]:
 def _slanted(svg: Svg, scene: Scene, team: int, x: float, y: float) -> None:
     name = scene.rows[team].team
     svg.name(x, y, name, "end name", transform=f"rotate(-45 {x:.1f} {y:.1f})", data_t=team)
+
+
+def _cell_size(teams: int, *, across: float) -> float:
+    """Return the side of a square figure's cells: as wide as the figure allows, no bigger than reads well."""
+    return min(((_WIDE if teams > _NARROW_TEAMS else _SIDE) - across - 12) / teams, 52.0)
 
 
 def _slant_room(scene: Scene, teams: int) -> float:

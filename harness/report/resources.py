@@ -12,7 +12,7 @@ from harness.leaderboard import Row
 from harness.leaderboard import text as format_
 from harness.leaderboard.values import Floats
 from harness.report.scene import Figure, Scene, row_height, score
-from harness.report.svg import Linear, Svg, log_around, x_axis, y_axis
+from harness.report.svg import Linear, Svg, log_around, short, x_axis, y_axis
 
 _NAMES = 190.0
 _SIDE = 620.0
@@ -214,8 +214,8 @@ def quantiles(scene: Scene) -> Figure:
     return Figure(
         "runtime",
         "How long does a case take, and how long can it take?",
-        "Run time of the cases that succeeded, on a logarithmic scale. Box: the middle half; line: the median; "
-        "bars: 5 % and 95 %; dot: the longest.",
+        "Run time of the cases that succeeded, on a logarithmic scale. Box: the middle half; line: the "
+        "median; bars: 5 % and 95 %; dot: the longest.",
         svg.markup(),
         wide=True,
     )
@@ -243,7 +243,7 @@ def memory_curves(scene: Scene) -> Figure | None:
     if not curves:
         return None
     limit = float(scene.challenge.limits.memory_bytes)
-    columns, width, height = 4, 305.0, 164.0
+    columns, width, height = (4, 305.0, 164.0) if len(curves) <= 16 else (6, 203.0, 130.0)
     svg = Svg(
         columns * width, -(-len(curves) // columns) * height, label="Memory over time, a panel per method"
     )
@@ -254,13 +254,15 @@ def memory_curves(scene: Scene) -> Figure | None:
         right, bottom = left + width - 62, top + height - 64
         x = Linear(0, max(float(timeline[-1, 0]), 1e-3), left, right)
         y = Linear(0, ceiling / 1024**3, bottom, top)
-        svg.name(left, top - 23, scene.rows[index].team, "head", data_t=index)
+        svg.name(
+            left, top - 23, short(scene.rows[index].team, 24 if columns == 4 else 17), "head", data_t=index
+        )
         known = "" if np.isnan(area) else f", {format_.byte_seconds(area)}"
         svg.text(left, top - 8, f"{format_.size(peak)}{known}", "tick")
         for tick in y.ticks(3):
             svg.line(left, y(tick), right, y(tick))
             svg.text(left - 5, y(tick) + 4, f"{tick:g}", "tick end")
-        for tick in x.ticks(4):
+        for tick in x.ticks(4 if columns == 4 else 3):
             svg.text(x(tick), bottom + 14, f"{tick:g}", "tick mid")
         points = [(x(t), y(min(value, ceiling) / 1024**3)) for t, value in timeline]
         svg.path([(points[0][0], bottom), *points, (points[-1][0], bottom)], f"under {scene.colour(index)}")
@@ -273,15 +275,15 @@ def memory_curves(scene: Scene) -> Figure | None:
     return Figure(
         "memory",
         "When is memory needed, and how near is the limit?",
-        "Memory in GiB over seconds of each method's heaviest case, as sampled; above it the peak as the kernel "
-        f"counted it and the area under the curve. Dashed: the limit.{drawn}",
+        "Memory in GiB over seconds of each method's heaviest case, as sampled; above it the peak as the "
+        f"kernel counted it and the area under the curve. Dashed: the limit.{drawn}",
         svg.markup(),
         wide=True,
     )
 
 
 def read_timeline(path: Path) -> Floats:
-    """Return (seconds, memory bytes) of a case's time line, thinned but with every peak; empty if there is none."""
+    """Return (seconds, memory bytes) of a time line, thinned but with its peaks; empty if there is none."""
     try:
         with path.open(newline="") as file:
             rows = [

@@ -115,7 +115,7 @@ class Scene:
 
     @cached_property
     def case_scores(self) -> Floats:
-        """Mean score of each case over the scheme's label metrics, float64 (cases, rows); NaN if it has none."""
+        """Mean of each case's label metrics, float64 (cases, rows); NaN if it has none."""
         if not self.label_metrics:
             return np.full(self.failed.shape, np.nan)
         stacked = np.stack([self.metric_cases(metric) for metric in self.label_metrics])
@@ -125,7 +125,7 @@ class Scene:
 
 
 def floor_of(values: Floats, lost: Bools) -> float:
-    """Return where a score axis may start: a tenth below what all but 1 % of the cases that succeeded reach."""
+    """Return where a score axis may start: below what all but 1 % of the cases that succeeded reach."""
     known = values[~np.isnan(values) & ~lost]
     if not len(known):
         return 0.0

@@ -17,6 +17,14 @@ from harness.report.index_page import Fact, Pair, run_facts
 from harness.report.overlays import Picture
 from harness.report.scene import Scene, metric_title
 
+_MARKED = {
+    "incomplete": "is of an incomplete run; cases without a verdict count as failed",
+    "predictions": "scores predictions; nothing was run, so there is no time or memory",
+    "requires_root": "ran as root",
+    "writable_root": "had a writable root file system",
+    "not_isolated": "ran without isolation",
+    "lower_bound": "has a peak memory that was sampled: the true one may be higher",
+}
 _WORST = 25
 _LOGS = 5
 _TAIL_BYTES = 6000
@@ -58,7 +66,7 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
         "row": row,
         "division": scene.division,
         "facts": _facts(scene, index),
-        "notes": [note for note in scene.division.notes if note.startswith(("Not ranked", f"{row.team}:"))],
+        "notes": _notes(scene, index),
         "numbers": [_number(scene, index, metric) for metric in scene.leaderboard.scheme.metrics],
         "organs": _organs(scene, index),
         "figures": [],
@@ -99,7 +107,7 @@ def worst_first(scene: Scene, index: int) -> list[WorstCase]:
 
 
 def log_tail(path: Path) -> str:
-    """Return the last lines of a log, without signs that steer a terminal or a page; empty if there is none."""
+    """Return the last lines of a log without control signs; empty if there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -136,6 +144,14 @@ def _facts(scene: Scene, index: int) -> list[Fact]:
         ),
         ("failed cases", f"{row.failed} of {row.cases}", ", ".join(_endings(row.outcomes))),
     ]
+
+
+def _notes(scene: Scene, index: int) -> list[str]:
+    row = scene.rows[index]
+    notes = [
+        f"Not ranked: {metric_title(item.metric)}, because {item.reason}." for item in scene.division.left_out
+    ]
+    return notes + [f"This row {_MARKED[mark]}." for mark in row.marks]
 
 
 def _endings(outcomes: Mapping[str, int]) -> list[str]:

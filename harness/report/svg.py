@@ -1,4 +1,4 @@
-"""Small vector drawings: escaped elements, scales, axes. Colours come from the page's style sheet, for both themes.
+"""Small vector drawings: escaped elements, scales, axes. Colours come from the page's style sheet.
 
 Drawn here rather than by a plotting library so that one figure serves light, dark and print, text stays text,
 and a figure is a few kilobytes.

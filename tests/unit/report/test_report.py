@@ -1,0 +1,136 @@
+"""The report as text: what it says to whom, and that nothing foreign gets through unescaped."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.challenge import load_challenge
+from harness.leaderboard import build
+from harness.report import write_report
+from harness.run.records import OptOuts, Outcome
+from tests.unit.leaderboard.synthetic import Plan, make_run, write_evidence
+
+PHANTOM = load_challenge("phantom")
+
+
+@pytest.fixture
+def plans():
+    return [
+        Plan("alpha", dsc=0.93, runtime_s=4, outcomes={2: Outcome.MEMORY_LIMIT}, last_log_line="Killed"),
+        Plan("beta", dsc=0.9, runtime_s=9, opt_outs=OptOuts(requires_root=True)),
+        Plan("gamma", dsc=0.8, runtime_s=30, title="The third"),
+        Plan("outside", dsc=0.95, source="predictions"),
+    ]
+
+
+def write(tmp_path, plans, *, view="organiser", cases=10, **more):
+    runs = [make_run(plan, cases=cases, folder=tmp_path / "results", **more) for plan in plans]
+    for run in runs:
+        write_evidence(run, run.folder, log="LOGGED")
+    board = build(runs, challenge=PHANTOM, bootstrap_samples=50)
+    index = write_report(runs, board, tmp_path / "report", view=view)
+    return index.read_text(), {
+        path.name: path.read_text() for path in index.parent.glob("submissions/*.html")
+    }
+
+
+def test_every_figure_opens_with_a_question_and_every_drawing_has_a_text_for_those_who_do_not_see_it(
+    tmp_path, plans
+):
+    index, _ = write(tmp_path, plans)
+    questions = re.findall(r"<figcaption><strong>([^<]*)</strong>", index)
+    assert len(questions) >= 14
+    assert all(question.endswith("?") for question in questions)
+    assert len(re.findall(r"<svg[^>]*>", index)) == len(
+        re.findall(r'<svg[^>]*role="img"[^>]*aria-label="[^"]+', index)
+    )
+
+
+def test_the_report_needs_nothing_from_outside(tmp_path, plans):
+    index, pages = write(tmp_path, plans)
+    for page in (index, *pages.values()):
+        assert not re.findall(r'(?:src|href)="(?!#|data:|submissions/|\.\./index\.html)[^"]*"', page)
+        assert "url(" not in page
+        assert "@import" not in page
+
+
+def test_each_row_has_a_page_that_the_leaderboard_links_to(tmp_path, plans):
+    index, pages = write(tmp_path, plans)
+    assert set(re.findall(r'href="submissions/([^"]+)"', index)) == set(pages)
+    assert len(pages) == 4
+
+
+def test_a_failure_is_shown_with_its_evidence(tmp_path, plans):
+    index, pages = write(tmp_path, plans)
+    for page in (index, next(page for name, page in pages.items() if "alpha" in name)):
+        assert "ended as memory_limit" in page
+        assert "Killed" in page
+
+
+def test_a_team_finds_its_worst_case_first_and_its_logs(tmp_path, plans):
+    _, pages = write(tmp_path, plans)
+    page = next(page for name, page in pages.items() if "alpha" in name)
+    assert "case_002" in re.findall(r'id="worst".*?<th class="team" scope="row">([^<]*)<', page, re.S)
+    assert "LOGGEDcase_002" in page
+
+
+def test_a_participant_sees_nothing_of_single_cases(tmp_path, plans):
+    index, pages = write(tmp_path, plans, view="participant")
+    for page in (index, *pages.values()):
+        assert not re.search(r"case_\d", page)
+        assert "LOGGED" not in page
+        assert "Killed" not in page
+        assert "harness evaluate" not in page
+    for per_case in ("d1-podium", "d1-difficulty", "d1-failures", "d1-memory", "d1-gallery"):
+        assert f'id="{per_case}"' not in index
+    assert "dots faint" not in index
+    assert "1 memory limit" in index
+
+
+def test_the_reproduce_block_names_digest_host_command_and_seed(tmp_path, plans):
+    index, _ = write(tmp_path, plans)
+    for fact in ("sha256:bbbb", "EPYC 7413", "harness evaluate alpha", "seed 20220501", "f" * 64):
+        assert fact in index
+
+
+def test_a_single_team_and_a_single_case_still_make_a_report(tmp_path, plans):
+    index, pages = write(tmp_path, plans[1:2], cases=1)
+    assert "alone in competition" in index
+    assert len(pages) == 1
+
+
+def test_a_challenge_without_runs_still_makes_a_report(tmp_path):
+    index, pages = write(tmp_path, [])
+    assert "No runs to rank" in index
+    assert not pages
+
+
+def test_everybody_failing_everywhere_still_makes_a_report(tmp_path):
+    broken = dict.fromkeys(range(10), Outcome.CRASHED)
+    index, _ = write(tmp_path, [Plan("a", outcomes=broken), Plan("b", outcomes=broken)])
+    assert "20 of 20" in index
+
+
+def test_partly_annotated_cases_still_make_a_report(tmp_path, plans):
+    annotated = {f"case_{index:03d}": (1, 2) for index in range(9)} | {"case_009": (14,)}
+    assert "DSC tumour" in write(tmp_path, plans, annotated=annotated)[0]
+
+
+def test_different_data_sets_have_sections_of_their_own(tmp_path, plans):
+    index, pages = write(tmp_path, [*plans, Plan("alpha", fingerprint="e" * 64)])
+    assert 'id="d1"' in index
+    assert 'id="d2"' in index
+    assert "not comparable" in index
+    assert len(pages) == 5
+
+
+def test_pages_of_teams_that_are_gone_are_removed(tmp_path, plans):
+    write(tmp_path, plans)
+    _, pages = write(tmp_path, plans[:2])
+    assert len(pages) == 2
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path, plans):
+    assert write(tmp_path, plans) == write(tmp_path, plans)
