@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,7 +65,7 @@ class Canvas:
         x, y, z = (axis[part] for axis, part in zip(self.axes_mm, box, strict=True))
         return self.texture[scale_mm].on((x, y, z), offset_mm=offset_mm)
 
-    def paint(self, box: Box, mask: Mask, hu: Floats | float, label: int | None = None) -> None:
+    def paint(self, box: Box, mask: Mask, hu: NDArray[Any] | float, label: int | None = None) -> None:
         """Set the HU, and the label if one is given, where the mask is true; the mask covers the box."""
         view = self.hu[box]
         view[mask] = hu[mask] if isinstance(hu, np.ndarray) else hu

@@ -35,7 +35,7 @@ class Surgeon:
         allowed = label == 0
         for organ in over:
             allowed |= label == ORGANS[organ]
-        return self.trunk.below[box] & allowed
+        return np.asarray(self.trunk.below[box] & allowed)
 
     def paint(self, box: Box, mask: Mask, hu: float, organ: str | None = None, *, grain: float = 4.0) -> None:
         """Paint a parenchyma with its texture."""
@@ -160,7 +160,7 @@ def _spleen(surgeon: Surgeon) -> None:
     size, turn = patient.scale * patient.vary(0.15), rotation(x_deg=-15, z_deg=-25)
     centre = patient.at(-104, -6, 58, spread_mm=5)
     box, field = surgeon.inside(Ellipsoid(centre, np.array((29, 50, 55)) * size, turn), roughness_mm=1.2)
-    hilum = canvas.field(Ellipsoid(centre + (44, 26, -6), np.array((36, 42, 55)) * size), box)
+    hilum = canvas.field(Ellipsoid(centre + np.array((44, 26, -6)), np.array((36, 42, 55)) * size), box)
     inside = (np.maximum(field, -hilum) < 0) & (trunk.cavity[box] < 0) & (trunk.diaphragm_mm[box] < 0)
     surgeon.paint(box, inside & (canvas.label[box] == 0), patient.phase.spleen)
     if patient.phase.name == "arterial":  # the moire pattern of the red pulp
@@ -368,11 +368,12 @@ def _adrenals(surgeon: Surgeon) -> None:
             continue
         thick = 4.1 * patient.vary(0.13)
         body = patient.at(*home, spread_mm=2.5)
+        front = body + np.array((0, 8, 9))
         limbs = Blend(
             (
-                Tube((body + (0, 8, 9), body, body + (side * 10, -15, -7)), (thick, thick, 0.75 * thick)),
-                Tube((body, body + (-side * 2, -17, -9)), (thick, 0.75 * thick)),
-                Tube((body + (0, 6, 16), body), (0.8 * thick, thick)),
+                Tube((front, body, body + np.array((side * 10, -15, -7))), (thick, thick, 0.75 * thick)),
+                Tube((body, body + np.array((-side * 2, -17, -9))), (thick, 0.75 * thick)),
+                Tube((body + np.array((0, 6, 16)), body), (0.8 * thick, thick)),
             ),
             blend_mm=2,
         )

@@ -101,7 +101,7 @@ def expose(
 def _noise_hu(patient: Patient, protocol: Protocol) -> float:
     """Return the noise in this patient: it rises with the square root of what the beam must cross."""
     girth = (patient.half_width_mm + patient.skin_mm) * (patient.half_depth_mm + patient.skin_mm)
-    return protocol.noise_hu * (girth / 21000) ** 0.7
+    return float(protocol.noise_hu * (girth / 21000) ** 0.7)
 
 
 def _noise(canvas: Canvas, rng: np.random.Generator) -> Floats:

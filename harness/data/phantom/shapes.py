@@ -28,7 +28,7 @@ def rotation(*, x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> V
 def smooth_union(a: Floats, b: Floats, blend_mm: float) -> Floats:
     """Return the union of two shapes with a fillet of about `blend_mm`."""
     share = np.clip(0.5 + 0.5 * (b - a) / blend_mm, 0, 1)
-    return b + (a - b) * share - blend_mm * share * (1 - share)
+    return np.asarray(b + (a - b) * share - blend_mm * share * (1 - share), np.float32)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Tube:
                 np.float32(scale) * np.square(p - (np.float32(c) + t * np.float32(v)))
                 for p, c, v, scale in zip(points, a, d, (1.0, self.flat, 1.0), strict=True)
             )
-            piece = np.asarray(np.sqrt(squared) - (np.float32(from_mm) + t * np.float32(to_mm - from_mm)))
+            radius = np.float32(from_mm) + t * np.float32(to_mm - from_mm)
+            piece = np.asarray(np.sqrt(squared) - radius, np.float32)
             whole = piece if whole is None else smooth_union(whole, piece, self.blend_mm)
         assert whole is not None
         return whole

@@ -38,8 +38,8 @@ class Trunk:
 
 def paint_trunk(canvas: Canvas, patient: Patient) -> Trunk:
     """Paint everything that is not an abdominal organ."""
-    x, y, z = canvas.points
-    s, centre = patient.scale, patient.centre_y_mm
+    x, y, _ = canvas.points
+    centre = patient.centre_y_mm
 
     def outline(grow_mm: float) -> Floats:
         across = np.abs(x) / np.float32(patient.half_width_mm + grow_mm)
@@ -115,7 +115,7 @@ def _paint_spine(canvas: Canvas, patient: Patient) -> Floats:
     canvas.paint(everywhere, spinous | (transverse & (np.abs(x) > 12 * s)), spongy + 110)
     canal = canvas.field(Ellipsoid(patient.at(0, -25, 0), np.array((9.5 * s, 8 * s, _FAR_MM))), everywhere)
     canvas.paint(everywhere, canal < 0, 22.0)
-    return body
+    return np.asarray(body, np.float32)
 
 
 def _diaphragm(canvas: Canvas, patient: Patient) -> Floats:

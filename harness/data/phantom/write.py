@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def _describe(folder: Path, split: str, recipe: dict[str, Any], cases: int) -> N
     description["numTraining"] = splits.get("Tr", {}).get("cases", 0)
     for kind in ("images", "labels"):
         (folder / f"{kind}{split}").mkdir(parents=True, exist_ok=True)
-    _replace(path, lambda partial: partial.write_text(json.dumps(description, indent=1) + "\n"))
+    _replace(path, lambda file: file.write_text(json.dumps(description, indent=1) + "\n"))
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -146,10 +147,11 @@ def _write_case(folder: Path, seed: int, index: int, split: str, shape: tuple[in
     phantom = make_case(seed=seed, index=index, split=split, shape=shape)
     image_path, label_path = _paths(folder, split, index)
     for path, array in ((image_path, phantom.image_hu), (label_path, phantom.label)):
-        volume = _as_image(phantom, array)
-        _replace(
-            path, lambda partial, volume=volume: sitk.WriteImage(volume, str(partial), True, _GZIP_LEVEL)
-        )  # type: ignore[misc]
+        _replace(path, partial(_write_volume, _as_image(phantom, array)))
+
+
+def _write_volume(volume: sitk.Image, path: Path) -> None:
+    sitk.WriteImage(volume, str(path), True, _GZIP_LEVEL)
 
 
 def _as_image(phantom: PhantomCase, array: Any) -> sitk.Image:
@@ -164,9 +166,9 @@ def _as_image(phantom: PhantomCase, array: Any) -> sitk.Image:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that it is either whole or not there."""
-    partial = path.with_name(f".part-{os.getpid()}-{path.name}")
+    unfinished = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
-        write(partial)
-        partial.replace(path)
+        write(unfinished)
+        unfinished.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
