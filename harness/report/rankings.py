@@ -49,8 +49,10 @@ def blobs(scene: Scene, analysis: Analysis) -> Figure:
     teams = scene.ranked
     counts = analysis.bootstrap.rank_counts()
     samples = len(analysis.bootstrap.ranks)
-    step = _cell_size(teams, across=74)
-    left, top, size = 64.0, 14.0, step * teams
+    # The first names slant past the axis, so that it needs room at the left as below.
+    left = max(64.0, _slant_room(scene, teams) - 10)
+    step = _cell_size(teams, across=left)
+    top, size = 14.0, step * teams
     width = max(left + size + 10, _SIDE)
     svg = Svg(width, top + size + _slant_room(scene, teams), label="Ranks over bootstrap samples")
     x = Linear(0.5, teams + 0.5, left, left + size)
@@ -147,7 +149,7 @@ def significance(scene: Scene, analysis: Analysis) -> Figure:
     assert analysis.significance is not None
     better, adjusted = analysis.significance.better, analysis.significance.adjusted
     tested = len(better)
-    left, top = _NAMES * 0.8, 8.0
+    left, top = _NAMES, 8.0
     step = _cell_size(tested, across=_NAMES)
     size = step * tested
     svg = Svg(
@@ -188,7 +190,7 @@ def rank_heatmap(scene: Scene, analysis: Analysis) -> Figure:
     counts = np.zeros((teams, teams), dtype=int)
     for team in range(teams):
         counts[team] = np.bincount(ranks[counted, team] - 1, minlength=teams)
-    left, top = _NAMES * 0.8, 8.0
+    left, top = _NAMES, 8.0
     step = _cell_size(teams, across=_NAMES)
     width = step * teams
     height = min(max(row_height(teams), 17), step)
@@ -324,7 +326,7 @@ def podium(scene: Scene, analysis: Analysis) -> Figure:
     key = left
     for team in range(shown):
         svg.rect(key, bar_base + 34, 10, 10, f"solid {scene.colour(team)}")
-        svg.name(key + 15, bar_base + 43, scene.rows[team].team, "name", data_t=team)
+        svg.name(key + 15, bar_base + 43, short(scene.rows[team].team, 17), "name", data_t=team)
         key += (width - left - 20) / shown
     among = f" among the first {shown} methods" if shown < scene.ranked else ""
     return Figure(
