@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -38,6 +38,7 @@ from harness.run.journal import (
     read_run_record,
 )
 from harness.run.observer import Observer, SilentObserver
+from harness.run.overlap import OverlappedScorer, split_cores
 from harness.run.plan import Planned, plan
 from harness.run.records import (
     CONTRACT_VERSION,
@@ -72,6 +73,7 @@ class EvaluationRequest:
         profile: Scoring profile instead of the challenge's.
         jobs: Containers at once. More than one disturbs times; the record says so.
         score: Whether to score after running.
+        overlap_scoring: Score a case while the next one runs; needs cores that containers may not use.
         cache: Where scrubbed inputs are kept between runs.
         argv: The command line, for the record.
     """
@@ -88,6 +90,7 @@ class EvaluationRequest:
     profile: str | None = None
     jobs: int = 1
     score: bool = True
+    overlap_scoring: bool = False
     cache: Path = field(default_factory=default_cache)
     argv: tuple[str, ...] = ()
 
@@ -117,6 +120,7 @@ def evaluate(
     observer = observer or SilentObserver()
     _check(request)
     image = engine.image(request.image)
+    judged, spare = _cores(request)
     gpu = _open_gpu(request)
     dataset = request.dataset
     fingerprint = dataset.fingerprint(lambda done, total: observer.preparing("hashing the data", done, total))
@@ -129,7 +133,9 @@ def evaluate(
             stack.enter_context(gpu)
         stack.enter_context(_terminate_like_interrupt())
         stack.enter_context(FolderLock(request.results))
-        context = _context(request, engine, image, run, folder, fingerprint, gpu)
+        context = replace(
+            _context(request, engine, image, run, folder, fingerprint, gpu), cpuset=",".join(map(str, judged))
+        )
         if left_behind := engine.reap(RUN_LABEL, context.label):
             observer.note(f"removed {left_behind} container(s) that an earlier run left behind")
         if context.hierarchy is not None:
@@ -144,9 +150,16 @@ def evaluate(
         if (folder / RUN_FILE).exists():
             record = read_run_record(folder)
         else:
-            record = _run_record(request, image, run, fingerprint, host, baseline_s=measure_baseline(context))
+            record = _run_record(request, image, run, fingerprint, host, context)
         writer = stack.enter_context(RunWriter(folder, record))
-        _run_cases(request, context, writer, record, observer)
+        scorer = None
+        if request.score and spare:
+            scorer = stack.enter_context(
+                OverlappedScorer(
+                    spare, challenge=request.challenge, folder=folder, profile=request.scoring_profile
+                )
+            )
+        _run_cases(request, context, writer, record, observer, scorer)
         if request.score:
             score_missing(
                 writer,
@@ -169,6 +182,7 @@ def run_id(request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, is
         "opt_outs": request.opt_outs.model_dump(mode="json"),
         "device": request.device,
         "jobs": request.jobs,
+        "overlap_scoring": request.overlap_scoring,
         "isolated": isolated,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
@@ -216,6 +230,13 @@ def _check(request: EvaluationRequest) -> None:
                 f"case {case.case} has no label", where=request.dataset.folder, mend="Run without scoring."
             )
         check_image(case.image)
+
+
+def _cores(request: EvaluationRequest) -> tuple[list[int], list[int]]:
+    """Return the cores that containers are kept to, and those kept for scoring; both empty by default."""
+    if not request.overlap_scoring:
+        return [], []
+    return split_cores(os.sched_getaffinity(0), cpus=request.enforced_limits.cpus, jobs=request.jobs)
 
 
 def _open_gpu(request: EvaluationRequest) -> Gpu | None:
@@ -289,8 +310,7 @@ def _run_record(
     run: str,
     fingerprint: str,
     host: HostFacts,
-    *,
-    baseline_s: float | None,
+    context: RunContext,
 ) -> RunRecord:
     cases = request.dataset.cases
     return RunRecord(
@@ -316,15 +336,21 @@ def _run_record(
         host=host,
         versions=versions(),
         argv=request.argv,
-        baseline_s=baseline_s,
+        baseline_s=measure_baseline(context),
         device=request.device,
         jobs=request.jobs,
+        cpuset=context.cpuset,
         created_at=datetime.now(UTC),
     )
 
 
 def _run_cases(
-    request: EvaluationRequest, context: RunContext, writer: RunWriter, record: RunRecord, observer: Observer
+    request: EvaluationRequest,
+    context: RunContext,
+    writer: RunWriter,
+    record: RunRecord,
+    observer: Observer,
+    scorer: OverlappedScorer | None,
 ) -> None:
     """Run what is left, with `jobs` workers; only this thread writes."""
     done = list(read_lines(writer.folder / CASES_FILE, ExecutionRecord))
@@ -357,6 +383,14 @@ def _run_cases(
                     )
                 if tries[execution.case] < ATTEMPTS:
                     waiting.put(Planned(cases[execution.case], execution.attempt + 1))
+            elif scorer is not None:
+                scorer.submit(execution, cases[execution.case])
+            if scorer is not None:
+                for score in scorer.finished():
+                    observer.case_scored(writer.add_score(score))
+    if scorer is not None:
+        for score in scorer.finished(wait=True):
+            observer.case_scored(writer.add_score(score))
 
 
 class _Workers:

@@ -205,6 +205,7 @@ class RunRecord(_Record):
     argv: tuple[str, ...] = ()
     baseline_s: float | None = Field(None, description="run_s of a container that does nothing, on this host")
     device: Literal["cpu", "cuda"] = Field("cpu", description="what the submission asks for")
+    cpuset: str = Field("", description="cores that containers were kept to; empty for all")
     jobs: int = Field(1, description="containers that ran at once; above 1 the times are not comparable")
     created_at: datetime
 

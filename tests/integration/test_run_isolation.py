@@ -184,3 +184,21 @@ def test_header_texts_and_extensions_do_not_reach_the_container(arena: Arena) ->
     assert b"Mueller" not in plain
     assert b"Hospital" not in plain
     assert len(plain) == 352 + 24 * 20 * 16 * 2
+
+
+def test_scoring_beside_the_next_case_keeps_off_its_cores(arena: Arena) -> None:
+    from dataclasses import replace
+
+    from containers import make_dataset
+
+    from harness.run.evaluate import evaluate
+    from harness.run.verify import verify_run
+
+    dataset = make_dataset(arena.folder / "more", cases=3)
+    script = "cat /proc/self/status" + PERFECT
+    request = replace(arena.request(script, dataset=dataset, cpus=1.0), overlap_scoring=True)
+    results = evaluate(request, engine=arena.engine)
+    assert results.record.cpuset == "0"
+    assert [score.case for score in results.scores] == [case.case for case in dataset.cases]
+    assert "Cpus_allowed_list:\t0\n" in arena.log(results)
+    assert list(verify_run(results.folder, dataset=dataset)) == []
