@@ -18,7 +18,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real CT beside the checkout (or at FLAREHARNESS_SHARED_DATA); a test that needs it skips where it is missing."""
+    """Real CT beside the checkout, or at FLAREHARNESS_SHARED_DATA; a test that needs it skips without."""
     folder = Path(os.environ.get("FLAREHARNESS_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"REAL CT MISSING: no folder {folder}; set FLAREHARNESS_SHARED_DATA to run this test")

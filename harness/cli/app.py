@@ -6,8 +6,8 @@ import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
-import click
 import typer
 
 from evaluator.errors import EvaluatorError
@@ -26,6 +26,9 @@ COMMANDS = (
     "pack",
     "verify",
 )
+
+# Typer brings its own copy of click or uses the installed one, by version; this base is either's.
+_WRONG_USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
 def build_app() -> typer.Typer:
@@ -66,16 +69,23 @@ def run(argv: Sequence[str]) -> int:
     except EvaluatorError as error:
         say(f"harness: {error}")
         return EXIT_USAGE
-    except click.ClickException as error:
+    except _WRONG_USAGE as error:
         error.show()
         return EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
-        say("harness: interrupted; the same command takes up where it stopped")
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         where = error.filename or "no file named"
         say(f"harness: the disk is full ({where}). Free some space and run again: finished cases are kept.")
         return EXIT_INFRASTRUCTURE
+    if result == EXIT_INTERRUPTED:
+        # Typer turns ^C into this code without a word.
+        return _interrupted()
     return result if isinstance(result, int) else 0
+
+
+def _interrupted() -> int:
+    say("harness: interrupted; the same command takes up where it stopped")
+    return EXIT_INTERRUPTED

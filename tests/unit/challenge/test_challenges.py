@@ -94,17 +94,24 @@ def test_an_unknown_name_lists_the_known_ones():
         load_challenge("flare99")
 
 
+VALID = (
+    'name = "x"\ntitle = "x"\nlabel_table = "flare22"\nlabel_groups = {a = [1]}\n'
+    "[limits]\nmemory_bytes = 99999999\ntime_s = 1.0\n"
+    '[[ranking.metrics]]\nmetric = "runtime_s"\ndirection = "lower"\nfailed = 1.0\n'
+)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ("name = ", "not TOML"),
         ('name = "x"', "breaks the schema at"),
-        ('name = "x"\ntitle = "x"\nlabel_table = "moon"\nlabel_groups = {}\n[limits]\nmemory_bytes = 1\ntime_s = 1.0\n'
-         '[[ranking.metrics]]\nmetric = "runtime_s"\ndirection = "lower"\nfailed = 1.0\n', "label_table 'moon'"),
-        ('name = "x"\ntitle = "x"\nlabel_table = "flare22"\nlabel_groups = {a = [77]}\n[limits]\nmemory_bytes = 99999999\ntime_s = 1.0\n'
-         '[[ranking.metrics]]\nmetric = "runtime_s"\ndirection = "lower"\nfailed = 1.0\n', r"\[77\], not in table"),
+        (VALID.replace('"flare22"', '"moon"'), "label_table 'moon'"),
+        (VALID.replace("[1]", "[77]"), r"\[77\], not in table"),
+        (VALID.replace('"runtime_s"', '"dsc"'), "`labels` goes with dsc and nsd"),
+        (VALID.replace("99999999", "1"), "shm_bytes exceeds memory_bytes"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_file_is_explained(tmp_path, content, complaint):
     path = tmp_path / "broken.toml"
     path.write_text(content)
