@@ -83,7 +83,7 @@ def _inflate_at_once(header: VolumeHeader, file: BinaryIO, buffer: NDArray[np.ui
         decode = imagecodecs.deflate_decode
     try:
         return len(decode(packed, out=buffer)) == len(buffer)
-    except imagecodecs.DeflateError:
+    except (imagecodecs.DeflateError, ValueError):
         return False
 
 

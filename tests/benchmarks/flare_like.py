@@ -72,9 +72,7 @@ def make_pair(slices: int, *, width: int = 512, seed: int = 0) -> Pair:
 
 def shifted(pair: Pair, voxels: int) -> Pair:
     """Return the pair with its prediction moved along x."""
-    return Pair(
-        pair.reference, np.asfortranarray(np.roll(pair.prediction, voxels, axis=0)), pair.spacing_mm
-    )
+    return Pair(pair.reference, np.asfortranarray(np.roll(pair.prediction, voxels, axis=0)), pair.spacing_mm)
 
 
 def salted(pair: Pair, fraction: float, *, seed: int = 0) -> Pair:
