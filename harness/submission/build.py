@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from docker.errors import APIError
 
-from harness.errors import HarnessError, InfrastructureError, SubmissionError
+from harness.errors import InfrastructureError, SubmissionError
 from harness.submission.base import provide, sources
-from harness.submission.context import Entry, collect, content_hash, write_tar
+from harness.submission.builder import BuildFailed, run_build
+from harness.submission.context import Entry, collect, content_hash
 from harness.submission.dockerfile import parents
 from harness.submission.find import Submission
 from harness.submission.image import (
-    CONTENT_LABEL,
-    STAGE_LABEL,
     BuiltImage,
     Progress,
     content_of,
@@ -33,8 +29,6 @@ from harness.submission.recipes import RECIPES, Recipe, checkout
 from harness.submission.wheels import ensure_wheels
 
 SUBMISSION_IMAGES = "flareharness/submission"
-_LOG_LINES = 6
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def build(submission: Submission, *, challenge: str, client: Any, progress: Progress = silent) -> BuiltImage:
@@ -86,16 +80,18 @@ def _build_submission(client: Any, submission: Submission, challenge: str, progr
     content = content_hash(context, more=[build_args, parent_contents])
     reference = f"{SUBMISSION_IMAGES}/{submission.name}:{content[:16]}"
     if content_of(client, reference) != content:
-        _run_build(
-            client,
-            reference,
-            context,
-            build_args=build_args,
-            content=content,
-            network=submission.manifest.build_network,
-            fault=lambda why, log: _not_built(submission, why, log),
-            progress=progress,
-        )
+        try:
+            run_build(
+                client,
+                reference,
+                context,
+                build_args=build_args,
+                content=content,
+                network=submission.manifest.build_network,
+                progress=progress,
+            )
+        except BuildFailed as failure:
+            raise _not_built(submission, failure) from failure
     return _present(client, reference)
 
 
@@ -132,26 +128,26 @@ def _build_own(
     client: Any, recipe: Recipe, parent: str, context: Sequence[Entry], content: str, progress: Progress
 ) -> None:
     superseded = describe(client, recipe.reference)
-
-    def fault(why: str, log: str) -> HarnessError:
-        return InfrastructureError(f"{recipe.reference} does not build: {why}", where=recipe.folder, mend=log)
-
-    _run_build(
-        client,
-        recipe.reference,
-        context,
-        build_args={"PARENT": parent, **recipe.build_args},
-        content=content,
-        network=False,
-        fault=fault,
-        progress=progress,
-    )
-    with engine_answers("removing build stages"):
-        # Stages hold all wheels. What is named here is ours alone, and what a child still needs stays.
-        client.api.prune_images(filters={"dangling": True, "label": STAGE_LABEL})
-        if superseded is not None:
-            with suppress(APIError):
-                client.api.remove_image(superseded.digest)
+    try:
+        run_build(
+            client,
+            recipe.reference,
+            context,
+            build_args={"PARENT": parent, **recipe.build_args},
+            content=content,
+            network=False,
+            progress=progress,
+        )
+    except BuildFailed as failure:
+        raise InfrastructureError(
+            f"{recipe.reference} does not build: {failure.why}",
+            where=f"docker/{recipe.folder}",
+            mend=f"Last lines: {failure.log}.",
+        ) from failure
+    if superseded is not None:
+        # Nobody can name it any more; the engine keeps it while an older submission stands on it.
+        with engine_answers("removing a superseded image"), suppress(APIError):
+            client.api.remove_image(superseded.digest)
 
 
 def _ensure_parent(client: Any, name: str, submission: Submission, progress: Progress) -> str:
@@ -174,64 +170,11 @@ def _ensure_parent(client: Any, name: str, submission: Submission, progress: Pro
     return str(found["Id"]) if found else name
 
 
-def _run_build(
-    client: Any,
-    reference: str,
-    context: Sequence[Entry],
-    *,
-    build_args: Mapping[str, str],
-    content: str,
-    network: bool,
-    fault: Any,
-    progress: Progress,
-) -> None:
-    progress(f"building {reference}")
-    last: deque[str] = deque(maxlen=_LOG_LINES)
-    with tempfile.TemporaryFile(prefix="flareharness-context-") as archive, patient(client):
-        write_tar(context, archive)
-        archive.seek(0)
-        try:
-            with engine_answers(f"building {reference}"):
-                for event in client.api.build(
-                    fileobj=archive,
-                    custom_context=True,
-                    tag=reference,
-                    buildargs=dict(build_args),
-                    labels={CONTENT_LABEL: content},
-                    network_mode=None if network else "none",
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                ):
-                    _follow(event, last, progress, fault)
-        except APIError as error:
-            raise fault(_text(error), "") from error
-
-
-def _follow(event: Mapping[str, Any], last: deque[str], progress: Progress, fault: Any) -> None:
-    for line in _COLOUR.sub("", str(event.get("stream", ""))).splitlines():
-        if line.strip():
-            last.append(line.strip())
-            progress(line.rstrip())
-    if error := event.get("error"):
-        if "no space left on device" in f"{error} {' '.join(last)}".lower():
-            raise InfrastructureError(
-                "the disk is full",
-                where="building an image",
-                mend="Free space where the engine keeps its images.",
-            )
-        raise fault(" ".join(str(error).split()), " / ".join(last))
-
-
-def _not_built(submission: Submission, why: str, log: str) -> SubmissionError:
-    offline = (
-        "" if submission.manifest.build_network else " RUN lines have no network unless build_network = true."
-    )
-    return SubmissionError(
-        f"the image does not build: {why}",
-        where=submission.dockerfile,
-        mend=f"Last lines: {log}.{offline}" if log else offline,
-    )
+def _not_built(submission: Submission, failure: BuildFailed) -> SubmissionError:
+    mend = f"Last lines: {failure.log}." if failure.log else "The whole log is above."
+    if not submission.manifest.build_network:
+        mend += " RUN lines have no network unless submission.toml says build_network = true."
+    return SubmissionError(f"the image does not build: {failure.why}", where=submission.dockerfile, mend=mend)
 
 
 def _present(client: Any, reference: str) -> BuiltImage:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, DockerException
 
 from harness.errors import InfrastructureError
 
 CONTENT_LABEL = "io.flareharness.content"
 """SHA-256 over all that an image was made from; equal means there is nothing to build."""
-
-STAGE_LABEL = "io.flareharness.stage"
-"""Marks images of intermediate build stages, which are removed once the build is through."""
 
 Progress = Callable[[str], None]
 """Called with one line of what is going on."""
@@ -72,8 +69,12 @@ def inspect(client: Any, reference: str) -> dict[str, Any] | None:
         with engine_answers("looking up an image"):
             answer: dict[str, Any] = client.api.inspect_image(reference)
             return answer
-    except ImageNotFound:
-        return None
+    except APIError as error:
+        if error.status_code in (400, 404):  # 400: not even the form of a name
+            return None
+        raise InfrastructureError(
+            "the engine cannot look up an image", where=str(error.explanation)
+        ) from error
 
 
 @contextmanager

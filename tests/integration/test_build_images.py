@@ -33,6 +33,10 @@ def client(engine):
     return engine.client
 
 
+def untagged(client):
+    return {image["Id"] for image in client.api.images(filters={"dangling": True})}
+
+
 @pytest.fixture
 def submission(tmp_path, client):
     """A new submission on the base image; its images are removed afterwards."""
@@ -128,6 +132,12 @@ def test_a_parent_that_nobody_has_is_named(submission, client):
         make(submission, client)
 
 
+def test_a_parent_that_is_a_variable_nobody_set_does_not_build(submission, client):
+    (submission.folder / "Dockerfile").write_text("FROM ${PARENT}\n")
+    with pytest.raises(SubmissionError, match="does not build"):
+        make(submission, client)
+
+
 def test_a_submission_without_a_dockerfile_is_refused(submission, client):
     submission.dockerfile.unlink()
     with pytest.raises(SubmissionError, match="no Dockerfile"):
@@ -169,8 +179,9 @@ def test_a_saved_archive_comes_back_under_our_tag_with_the_same_digest(submissio
 def test_a_tag_is_taken_as_it_is_and_an_unknown_one_is_refused(submission, client):
     image, _ = make(submission, client)
     assert take_in(image.reference, challenge="phantom", client=client).digest == image.digest
-    with pytest.raises(ConfigurationError, match="no such image"):
-        take_in("flareharness/none:never", challenge="phantom", client=client)
+    for unknown in ("flareharness/none:never", "No Name At All"):
+        with pytest.raises(ConfigurationError, match="no such image"):
+            take_in(unknown, challenge="phantom", client=client)
     with pytest.raises(ConfigurationError, match="no such image archive"):
         take_in("/nowhere/team.tar.gz", challenge="phantom", client=client)
 
@@ -270,3 +281,12 @@ def test_content_labels_say_what_an_image_was_made_from(submission, client):
     label = client.api.inspect_image(image.digest)["Config"]["Labels"][CONTENT_LABEL]
     assert image.reference.endswith(f":{label[:16]}")
     assert content_of(client, BASE) != label
+
+
+def test_stages_do_not_stay_behind(submission, client):
+    submission.dockerfile.write_text(
+        f"FROM {BASE} AS one\nUSER 0\nRUN echo {submission.name} >/made\nFROM {BASE}\nCOPY --from=one /made .\n"
+    )
+    before = untagged(client)
+    make(submission, client)
+    assert untagged(client) <= before
