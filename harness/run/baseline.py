@@ -10,7 +10,8 @@ from dataclasses import replace
 from harness.engine.docker import DockerEngine
 from harness.engine.probe import probe_image
 from harness.errors import HarnessError
-from harness.run.execute import RunContext, container_spec
+from harness.run.context import RunContext
+from harness.run.execute import container_spec
 
 _REPEATS = 3
 _PATIENCE_S = 60.0

@@ -17,10 +17,11 @@ from harness.engine.probe import REPOSITORY, probe_image
 from harness.errors import HarnessError
 from harness.measure.cgroup import find_hierarchy
 from harness.measure.gpu import Gpu
-from harness.run.evaluate import container_owner, results_label
-from harness.run.execute import RUN_LABEL, RunContext, execute_case
+from harness.run.context import RUN_LABEL, RunContext
+from harness.run.execute import execute_case
 from harness.run.harvest import Gatekeeper
 from harness.run.records import ExecutionRecord, OptOuts, Outcome
+from harness.run.request import container_owner, results_label
 
 MIB = 1024**2
 

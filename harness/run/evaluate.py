@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import queue
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Literal
 
-from harness.challenge import Challenge, Limits
-from harness.data.dataset import Dataset
 from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
 from harness.measure.cgroup import find_hierarchy, remove_stale
 from harness.measure.gpu import Gpu
 from harness.run.baseline import measure_baseline
-from harness.run.execute import RUN_LABEL, Interrupted, RunContext, execute_case
+from harness.run.context import RUN_LABEL, RunContext
 from harness.run.harvest import Gatekeeper
 from harness.run.host import host_facts, versions
 from harness.run.journal import (
@@ -41,68 +32,24 @@ from harness.run.observer import Observer, SilentObserver
 from harness.run.overlap import OverlappedScorer, split_cores
 from harness.run.plan import Planned, plan
 from harness.run.records import (
-    CONTRACT_VERSION,
     DatasetFacts,
     ExecutionRecord,
     HostFacts,
     ImageFacts,
-    OptOuts,
     Outcome,
     RunRecord,
 )
+from harness.run.request import EvaluationRequest, check_request, container_owner, results_label, run_id
 from harness.run.score import cases_by_id, score_missing
-from harness.run.stage import check_image, default_cache, discard
+from harness.run.stage import discard
+from harness.run.workers import Workers, terminate_like_interrupt
+
+__all__ = ["EvaluationRequest", "evaluate"]
 
 ATTEMPTS = 2
 """How often a case is tried in one call when the harness's own side fails."""
 
 _SPARE_BYTES = 1 << 30
-_CONTAINER_OWNER = (65532, 65532)
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What to evaluate, and where the results go.
-
-    Attributes:
-        team: Names the team's folder; lower case letters, digits, `-`, `_` and `.`.
-        image: An image of the engine, by tag or id; for the process engine a submission's folder.
-        results: The results folder; the run goes to `results/CHALLENGE/TEAM/RUN`.
-        device: What the submission asks for; `cuda` gets one GPU where the challenge allows it.
-        limits: Instead of the challenge's.
-        profile: Scoring profile instead of the challenge's.
-        jobs: Containers at once. More than one disturbs times; the record says so.
-        score: Whether to score after running.
-        overlap_scoring: Score a case while the next one runs; needs cores that containers may not use.
-        cache: Where scrubbed inputs are kept between runs.
-        argv: The command line, for the record.
-    """
-
-    team: str
-    image: str
-    challenge: Challenge
-    dataset: Dataset
-    results: Path
-    title: str = ""
-    device: Literal["cpu", "cuda"] = "cpu"
-    opt_outs: OptOuts = field(default_factory=OptOuts)
-    limits: Limits | None = None
-    profile: str | None = None
-    jobs: int = 1
-    score: bool = True
-    overlap_scoring: bool = False
-    cache: Path = field(default_factory=default_cache)
-    argv: tuple[str, ...] = ()
-
-    @property
-    def enforced_limits(self) -> Limits:
-        """The limits that hold."""
-        return self.limits or self.challenge.limits
-
-    @property
-    def scoring_profile(self) -> str:
-        """The profile that scores."""
-        return self.profile or self.challenge.profile
 
 
 def evaluate(
@@ -118,7 +65,7 @@ def evaluate(
         KeyboardInterrupt: SIGINT or SIGTERM; no container is left, and the same call resumes.
     """
     observer = observer or SilentObserver()
-    _check(request)
+    check_request(request)
     image = engine.image(request.image)
     judged, spare = _cores(request)
     gpu = _open_gpu(request)
@@ -131,7 +78,7 @@ def evaluate(
     with ExitStack() as stack:
         if gpu is not None:
             stack.enter_context(gpu)
-        stack.enter_context(_terminate_like_interrupt())
+        stack.enter_context(terminate_like_interrupt())
         stack.enter_context(FolderLock(request.results))
         context = replace(
             _context(request, engine, image, run, folder, fingerprint, gpu), cpuset=",".join(map(str, judged))
@@ -169,67 +116,6 @@ def evaluate(
                 observer=observer,
             )
     return read_run(folder)
-
-
-def run_id(request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, isolated: bool) -> str:
-    """Return the run's name: the same for the same evaluation, another for a changed one."""
-    identity = {
-        "image": image.digest,
-        "dataset": fingerprint,
-        "limits": request.enforced_limits.model_dump(mode="json"),
-        "contract": request.challenge.contract.model_dump(mode="json"),
-        "contract_version": CONTRACT_VERSION,
-        "opt_outs": request.opt_outs.model_dump(mode="json"),
-        "device": request.device,
-        "jobs": request.jobs,
-        "overlap_scoring": request.overlap_scoring,
-        "isolated": isolated,
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def results_label(results: Path) -> str:
-    """Return the label value by which the containers of a results folder are found again."""
-    return hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:16]
-
-
-def container_owner(opt_outs: OptOuts) -> tuple[tuple[int, int], bool]:
-    """Return the uid and gid of containers, and whether the harness may give files to them.
-
-    An ordinary user's containers run as that user, so that what they write can be removed again.
-    """
-    is_root = os.getuid() == 0
-    ours = (os.getuid(), os.getgid())
-    if opt_outs.requires_root:
-        return (0, 0), is_root
-    return (_CONTAINER_OWNER, True) if is_root else (ours, True)
-
-
-def check_team(team: str) -> None:
-    """Check that a team's name can name its folder.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
-    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
-    if not team or not set(team) <= allowed or team.startswith("."):
-        raise ConfigurationError(
-            f"{team!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
-        )
-
-
-def _check(request: EvaluationRequest) -> None:
-    check_team(request.team)
-    if request.jobs < 1:
-        raise ConfigurationError(f"{request.jobs} jobs make no sense", mend="Use 1 or more.")
-    for case in request.dataset.cases:
-        if case.image is None:
-            raise ConfigurationError(f"case {case.case} has no image", where=request.dataset.folder)
-        if request.score and case.label is None:
-            raise ConfigurationError(
-                f"case {case.case} has no label", where=request.dataset.folder, mend="Run without scoring."
-            )
-        check_image(case.image)
 
 
 def _cores(request: EvaluationRequest) -> tuple[list[int], list[int]]:
@@ -361,7 +247,7 @@ def _run_cases(
     for planned in left:
         waiting.put(planned)
     tries = dict.fromkeys(cases, 0)
-    with _Workers(request.jobs, context, observer) as workers:
+    with Workers(request.jobs, context, observer) as workers:
         running = 0
         while running or not waiting.empty():
             while running < request.jobs and not waiting.empty():
@@ -391,89 +277,3 @@ def _run_cases(
     if scorer is not None:
         for score in scorer.finished(wait=True):
             observer.case_scored(writer.add_score(score))
-
-
-class _Workers:
-    """Threads that each run one case at a time. Leaving the block kills what they run."""
-
-    def __init__(self, count: int, context: RunContext, observer: Observer) -> None:
-        self._context = context
-        self._observer = observer
-        self._todo: queue.SimpleQueue[Planned | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[ExecutionRecord | BaseException] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._work, name=f"case-{n}") for n in range(count)]
-
-    def submit(self, planned: Planned) -> None:
-        """Queue a case."""
-        self._todo.put(planned)
-
-    def next_result(self) -> ExecutionRecord:
-        """Wait for the next case to end."""
-        while True:
-            try:
-                # A bare get() would hold back the handling of signals on some platforms.
-                result = self._results.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            if isinstance(result, BaseException):
-                raise result
-            return result
-
-    def _work(self) -> None:
-        while (planned := self._todo.get()) is not None and not self._stopping.is_set():
-            case = planned.case
-            try:
-                result: ExecutionRecord | BaseException = execute_case(
-                    case,
-                    attempt=planned.attempt,
-                    context=self._context,
-                    stage_changed=lambda stage, case=case: self._observer.case_stage(case.case, stage),  # type: ignore[misc]
-                    stopping=self._stopping,
-                )
-            except Interrupted:
-                return
-            except BaseException as error:
-                result = error
-            self._results.put(result)
-
-    def __enter__(self) -> _Workers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for _thread in self._threads:
-            self._todo.put(None)
-        with _signals_held():
-            for thread in self._threads:
-                thread.join()
-
-
-@contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """Make SIGTERM raise KeyboardInterrupt, as SIGINT does, so that both clean up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Put off SIGINT and SIGTERM: an impatient second ^C must not leave a container behind."""
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

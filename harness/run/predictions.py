@@ -12,7 +12,6 @@ from pathlib import Path
 from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.errors import ConfigurationError
-from harness.run.evaluate import check_team
 from harness.run.harvest import Gatekeeper, harvest
 from harness.run.host import versions
 from harness.run.journal import CASES_FILE, RunResults, RunWriter, read_lines, read_run
@@ -28,6 +27,7 @@ from harness.run.records import (
     RunRecord,
     Stages,
 )
+from harness.run.request import check_team
 from harness.run.score import cases_by_id, score_missing
 
 

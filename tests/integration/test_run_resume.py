@@ -21,8 +21,8 @@ from containers import MIB, Arena, label_of, make_dataset
 
 from harness.engine.docker import DockerEngine, connect
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.run.context import RUN_LABEL
 from harness.run.evaluate import evaluate
-from harness.run.execute import RUN_LABEL
 from harness.run.journal import CASES_FILE, FolderLock, RunResults, complete_lines
 from harness.run.observer import SilentObserver
 from harness.run.records import ExecutionRecord, Outcome

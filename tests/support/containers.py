@@ -16,10 +16,11 @@ from harness.data.dataset import Dataset, open_dataset
 from harness.engine.docker import DockerEngine, connect
 from harness.engine.probe import probe_image
 from harness.errors import PrerequisiteError
-from harness.run.evaluate import EvaluationRequest, evaluate
-from harness.run.execute import RUN_LABEL
+from harness.run.context import RUN_LABEL
+from harness.run.evaluate import evaluate
 from harness.run.journal import RunResults
 from harness.run.records import OptOuts
+from harness.run.request import EvaluationRequest
 
 MIB = 1024**2
 SHAPE = (24, 20, 16)
@@ -138,7 +139,7 @@ def arena(engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def label_of(folder: Path) -> str:
     """Return the label that containers of an arena in this folder carry."""
-    from harness.run.evaluate import results_label
+    from harness.run.request import results_label
 
     return results_label(folder / "results")
 

@@ -17,11 +17,12 @@ from harness.challenge import Challenge, Limits, load_challenge
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
-from harness.run.evaluate import EvaluationRequest, evaluate, run_id
+from harness.run.evaluate import evaluate
 from harness.run.journal import SCORES_FILE, RunResults, read_run
 from harness.run.observer import SilentObserver
 from harness.run.predictions import PredictionsRequest, score_predictions
 from harness.run.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.run.request import EvaluationRequest, run_id
 from harness.run.score import score_run
 from harness.run.verify import verify_results, verify_run
 
