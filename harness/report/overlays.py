@@ -145,7 +145,8 @@ def _three_slices(
     for axis in (2, 1, 0):
         others = tuple(other for other in range(3) if other != axis)
         place = int(np.argmax(differs.sum(axis=others)))
-        cut = [np.take(volume, place, axis=axis) for volume in (ct, reference, prediction)]
+        # Moving the axis makes a view; `np.take` would copy the whole volume.
+        cut = [np.moveaxis(volume, axis, 0)[place] for volume in (ct, reference, prediction)]
         sizes = tuple(spacing[other] for other in others)
         drawings.append(_slice(cut[0], cut[1], cut[2], sizes, f"{case}, {_PLANES[axis]} slice {place}"))
     return tuple(drawings)

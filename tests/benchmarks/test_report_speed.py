@@ -1,0 +1,47 @@
+"""The report of 20 teams x 100 cases: target 60 s and 15 MB, worst-case pictures included.
+
+Run with `pytest tests/benchmarks/test_report_speed.py`; the time is reported, the size asserted.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.challenge import load_challenge
+from harness.leaderboard import build
+from harness.report import write_report
+from harness.run.records import Outcome
+from tests.unit.leaderboard.synthetic import Plan, make_run, write_evidence
+from tests.unit.report.volumes import make_dataset, shifted
+
+TEAMS, CASES = 20, 100
+MOST_BYTES = 15_000_000
+
+
+@pytest.mark.slow
+def test_twenty_teams_and_a_hundred_cases(benchmark, tmp_path):
+    """Volumes are 256 x 256 x 80; every team leaves a prediction for the 20 cases that are hardest."""
+    challenge = load_challenge("phantom")
+    runs = []
+    for index in range(TEAMS):
+        failing = {index: Outcome.CRASHED, 40 + index: Outcome.TIME_LIMIT}
+        plan = Plan(f"team-{index:02d}", dsc=0.95 - 0.005 * index, runtime_s=3.0 + index, outcomes=failing)
+        run = make_run(plan, cases=CASES, folder=tmp_path / "results")
+        write_evidence(run, run.folder)
+        runs.append(run)
+    board = build(runs, challenge=challenge)
+    names = list(board.divisions[0].cases)[:20]
+    dataset = make_dataset(tmp_path / "data", names, shape=(256, 256, 80))
+    for run in runs:
+        for case in dataset.cases:
+            shifted(case.label, run.folder / "cases" / case.case / f"{case.case}.nii.gz", 4)
+
+    index = benchmark.pedantic(
+        lambda: write_report(runs, board, tmp_path / "report", dataset=dataset), rounds=1, iterations=1
+    )
+    sizes = {path.name: path.stat().st_size for path in [index, *index.parent.glob("submissions/*.html")]}
+    pictures = index.read_text().count('class="picture"')
+    benchmark.extra_info.update(first_page_bytes=sizes["index.html"], all_bytes=sum(sizes.values()))
+    benchmark.extra_info["pictures_on_first_page"] = pictures
+    assert pictures > 0
+    assert sum(sizes.values()) < MOST_BYTES
