@@ -51,7 +51,9 @@ def podman() -> Iterator[DockerEngine]:
     with tempfile.TemporaryDirectory(prefix="podman-") as folder:
         address = f"unix://{folder}/podman.sock"
         service = subprocess.Popen(
-            ["podman", "system", "service", "--time=0", address], stderr=subprocess.DEVNULL
+            ["podman", "system", "service", "--time=0", address],
+            cwd=folder,  # its monitors note kills for memory as a file where they were started
+            stderr=subprocess.DEVNULL,
         )
         try:
             for _ in range(100):
