@@ -115,7 +115,10 @@ data: $(PHANTOMS)/.made ## make the embedded data set, six CT phantoms
 # A submission that failed cases (exit code 1) is on the table all the same.
 evaluate: env engine-ready $(if $(DATA),,$(PHANTOMS)/.made) ## TEAM=x [DATA=dir]: run, measure, score, rank one submission
 	@status=0; $(HARNESS) evaluate $(TEAM) --data $(DATA_OR_PHANTOMS) --challenge $(CHALLENGE) $(ARGS) || status=$$?; \
-	if [ $$status -le 1 ]; then $(HARNESS) leaderboard --challenge $(CHALLENGE); fi; exit $$status
+	case $$status in \
+		0) $(HARNESS) leaderboard --challenge $(CHALLENGE);; \
+		1) $(HARNESS) leaderboard --challenge $(CHALLENGE) 2>/dev/null || true;; \
+	esac; exit $$status
 
 leaderboard: env ## print the table
 	@$(HARNESS) leaderboard --challenge $(CHALLENGE) $(ARGS)

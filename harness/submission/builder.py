@@ -92,11 +92,15 @@ class _Log:
         self._progress = progress
         self._last: deque[str] = deque(maxlen=_LOG_LINES)
         self._instruction = ""
+        self._unfinished = ""
 
     def take(self, event: Mapping[str, Any]) -> None:
-        for line in _COLOUR.sub("", str(event.get("stream", ""))).splitlines():
-            if line.strip():
-                self._line(line.rstrip())
+        # Events follow what a program wrote at once, which may be part of a line.
+        *lines, self._unfinished = f"{self._unfinished}{event.get('stream', '')}".split("\n")
+        for line in lines:
+            plain = _COLOUR.sub("", line).rstrip()
+            if plain:
+                self._line(plain)
         if error := event.get("error"):
             why, log = " ".join(str(error).split()), " / ".join(self._last)
             if "no space left on device" in f"{why} {log}".lower():

@@ -285,7 +285,7 @@ def test_content_labels_say_what_an_image_was_made_from(submission, client):
 
 def test_stages_do_not_stay_behind(submission, client):
     submission.dockerfile.write_text(
-        f"FROM {BASE} AS one\nUSER 0\nRUN echo {submission.name} >/made\nFROM {BASE}\nCOPY --from=one /made .\n"
+        f"FROM {BASE} AS one\nRUN echo {submission.name} >made\nFROM {BASE}\nCOPY --from=one /workspace .\n"
     )
     before = untagged(client)
     make(submission, client)
