@@ -1,0 +1,76 @@
+"""Export to challengeR (Wiesenfarth et al., Scientific Reports 11:2369, 2021): a long table per metric.
+
+challengeR takes one direction per analysis: each metric has a file of its own, and `analyse.R` reads them all.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from harness.challenge import Direction, Metric, RankingScheme
+from harness.leaderboard import Division
+from harness.leaderboard.files import write_whole
+from harness.leaderboard.text import csv_text
+
+COLUMNS = ("task", "case", "algorithm", "value")
+_ORDERS = {
+    "rank-then-average": "rankThenAggregate(data, FUN = mean, ties.method = 'min')",
+    "average-then-rank": "aggregateThenRank(data, FUN = mean, ties.method = 'min')",
+    "test-then-rank": "testThenRank(data, alpha = 0.05, p.adjust.method = 'holm', ties.method = 'min')",
+}
+
+
+def write_challenger(division: Division, scheme: RankingScheme, folder: Path, *, seed: int = 1) -> list[Path]:
+    """Write a CSV file per ranked metric, and an R script that analyses them.
+
+    The values are those that were ranked: failed cases at the challenge's value, tolerances not yet applied.
+
+    Args:
+        division: A division of a leaderboard; rows out of competition are left out.
+        scheme: The scheme that the division was ranked by.
+        folder: Made if it does not exist.
+        seed: Seeds the script's bootstrap.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    analysis = division.analysis
+    if analysis is None:
+        return []
+    written = []
+    steps = ["library(challengeR)", f"set.seed({seed})"]
+    for index, metric in enumerate(analysis.table.metrics):
+        path = folder / f"{_stem(metric)}.csv"
+        write_whole(path, metric_csv(division, index))
+        smaller = "TRUE" if metric.direction is Direction.LOWER else "FALSE"
+        steps += [
+            "",
+            f"table <- read.csv('{path.name}')",
+            "data <- as.challenge(table, case = 'case', algorithm = 'algorithm', value = 'value', "
+            f"smallBetter = {smaller})",
+            f"ranking <- {_ORDERS[scheme.order]}",
+            "boot <- bootstrap(ranking, nboot = 1000)",
+            f"report(boot, title = '{metric.key}', file = '{_stem(metric)}', format = 'HTML')",
+        ]
+        written.append(path)
+    write_whole(folder / "analyse.R", "\n".join(steps) + "\n")
+    return [*written, folder / "analyse.R"]
+
+
+def metric_csv(division: Division, index: int) -> str:
+    """Return one ranked metric as challengeR's long table."""
+    assert division.analysis is not None
+    table = division.analysis.table
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for team, row in enumerate(division.ranked):
+        for case, name in enumerate(division.cases):
+            if table.counted[index, case]:
+                value = repr(float(table.values[index, case, team]))
+                writer.writerow((table.metrics[index].key, csv_text(name), csv_text(row.team), value))
+    return output.getvalue()
+
+
+def _stem(metric: Metric) -> str:
+    return metric.key.replace(":", "-")

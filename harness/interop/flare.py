@@ -1,0 +1,139 @@
+"""Export to the CSV tables of the FLARE challenges: scores and efficiency, a file of each per team.
+
+The official tables have no row for a case without a prediction. These have one for every case, with the
+challenge's value of a failed case, so that a mean over the file is the mean that was ranked.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from evaluator.labels import Label, LabelTable
+from evaluator.scores import CaseScore, LabelScore
+from evaluator.table import write_scores
+from harness.challenge import Challenge, MetricName, RankingScheme
+from harness.leaderboard import Division, RunValues
+from harness.leaderboard.counting import charge, failed_value
+from harness.leaderboard.files import write_whole
+from harness.leaderboard.values import Bools, Floats
+
+EFFICIENCY_COLUMNS = (
+    "Name",
+    "Time",
+    "MaxGPU_Mem",
+    "AUC_GPU_Time",
+    "MaxCPU_Utilization",
+    "AUC_CPU_Time",
+    "MaxRAM",
+    "AUC_RAM_Time",
+)
+_MB = 1024**2
+
+
+def write_flare(division: Division, challenge: Challenge, scheme: RankingScheme, folder: Path) -> list[Path]:
+    """Write `TEAM_DSC_NSD.csv` and `TEAM_Efficiency.csv` for every row.
+
+    Args:
+        division: A division of a leaderboard.
+        challenge: The labels.
+        scheme: The values of failed cases.
+        folder: Made if it does not exist.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, run in enumerate(division.values, start=1):
+        stem = _stem(run.record.team, number)
+        scores = folder / f"{stem}_DSC_NSD.csv"
+        write_whole(scores, score_csv(run, challenge.labels, scheme, division.annotated))
+        written.append(scores)
+        if run.record.source == "container":
+            efficiency = folder / f"{stem}_Efficiency.csv"
+            write_whole(efficiency, efficiency_csv(run, scheme))
+            written.append(efficiency)
+    return written
+
+
+def score_csv(run: RunValues, labels: LabelTable, scheme: RankingScheme, annotated: Bools) -> str:
+    """Return the official score table; labels that a case does not annotate are empty.
+
+    Args:
+        run: The run.
+        labels: The challenge's labels.
+        scheme: The values of failed cases.
+        annotated: bool (cases, labels), which labels count.
+    """
+    dsc = charge(run, run.dsc, failed_value(scheme, MetricName.DSC) or 0.0)
+    nsd = charge(run, run.nsd, failed_value(scheme, MetricName.NSD) or 0.0)
+    cases = [
+        CaseScore(
+            case=name,
+            labels=tuple(
+                _label_score(label, float(dsc[case, i]), float(nsd[case, i]))
+                for i, label in enumerate(labels)
+                if annotated[case, i]
+            ),
+            challenge=labels.name,
+            profile=run.profile,
+        )
+        for case, name in enumerate(run.cases)
+    ]
+    output = io.StringIO()
+    write_scores(cases, output, labels=labels, layout="flare")
+    return output.getvalue()
+
+
+def efficiency_csv(run: RunValues, scheme: RankingScheme) -> str:
+    """Return the official efficiency table: seconds, MB, MB s, % and % s; what was not measured is empty.
+
+    The peak of the CPU utilisation is not measured here: a share of an instant says nothing.
+    """
+    columns = [
+        _charged(run, MetricName.RUNTIME_S, scheme),
+        _charged(run, MetricName.PEAK_GPU_MEMORY_BYTES, scheme) / _MB,
+        _charged(run, MetricName.GPU_MEMORY_AUC_BYTE_S, scheme) / _MB,
+        np.full(len(run.cases), np.nan),
+        _charged(run, MetricName.CPU_UTILISATION_AUC_PERCENT_S, scheme),
+        _charged(run, MetricName.PEAK_MEMORY_BYTES, scheme) / _MB,
+        run.resource("memory_auc_byte_s") / _MB,
+    ]
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(EFFICIENCY_COLUMNS)
+    for case, name in enumerate(run.cases):
+        values = ["" if np.isnan(column[case]) else f"{column[case]:.6g}" for column in columns]
+        writer.writerow([f"{name}.nii.gz", *values])
+    return output.getvalue()
+
+
+def _label_score(label: Label, dsc: float, nsd: float) -> LabelScore:
+    """Return the evaluator's record with what its FLARE table shows; the counts are not part of that."""
+    return LabelScore(
+        label=label.value,
+        organ=label.name,
+        column=label.column,
+        dsc=dsc,
+        nsd=nsd,
+        reference_ml=math.nan,
+        prediction_ml=math.nan,
+        true_positive_voxels=0,
+        false_positive_voxels=0,
+        false_negative_voxels=0,
+    )
+
+
+def _charged(run: RunValues, name: MetricName, scheme: RankingScheme) -> Floats:
+    failed = failed_value(scheme, name)
+    measured = run.resource(name)
+    return measured if failed is None else np.where(run.succeeded, measured, failed)
+
+
+def _stem(team: str, number: int) -> str:
+    """Return a file stem that a team's name cannot lead out of the folder."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", team).strip("-.")
+    return plain if plain == team else f"{plain or 'team'}-{number}"

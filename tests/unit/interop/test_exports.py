@@ -1,0 +1,106 @@
+"""Exports: the columns that others expect, and values that are those that were ranked."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from harness.challenge import load_challenge
+from harness.interop import write_challenger, write_flare
+from harness.interop.challenger import metric_csv
+from harness.leaderboard import build
+from harness.run.records import Outcome
+from tests.unit.leaderboard.synthetic import Plan, make_run
+
+
+def division(challenge, *plans: Plan, **more):
+    runs = [make_run(plan, challenge=challenge, cases=6, **more) for plan in plans]
+    return build(runs, challenge=challenge, bootstrap_samples=0).divisions[0]
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_flare22_tables_have_the_official_columns_and_a_row_for_every_case(tmp_path):
+    flare = load_challenge("flare22")
+    written = write_flare(
+        division(flare, Plan("team", outcomes={2: Outcome.CRASHED})), flare, flare.ranking, tmp_path
+    )
+    assert [path.name for path in written] == ["team_DSC_NSD.csv", "team_Efficiency.csv"]
+    scores, efficiency = (rows(path.read_text()) for path in written)
+    assert list(scores[0])[:5] == ["Name", "Liver_DSC", "RK_DSC", "Spleen_DSC", "Pancreas_DSC"]
+    assert len(scores[0]) == 1 + 2 * 13
+    assert len(scores) == len(efficiency) == 6
+    assert scores[0]["Name"] == "case_000.nii.gz"
+    assert scores[2]["Liver_DSC"] == scores[2]["LK_NSD"] == "0.0"
+    assert float(efficiency[2]["Time"]) == 3600
+    assert float(efficiency[2]["AUC_GPU_Time"]) == pytest.approx(29_491_200)
+    assert efficiency[0]["MaxCPU_Utilization"] == ""
+
+
+def test_flare23_adds_the_tumour_and_the_organ_means(tmp_path):
+    flare = load_challenge("flare23")
+    written = write_flare(division(flare, Plan("team")), flare, flare.ranking, tmp_path)
+    first = rows(written[0].read_text())[0]
+    assert "Lesion_DSC" in first
+    organs = [
+        float(value)
+        for name, value in first.items()
+        if name.endswith("_DSC") and name[:5] not in ("Lesio", "Organ")
+    ]
+    assert float(first["Organ_DSC"]) == pytest.approx(np.mean(organs), abs=1e-4)
+
+
+def test_labels_that_are_not_annotated_are_empty(tmp_path):
+    flare = load_challenge("flare22")
+    part = division(flare, Plan("team"), annotated={"case_001": (1,)})
+    first, second = rows(write_flare(part, flare, flare.ranking, tmp_path)[0].read_text())[:2]
+    assert first["Spleen_DSC"]
+    assert second["Liver_DSC"]
+    assert second["Spleen_DSC"] == ""
+
+
+def test_a_teams_name_cannot_leave_the_folder(tmp_path):
+    flare = load_challenge("flare22")
+    plans = [Plan("../../evil"), Plan("..evil")]
+    written = write_flare(division(flare, *plans), flare, flare.ranking, tmp_path / "out")
+    assert len({path.name for path in written}) == 4
+    assert {path.parent for path in written} == {tmp_path / "out"}
+
+
+def test_scored_predictions_have_no_efficiency_table(tmp_path):
+    flare = load_challenge("flare22")
+    written = write_flare(division(flare, Plan("team", source="predictions")), flare, flare.ranking, tmp_path)
+    assert [path.name for path in written] == ["team_DSC_NSD.csv"]
+
+
+def test_challenger_gets_the_values_that_were_ranked(tmp_path):
+    phantom = load_challenge("phantom")
+    ranked = division(
+        phantom, Plan("a"), Plan("b", dsc=0.7, outcomes={0: Outcome.CRASHED}), Plan("c", source="predictions")
+    )
+    written = write_challenger(ranked, phantom.ranking, tmp_path)
+    assert [path.name for path in written][:2] == ["dsc-organs.csv", "nsd-organs.csv"]
+    table = rows(metric_csv(ranked, 0))
+    assert {row["algorithm"] for row in table} == {"a", "b"}
+    assert len(table) == 12
+    assert [
+        float(row["value"]) for row in table if row["algorithm"] == "b" and row["case"] == "case_000"
+    ] == [0.0]
+    script = (tmp_path / "analyse.R").read_text()
+    assert script.count("smallBetter = TRUE") == 2
+    assert "rankThenAggregate" in script
+
+
+def test_challenger_leaves_out_cases_that_do_not_count():
+    phantom = load_challenge("phantom")
+    ranked = division(phantom, Plan("a"), Plan("b"), annotated={"case_003": (1, 2)})
+    tumour = [
+        index for index, metric in enumerate(ranked.analysis.table.metrics) if metric.key == "dsc:tumour"
+    ][0]
+    assert "case_003" not in metric_csv(ranked, tumour)
+    assert "case_003" in metric_csv(ranked, 0)
