@@ -24,7 +24,7 @@ from evaluator.errors import (
 from evaluator.labels import LABEL_TABLES, Label, LabelTable, label_table
 
 if TYPE_CHECKING:
-    from evaluator.case import score_case
+    from evaluator.case import release_memory, score_case
     from evaluator.folder import score_folder
     from evaluator.geometry import GeometryDiagnosis, compare_geometry
     from evaluator.header import VolumeHeader
@@ -44,6 +44,7 @@ _LAZY = {
     "profile_named": "evaluator.profiles",
     "read_header": "evaluator.volume",
     "read_label_volume": "evaluator.volume",
+    "release_memory": "evaluator.case",
     "score_case": "evaluator.case",
     "score_folder": "evaluator.folder",
 }
@@ -72,6 +73,7 @@ __all__ = [
     "profile_named",
     "read_header",
     "read_label_volume",
+    "release_memory",
     "score_case",
     "score_folder",
 ]

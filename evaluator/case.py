@@ -95,12 +95,13 @@ def _score(
     notes += geometry_notes
     one, two = _bytes(truth, "reference", notes), _bytes(found, "prediction", notes)
 
+    distance_spacing_mm = rules.compared_spacing(truth.spacing_mm)
     measures = measure_labels(
         one,
         two,
         tuple(scored),
         area_spacing_mm=truth.spacing_mm,
-        distance_spacing_mm=rules.compared_spacing(truth.spacing_mm),
+        distance_spacing_mm=distance_spacing_mm,
         crop=[rules.crops_slices and label.cropped_by_flare for label in scored],
         surface_distances=surface_distances,
         threads=threads,
@@ -119,6 +120,7 @@ def _score(
         ),
         notes=tuple(notes),
         spacing_mm=truth.spacing_mm,
+        distance_spacing_mm=distance_spacing_mm,
         evaluator_version=__version__,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -70,6 +70,8 @@ class CaseScore:
         labels: One record per scored label, in table order.
         notes: What a reader of the scores should know: oddities of the files, labels not annotated.
         spacing_mm: The reference's voxel size along x, y, z as stored; zeros if no reference was read.
+        distance_spacing_mm: The voxel size that distances were compared with the tolerances in; the exact
+            profile undoes float32's rounding there.
         scored: False where there was no usable prediction and every score is the stated zero.
         evaluator_version: What computed it.
     """
@@ -80,6 +82,7 @@ class CaseScore:
     labels: tuple[LabelScore, ...]
     notes: tuple[str, ...] = ()
     spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    distance_spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scored: bool = True
     evaluator_version: str = ""
 
@@ -113,6 +116,7 @@ class CaseScore:
             "evaluator_version": self.evaluator_version,
             "scored": self.scored,
             "spacing_mm": list(self.spacing_mm),
+            "distance_spacing_mm": list(self.distance_spacing_mm),
             "notes": list(self.notes),
             "labels": [score.to_dict() for score in self.labels],
         }
@@ -120,14 +124,14 @@ class CaseScore:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CaseScore:
         """Return the record that `to_dict` was made from."""
-        x, y, z = values.get("spacing_mm", (0.0, 0.0, 0.0))
         return cls(
             case=values["case"],
             challenge=values.get("challenge", ""),
             profile=values["profile"],
             labels=tuple(LabelScore.from_dict(score) for score in values["labels"]),
             notes=tuple(values.get("notes", ())),
-            spacing_mm=(float(x), float(y), float(z)),
+            spacing_mm=_triple(values.get("spacing_mm")),
+            distance_spacing_mm=_triple(values.get("distance_spacing_mm")),
             scored=bool(values.get("scored", True)),
             evaluator_version=values.get("evaluator_version", ""),
         )
@@ -137,6 +141,11 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
+
+
+def _triple(values: Sequence[float] | None) -> tuple[float, float, float]:
+    x, y, z = values or (0.0, 0.0, 0.0)
+    return float(x), float(y), float(z)
 
 
 def _mean(values: list[float]) -> float:

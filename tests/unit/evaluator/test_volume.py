@@ -14,6 +14,8 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from volumes import ONE_LABEL, blobs, box, save
 
@@ -23,6 +25,7 @@ from evaluator import (
     LabelValueError,
     MissingFileError,
     VolumeTooLargeError,
+    compare_geometry,
     read_header,
     read_label_volume,
     score_case,
@@ -412,3 +415,37 @@ def test_what_is_no_readable_file(tmp_path: Path) -> None:
     refused(tmp_path / "pipe.nii.gz", MissingFileError, "not a regular file")
     (tmp_path / "a.dcm").write_bytes(b"DICM")
     refused(tmp_path / "a.dcm", CorruptVolumeError, "not a volume file by its name")
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("intact")
+    array = blobs((20, 18, 9), seed=1)
+    return [
+        save(folder / "a.nii", array),
+        save(folder / "b.nii.gz", array.astype(np.float32)),
+        save_with_sitk(folder / "c.mha", array, compress=True),
+        save_with_sitk(folder / "d.nrrd", array, compress=True),
+        save_with_sitk(folder / "e.nrrd", array),
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_damage_ends_in_a_volume_or_in_one_clear_error(intact: list[Path], data: st.DataObject) -> None:
+    source = data.draw(st.sampled_from(intact))
+    content = bytearray(source.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, min(len(content) - 1, data.draw(st.sampled_from([400, 10**6])))))
+        change = data.draw(st.binary(max_size=8))
+        cut = data.draw(st.integers(0, 8))
+        content[place : place + cut] = change
+        content = content or bytearray(b"\0")
+    damaged = source.with_name(f"damaged {source.name}")
+    damaged.write_bytes(content)
+    try:
+        volume = read_label_volume(damaged, max_bytes=2**24)
+    except EvaluatorError as error:
+        assert str(damaged) in str(error) and "\n" not in str(error)
+    else:
+        compare_geometry(volume, read_header(source))
