@@ -1,6 +1,6 @@
 """Export to challengeR (Wiesenfarth et al., Scientific Reports 11:2369, 2021): a long table per metric.
 
-challengeR takes one direction per analysis: each metric has a file of its own, and `analyse.R` reads them all.
+challengeR takes one direction per analysis: each metric has its own file, and `analyse.R` reads them all.
 """
 
 from __future__ import annotations
