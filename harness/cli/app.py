@@ -25,6 +25,7 @@ COMMANDS = (
     "leaderboard",
     "pack",
     "verify",
+    "export",
 )
 
 # Typer brings its own copy of click or uses the installed one, by version; this base is either's.

@@ -10,13 +10,13 @@ import typer
 
 from harness.challenge import Challenge, load_challenge
 from harness.cli import options
-from harness.cli.display import stdout
+from harness.cli.display import progress, stdout
 from harness.data.dataset import open_dataset
 from harness.errors import ConfigurationError
-from harness.leaderboard import Leaderboard, build, render_terminal, write_files
+from harness.leaderboard import Leaderboard, build, read_values, render_terminal, write_files
 from harness.leaderboard.files import to_csv, to_json, to_markdown
 from harness.report import write_report
-from harness.run.journal import RunResults, read_results
+from harness.run.journal import read_results
 
 
 class Format(StrEnum):
@@ -52,12 +52,13 @@ def table(
     ] = Format.TABLE,
     organs: Annotated[bool, typer.Option("--organs", help="Add each organ's scores.")] = False,
     across_hosts: options.AcrossHosts = False,
+    profile: options.Profile = None,
 ) -> None:
     """Print the leaderboard, and store it as leaderboard.csv, .json and .md."""
     if context.invoked_subcommand is not None:
         return
     rules = load_challenge(challenge)
-    _, board = rank(rules, results, across_hosts=across_hosts)
+    board = rank(rules, results, across_hosts=across_hosts, profile=profile)
     write_files(board, results / rules.name)
     show(board, output_format, organs=organs)
 
@@ -75,29 +76,33 @@ def report(
         Path | None, typer.Option("--output", "-o", help="The folder; by default RESULTS/CHALLENGE/report.")
     ] = None,
     across_hosts: options.AcrossHosts = False,
+    profile: options.Profile = None,
 ) -> None:
     """Write the report: one HTML file that opens from disk, and a page per submission."""
     rules = load_challenge(challenge)
-    runs, board = rank(rules, results, across_hosts=across_hosts)
+    board = rank(rules, results, across_hosts=across_hosts, profile=profile)
     folder = output or results / rules.name / "report"
     dataset = open_dataset(data) if data is not None else None
-    print(write_report(runs, board, folder, view=view.value, dataset=dataset))
+    print(write_report(read_results(results, rules.name), board, folder, view=view.value, dataset=dataset))
 
 
-def rank(challenge: Challenge, results: Path, *, across_hosts: bool) -> tuple[list[RunResults], Leaderboard]:
+def rank(
+    challenge: Challenge, results: Path, *, across_hosts: bool = False, profile: str | None = None
+) -> Leaderboard:
     """Read a challenge's runs and rank the teams.
 
     Raises:
         ConfigurationError: there are no results yet.
     """
-    runs = read_results(results, challenge.name)
-    if not runs:
+    with progress("reading results") as advance:
+        values = read_values(results, challenge, profile=profile, progress=advance)
+    if not values:
         raise ConfigurationError(
             f"there are no results of challenge {challenge.name}",
             where=results / challenge.name,
             mend="Run `harness evaluate TEAM` or `harness score PREDICTIONS` first.",
         )
-    return runs, build(runs, challenge=challenge, across_hosts=across_hosts)
+    return build(values, challenge=challenge, across_hosts=across_hosts, profile=profile)
 
 
 def show(board: Leaderboard, output_format: Format, *, organs: bool = False) -> None:
