@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from harness.engine.logs import LogKeeper
 
@@ -146,6 +146,9 @@ class Container(Protocol):
     @property
     def root_pid(self) -> int | None:
         """Its first process, after `start`, where it has no cgroup of its own; None in a real container."""
+
+    def statistics(self) -> Mapping[str, Any]:
+        """The engine's own numbers of it, as the Docker Engine API gives them; empty where it has none."""
 
     def written_bytes(self) -> int:
         """Bytes written to the root file system, which is 0 when that is read-only."""

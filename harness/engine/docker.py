@@ -257,6 +257,14 @@ class DockerContainer:
             error=" ".join(str(state.get("Error") or "").split()),
         )
 
+    def statistics(self) -> dict[str, Any]:
+        """See `Container.statistics`."""
+        try:
+            with _engine_errors("asking for a container's statistics"):
+                return dict(self._api.stats(self.id, stream=False, one_shot=True))
+        except APIError:
+            return {}  # it ended meanwhile
+
     def written_bytes(self) -> int:
         """See `Container.written_bytes`. Costs the engine a walk over what was written."""
         if not self._writable_root:

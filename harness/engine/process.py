@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -151,6 +152,10 @@ class ProcessContainer:
         self._join_reader()
         code = self._process.returncode if self._process is not None else None
         return ExitState(exit_code=128 - code if code is not None and code < 0 else code, oom_killed=False)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return nothing: a process has no engine."""
+        return {}
 
     def written_bytes(self) -> int:
         """Return 0: nothing confines what it writes elsewhere, so nothing is counted."""

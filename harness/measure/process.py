@@ -52,9 +52,6 @@ class ProcessTree:
         """Not kept by the kernel for a tree of processes."""
         return None
 
-    def remove(self) -> None:
-        """Nothing to clean up."""
-
 
 def _proportional_bytes(process: psutil.Process) -> int:
     try:

@@ -35,9 +35,6 @@ class Meter(Protocol):
     def peak(self) -> tuple[int, PeakMethod] | None:
         """The most memory ever used, where the kernel keeps it."""
 
-    def remove(self) -> None:
-        """Clean up after the container is gone."""
-
 
 class GpuMeter(Protocol):
     """Measures one container's device memory; see `harness.measure.gpu`."""

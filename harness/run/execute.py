@@ -14,6 +14,7 @@ from harness.data.dataset import Case
 from harness.engine.base import Container, ContainerSpec, Mount, StartRefused
 from harness.errors import InfrastructureError
 from harness.measure.cgroup import CaseCgroup, parent_name
+from harness.measure.enginestats import EngineStats
 from harness.measure.process import ProcessTree
 from harness.run.context import RUN_LABEL, Meter, RunContext
 from harness.run.harvest import harvest, take_census
@@ -132,15 +133,17 @@ def _run_staged(
     clock = time.monotonic
     begin = clock()
     container = context.engine.create(spec)
-    meter = _meter(context, parent, container)
+    cgroup = None
+    if parent is not None and context.hierarchy is not None:
+        cgroup = CaseCgroup(context.hierarchy, parent, container.id)
     try:
         if context.gpu_meter is not None:
             context.gpu_meter.note_baseline()
         created = clock()
         container.start()
         started = clock()
-        if meter is None and container.root_pid is not None:
-            meter = ProcessTree(container.root_pid)
+        # An engine in a virtual machine or a namespace of its own has its cgroups elsewhere.
+        meter = cgroup if cgroup is not None and cgroup.exists else _fallback_meter(container)
         stage_changed("run")
         watched = watch(container, meter, context, stage, started, stopping)
         ended = clock()
@@ -148,8 +151,8 @@ def _run_staged(
         usage = _usage(meter, watched, context)
     finally:
         container.remove()
-        if meter is not None:
-            meter.remove()
+        if cgroup is not None:
+            cgroup.remove()
     gone = clock()
     stage_changed("harvest")
 
@@ -194,22 +197,21 @@ def _run_staged(
     )
 
 
-def _meter(context: RunContext, parent: str | None, container: Container) -> Meter | None:
-    if parent is None or context.hierarchy is None:
-        return None
-    return CaseCgroup(context.hierarchy, parent, container.id)
+def _fallback_meter(container: Container) -> Meter:
+    if container.root_pid is not None:
+        return ProcessTree(container.root_pid)
+    return EngineStats(container.statistics)
 
 
-def _usage(meter: Meter | None, watched: Watched, context: RunContext) -> Usage:
+def _usage(meter: Meter, watched: Watched, context: RunContext) -> Usage:
     timeline, end_s = watched.timeline, watched.run_s
-    peak = meter.peak() if meter is not None else None
+    peak = meter.peak()
     if peak is None and (sampled := timeline.peak("memory_bytes")) is not None:
         peak = (sampled, "sampled-lower-bound")
-    cpu_s = meter.cpu_s() if meter is not None else None
+    cpu_s = meter.cpu_s()
     if cpu_s is None:
         cpu_s = next((s.cpu_s for s in reversed(timeline.samples) if s.cpu_s is not None), None)
-    if meter is not None:
-        watched.oom_kills = max(watched.oom_kills, meter.oom_kills() or 0)
+    watched.oom_kills = max(watched.oom_kills, meter.oom_kills() or 0)
     cores = context.limits.cpus or context.engine.facts.cores
     return Usage(
         peak_memory_bytes=peak[0] if peak else None,

@@ -40,7 +40,7 @@ class Watched:
 
 def watch(
     container: Container,
-    meter: Meter | None,
+    meter: Meter,
     context: RunContext,
     stage: Stage,
     started: float,
@@ -82,22 +82,21 @@ def watch(
 def _sample(
     t_s: float,
     container: Container,
-    meter: Meter | None,
+    meter: Meter,
     context: RunContext,
     output: _OutputWatch,
     watched: Watched,
 ) -> Sample:
-    memory = meter.memory() if meter is not None else None
+    memory = meter.memory()
     gpu = context.gpu_meter.used_bytes(container.owns) if context.gpu_meter is not None else None
-    if meter is not None:
-        watched.oom_kills = max(watched.oom_kills, meter.oom_kills() or 0)
-        throttled = meter.throttled_s()
-        watched.throttled_s = throttled if throttled is not None else watched.throttled_s
+    watched.oom_kills = max(watched.oom_kills, meter.oom_kills() or 0)
+    throttled = meter.throttled_s()
+    watched.throttled_s = throttled if throttled is not None else watched.throttled_s
     return Sample(
         t_s=t_s,
         memory_bytes=memory.usage_bytes if memory else None,
         working_set_bytes=memory.working_set_bytes if memory else None,
-        cpu_s=meter.cpu_s() if meter is not None else None,
+        cpu_s=meter.cpu_s(),
         gpu_memory_bytes=gpu,
         output_bytes=output.look(),
     )

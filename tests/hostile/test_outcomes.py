@@ -160,7 +160,7 @@ PAYLOADS: list[tuple[str, Callable[[], bytes], Outcome, str]] = [
     ),
     ("a header of negative size", lambda: with_bytes(42, b"\xff\xff"), INVALID, "shape"),
     ("the wrong shape", lambda: volume(GOOD[:-1]), INVALID, "shape"),
-    ("the wrong spacing", lambda: volume(GOOD, SPACED), INVALID, "spacing 1x1x1 mm"),
+    ("the wrong spacing", lambda: volume(GOOD, SPACED), INVALID, "spacing 1x1x1"),
     ("a flip that the affine tells", lambda: volume(GOOD[::-1], flipped_affine()), Outcome.SUCCEEDED, ""),
     (
         "swapped axes that the affine tells",

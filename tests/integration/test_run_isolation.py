@@ -202,3 +202,14 @@ def test_scoring_beside_the_next_case_keeps_off_its_cores(arena: Arena) -> None:
     assert [score.case for score in results.scores] == [case.case for case in dataset.cases]
     assert "Cpus_allowed_list:\t0\n" in arena.log(results)
     assert list(verify_run(results.folder, dataset=dataset)) == []
+
+
+def test_without_a_readable_cgroup_the_engines_samples_are_a_lower_bound(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.evaluate.find_hierarchy", lambda: None)
+    (execution,) = arena.run("sleep 0.5" + PERFECT).executions
+    assert execution.outcome is Outcome.SUCCEEDED
+    assert execution.usage.peak_memory_method == "sampled-lower-bound"
+    assert execution.usage.peak_memory_bytes is not None
+    assert 100_000 < execution.usage.peak_memory_bytes < 16 * MIB

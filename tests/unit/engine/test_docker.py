@@ -1,0 +1,68 @@
+"""The Docker engine's edges that need no engine: addresses, refusals, and the stream's frames."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from types import SimpleNamespace
+
+import pytest
+from docker.errors import APIError
+
+from harness.engine.base import StartRefused
+from harness.engine.docker import DockerContainer, _addresses, _refusal
+from harness.engine.logs import LogKeeper
+from harness.errors import InfrastructureError, PrerequisiteError
+
+REFUSALS = [
+    ('OCI runtime create failed: exec: "/bin/bash": stat /bin/bash: no such file or directory', StartRefused),
+    ("exec /bin/sh: exec format error", StartRefused),
+    ("No command specified", StartRefused),
+    ("image operating system windows does not match", StartRefused),
+    ('could not select device driver "nvidia" with capabilities: [[gpu]]', PrerequisiteError),
+    ("container-init binary not found on the host: stat /usr/libexec/podman/catatonit", PrerequisiteError),
+    ("mkdir /var/lib/docker/overlay2/x: no space left on device", InfrastructureError),
+    ("error mounting /results/.work/x: no such file or directory", InfrastructureError),
+    ("error setting rlimit type 7: operation not permitted", InfrastructureError),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), REFUSALS)
+def test_the_images_faults_are_told_from_the_hosts(text: str, kind: type[Exception]) -> None:
+    assert type(_refusal(APIError("500", explanation=text), "starting a container")) is kind
+
+
+def test_an_address_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///from/environment.sock")
+    assert _addresses("unix:///given.sock") == ["unix:///given.sock"]
+    assert _addresses(None) == ["unix:///from/environment.sock"]
+
+
+def test_without_either_a_usual_socket_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    assert all(address.startswith("unix:///") for address in _addresses(None))
+    assert _addresses(None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_frames_of_a_stream_are_joined_however_they_are_cut(seed: int) -> None:
+    source = random.Random(seed)
+    payloads = [source.randbytes(source.choice((0, 1, 7, 300))) for _ in range(40)]
+    stream = b"".join(
+        struct.pack(">BxxxL", source.choice((1, 2)), len(payload)) + payload for payload in payloads
+    )
+    receive, send = os.pipe()
+    os.set_blocking(send, True)
+    log = LogKeeper(1 << 20)
+    container = DockerContainer(SimpleNamespace(), "feed", log, writable_root=False)
+    container._stream = SimpleNamespace(fileno=lambda: receive)
+    container._run_beside(container._read_stream)
+    while stream:
+        step = source.randint(1, 40)
+        os.write(send, stream[:step])
+        stream = stream[step:]
+    os.close(send)
+    container._threads[0].join(10)
+    os.close(receive)
+    assert log.content() == b"".join(payloads)
