@@ -21,7 +21,7 @@ resolve() {
 import json, sys
 found = {}
 for item in json.load(open(sys.argv[1]))["install"]:
-    found[item["metadata"]["name"].lower()] = item["metadata"]["version"].partition("+")[0]
+    found[item["metadata"]["name"].lower().replace("_", "-")] = item["metadata"]["version"].partition("+")[0]
 for name in sorted(found.keys() - {"flareharness", "segkit", "argparse"}):
     print(f"{name}=={found[name]}")' "$work/report.json"
     } >"$work/constraints"
@@ -29,7 +29,7 @@ for name in sorted(found.keys() - {"flareharness", "segkit", "argparse"}):
     echo "$file: $(grep -c == "$file") packages"
 }
 
-resolve constraints.txt "Every package of the harness's environment (.venv) with its extras." ".[dev,cluster]"
+resolve constraints.txt "Every package of the harness's environment (.venv) with what tests need." ".[dev]"
 resolve constraints-train.txt "Every package of the training environment (.venv-train)." \
     "$torch" ".[train]" ./submissions/segkit openvino pytest pytest-timeout hypothesis
 resolve constraints-runtime.txt "Every wheel of the runtime and evaluator images." "$torch" \
