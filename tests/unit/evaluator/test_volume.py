@@ -272,7 +272,7 @@ def test_files_cut_short(tmp_path: Path, kept: float, name: str) -> None:
     path = good(tmp_path, name)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    refused(path, CorruptVolumeError, "")
+    refused(path, CorruptVolumeError, ".")
 
 
 @pytest.mark.parametrize("place", [0.3, 0.7])
@@ -364,7 +364,7 @@ def test_nonsense_in_nifti_headers(tmp_path: Path, fields: list, message: str) -
 def test_files_that_are_something_else(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    refused(path, CorruptVolumeError, "")
+    refused(path, CorruptVolumeError, ".")
 
 
 @pytest.mark.parametrize(
