@@ -94,10 +94,17 @@ def terminate_like_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Put off SIGINT and SIGTERM: an impatient second ^C must not leave a container behind."""
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    """Ignore SIGINT and SIGTERM: an impatient second ^C must not leave a container behind.
+
+    They are ignored and not blocked: a blocked signal is delivered to another thread, and Python then
+    still raises in this one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

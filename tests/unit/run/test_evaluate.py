@@ -221,6 +221,49 @@ def test_a_gpu_submission_needs_a_gpu(
     assert outcomes(run(request)) == {Outcome.SUCCEEDED}
 
 
+class GrowingGpu:
+    """A GPU on which the submission takes 1 GiB more at every sample."""
+
+    uuid, name, driver, method = "GPU-1", "NVIDIA T4", "550", "nvml-process-sampled"
+    used = 0
+
+    def note_baseline(self) -> None:
+        self.used = 0
+
+    def used_bytes(self, owns: Callable[[int], bool]) -> int:
+        self.used += 1024 * MIB
+        return self.used
+
+    def __enter__(self) -> GrowingGpu:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [(2048 * MIB, Outcome.GPU_MEMORY_LIMIT), (None, Outcome.SUCCEEDED)]
+)
+def test_device_memory_over_its_limit_kills_the_case(
+    request_for: Callable[..., EvaluationRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int | None,
+    outcome: Outcome,
+) -> None:
+    monkeypatch.setattr("harness.run.evaluate._open_gpu", lambda request: GrowingGpu())
+    results = run(replace(request_for("sleep 0.4" + GOOD, gpu=True, gpu_memory_bytes=limit), device="cuda"))
+    assert outcomes(results) == {outcome}
+    usage, evidence = results.executions[0].usage, results.executions[0].evidence
+    assert usage.gpu_method == "nvml-process-sampled"
+    assert usage.peak_gpu_memory_bytes is not None
+    assert usage.gpu_memory_auc_byte_s is not None
+    assert results.record.host is not None
+    assert results.record.host.gpus == ("NVIDIA T4",)
+    if limit is not None:
+        assert usage.peak_gpu_memory_bytes == evidence.value == 3072 * MIB
+        assert evidence.limit == limit
+
+
 def test_scores_are_made_again_without_running(
     request_for: Callable[..., EvaluationRequest], dataset: Dataset
 ) -> None:
