@@ -1,4 +1,4 @@
-"""The command line from a folder to a leaderboard row: built, judged in containers, resumed, scored, verified."""
+"""The command line from a folder to a row: built, judged in containers, resumed, scored, verified."""
 
 import json
 import shutil
