@@ -120,7 +120,9 @@ def overall_case_scores(ranks: Ints, table: ValueTable) -> tuple[Floats, Bools]:
     weights = table.weights[:, None] * table.counted
     total = weights.sum(axis=0)
     scores = np.einsum("mc,mct->ct", weights, ranks.astype(np.float64))
-    return scores / np.where(total > 0, total, 1.0)[:, None], total > 0
+    scores /= np.where(total > 0, total, 1.0)[:, None]
+    # Rounded, so that equal combinations of ranks are equal to a test, which drops differences of zero.
+    return np.round(scores, 9), total > 0
 
 
 def rank_teams(table: ValueTable, scheme: RankingScheme) -> Ranking:

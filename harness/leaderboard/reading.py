@@ -6,6 +6,7 @@ of those are gigabytes of objects. `harness verify` checks the whole of every li
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -107,7 +108,9 @@ def read_values(
         processes = len(os.sched_getaffinity(0)) if much else 1
     if processes == 1:
         return list(_counted(map(read, folders), len(folders), progress))
-    with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as pool:
+    # The readers make millions of small objects and no cycles; looking for those costs an eighth of the time.
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=gc.disable) as pool:
         return list(_counted(pool.map(read, folders, chunksize=8), len(folders), progress))
 
 

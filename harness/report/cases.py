@@ -10,7 +10,7 @@ import numpy as np
 from harness.leaderboard import text as format_
 from harness.leaderboard.values import MISSING, OUTCOMES
 from harness.report.scene import Figure, Scene, floor_of, percent, row_height, score
-from harness.report.svg import Linear, Svg, y_axis
+from harness.report.svg import Linear, Svg, short, y_axis
 from harness.run.records import ExecutionRecord
 
 _NAMES = 190.0
@@ -117,7 +117,7 @@ def outcome_bars(scene: Scene) -> Figure:
     """Draw how many cases of each method ended how, without saying which."""
     height = row_height(len(scene.rows))
     total = max(len(scene.division.cases), 1)
-    scale = Linear(0, total, _NAMES, _WIDTH - 260)
+    scale = Linear(0, total, _NAMES, _WIDTH - 460)
     svg = Svg(_WIDTH, height * len(scene.rows) + 20, label="Number of cases by outcome, a line per method")
     for index, row in enumerate(scene.rows):
         y = height * index + 4
@@ -128,7 +128,7 @@ def outcome_bars(scene: Scene) -> Figure:
         failures = ", ".join(
             f"{count} {name.replace('_', ' ')}" for name, count in row.outcomes.items() if name != "succeeded"
         )
-        svg.text(scale(total) + 8, y + height / 2 + 3, failures or "all succeeded", "tick")
+        svg.text(scale(total) + 8, y + height / 2 + 3, short(failures or "all succeeded", 64), "tick")
     return Figure(
         "outcomes",
         "How many cases succeeded, and how did the others end?",

@@ -345,7 +345,7 @@ def _alone(part: ValueTable, scheme: RankingScheme) -> Ints:
 
 def _overall_ranks(analysis: Analysis) -> tuple[Ints, Bools]:
     counted = np.asarray((case_ranks(analysis.table) > 0).any(axis=(0, 2)))
-    return competition_ranks(np.round(analysis.case_scores, 9)), counted
+    return competition_ranks(analysis.case_scores), counted
 
 
 def _spread_ties(ranks: Ints) -> list[float]:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.challenge import Direction, Metric, MetricName, RankingScheme
-from harness.leaderboard.ranking import ValueTable, case_ranks, competition_ranks, rank_scores, rank_teams
+from harness.leaderboard.ranking import (
+    ValueTable,
+    case_ranks,
+    competition_ranks,
+    overall_case_scores,
+    rank_scores,
+    rank_teams,
+)
 
 DSC = Metric(metric=MetricName.DSC, labels="organs", direction=Direction.HIGHER, failed=0)
 NSD = Metric(metric=MetricName.NSD, labels="organs", direction=Direction.HIGHER, failed=0)
@@ -106,6 +113,19 @@ def test_a_case_that_does_not_annotate_the_labels_is_left_out_for_all():
     ranking = rank_teams(values, scheme(DSC, NSD))
     assert ranking.metric_scores.tolist() == [[1, 2], [1, 2]]
     assert case_ranks(values)[0].tolist() == [[1, 2], [0, 0]]
+
+
+def test_combined_ranks_that_are_equal_are_equal_to_the_last_bit():
+    """Ranks 1, 2, 3 in any order of three metrics weigh the same, whatever floating point makes of the sums."""
+    third = [metric.model_copy(update={"weight": 0.1}) for metric in (DSC, NSD, TIME)]
+    values = table(
+        (third[0], [[0.9], [0.8], [0.7]]),
+        (third[1], [[0.8], [0.7], [0.9]]),
+        (third[2], [[3.0], [1.0], [2.0]]),
+    )
+    scores, counted = overall_case_scores(case_ranks(values), values)
+    assert counted.all()
+    assert len(set(scores[0].tolist())) == 1
 
 
 def test_a_team_alone_is_first():
