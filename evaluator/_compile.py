@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba
 
-def _give_numba_a_writable_cache() -> None:
-    """Point numba at a cache of the user's own if it cannot write beside this package.
+_config: Any = numba.config
 
-    Numba keeps compiled kernels in `__pycache__`, and falls back to the user's cache folder by itself. In a
+
+def writable_cache(package: Path) -> str:
+    """Return the folder for compiled kernels; empty for the one that numba finds by itself.
+
+    Numba keeps compiled kernels in `__pycache__` beside the source, or in the user's cache folder. In a
     container with a read-only root neither can be written, and without a cache each start costs seconds.
+
+    Args:
+        package: The folder of the kernels' source.
     """
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return
-    package = Path(__file__).parent
     beside = package / "__pycache__"
     if os.access(beside if beside.is_dir() else package, os.W_OK | os.X_OK):
-        return
+        return ""
     if any(beside.glob("*.nbi")):
-        return  # the kernels were compiled when the package was installed
+        return ""  # the kernels were compiled when the package was installed
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     while not home.is_dir():
         home = home.parent
     if os.access(home, os.W_OK | os.X_OK):
-        return
-    os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"evaluator-numba-{os.getuid()}")
+        return ""
+    private = Path(tempfile.gettempdir()) / f"evaluator-kernels-{os.getuid()}"
+    try:
+        private.mkdir(mode=0o700, exist_ok=True)
+        status = private.lstat()
+    except OSError:
+        return ""
+    # Cached kernels are unpickled and run, so the folder must be nobody else's.
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+    return str(private) if is_ours else ""
 
 
-_give_numba_a_writable_cache()
-
-import numba  # noqa: E402  the environment must be set before numba reads it
+if not _config.CACHE_DIR:
+    _config.CACHE_DIR = writable_cache(Path(__file__).parent)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,4 +54,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Kernels take and return plain NumPy arrays and integers, always of the same types, so that each is
     compiled once. Their arrays are not bounds-checked.
     """
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # nowhere to keep it: compile in every process
+        return numba.njit(nogil=True, error_model="numpy")(function)
