@@ -198,10 +198,12 @@ def make_fingerprint(preprocessed: Path) -> dict:
 
 
 def write_plans(work: Path, fingerprint: dict, recipe: dict, dataset: str) -> None:
-    """Write the plans: intensities from the fingerprint, the rest from the recipe.
+    """Write the plans: intensities from the fingerprint unless the recipe has its own, the rest from it.
 
     Resampling is linear on all axes, as at inference.
     """
+    intensity = fingerprint["foreground_intensity_properties_per_channel"]
+    intensity = {"0": {**intensity["0"], **recipe.get("intensity", {})}}
     linear = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": False}
     configuration = {
         "data_identifier": f"{PLANS_NAME}_{CONFIGURATION}",
@@ -236,9 +238,7 @@ def write_plans(work: Path, fingerprint: dict, recipe: dict, dataset: str) -> No
         "configurations": {CONFIGURATION: configuration},
         "experiment_planner_used": "small_unet/train.py",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": fingerprint[
-            "foreground_intensity_properties_per_channel"
-        ],
+        "foreground_intensity_properties_per_channel": intensity,
     }
     preprocessed = work / "preprocessed" / dataset
     (preprocessed / f"{PLANS_NAME}.json").write_text(json.dumps(plans, indent=2))
