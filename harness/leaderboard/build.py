@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,18 +60,15 @@ def build(
         for run in runs
     ]
     chosen = chosen_runs or {}
+    options = _Options(challenge, scheme, bootstrap_samples, seed, confidence, across_hosts)
 
     groups: dict[tuple[str, tuple[str, ...], str], list[RunValues]] = defaultdict(list)
     for run in values:
         facts = run.record.dataset
         groups[facts.fingerprint, facts.cases, run.profile or wanted].append(run)
-    divisions = []
-    for (_, _, used), members in groups.items():
-        taken = choose_runs(members, chosen)
-        division = _divide(
-            taken, challenge, scheme, used, bootstrap_samples, seed, confidence, across_hosts=across_hosts
-        )
-        divisions.append(division)
+    divisions = [
+        _divide(choose_runs(members, chosen), used, options) for (_, _, used), members in groups.items()
+    ]
     divisions.sort(
         key=lambda division: (-len(division.rows), division.dataset, division.fingerprint, division.profile)
     )
@@ -107,22 +105,26 @@ def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str]) -> list[RunVa
     return taken
 
 
-def _divide(
-    runs: list[RunValues],
-    challenge: Challenge,
-    scheme: RankingScheme,
-    profile: str,
-    samples: int,
-    seed: int,
-    confidence: float,
-    *,
-    across_hosts: bool,
-) -> Division:
+@dataclass(frozen=True)
+class _Options:
+    """What was asked for, the same for every division."""
+
+    challenge: Challenge
+    scheme: RankingScheme
+    samples: int
+    seed: int
+    confidence: float
+    across_hosts: bool
+
+
+def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
+    """Rank runs over the same cases, one per team."""
+    challenge, scheme = options.challenge, options.scheme
     facts = runs[0].record.dataset
     annotated = annotation(runs)
     competing, guests, notes = _competitors(runs, scheme)
-    metrics, left_out = _ranked_metrics(competing, scheme, across_hosts=across_hosts)
-    notes += _notes(runs, across_hosts=across_hosts, left_out=left_out)
+    metrics, left_out = _ranked_metrics(competing, scheme, across_hosts=options.across_hosts)
+    notes += _notes(runs, across_hosts=options.across_hosts, left_out=left_out)
 
     analysis = None
     order: list[int] = []
@@ -132,7 +134,7 @@ def _divide(
         order = sorted(
             range(len(competing)), key=lambda team: (ranking.ranks[team], competing[team].record.team)
         )
-        analysis = _analyse(table, ranking, order, scheme, samples, seed, confidence)
+        analysis = _analyse(table, ranking, order, options)
         if len(competing) > MOST_TESTED_TEAMS:
             notes.append(f"Pairwise tests cover the first {MOST_TESTED_TEAMS} of {len(competing)} teams.")
     else:
@@ -224,21 +226,20 @@ def _host_kinds(runs: Sequence[RunValues]) -> dict[str, int]:
     return numbers
 
 
-def _analyse(
-    table: ValueTable,
-    ranking: Ranking,
-    order: list[int],
-    scheme: RankingScheme,
-    samples: int,
-    seed: int,
-    confidence: float,
-) -> Analysis:
+def _analyse(table: ValueTable, ranking: Ranking, order: list[int], options: _Options) -> Analysis:
     """Compute the statistics with the teams in ranked order."""
     table = ValueTable(table.metrics, np.ascontiguousarray(table.values[:, :, order]), table.counted)
     ranking = Ranking(ranking.scores[order], ranking.ranks[order], ranking.metric_scores[:, order])
     resampled: Bootstrap | None = None
-    if samples:
-        resampled = bootstrap(table, scheme, ranking, samples=samples, seed=seed, confidence=confidence)
+    if options.samples:
+        resampled = bootstrap(
+            table,
+            options.scheme,
+            ranking,
+            samples=options.samples,
+            seed=options.seed,
+            confidence=options.confidence,
+        )
     case_scores, counted = overall_case_scores(case_ranks(table), table)
     significance: Significance | None = None
     if table.teams > 1:

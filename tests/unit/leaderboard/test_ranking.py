@@ -116,7 +116,7 @@ def test_a_case_that_does_not_annotate_the_labels_is_left_out_for_all():
 
 
 def test_combined_ranks_that_are_equal_are_equal_to_the_last_bit():
-    """Ranks 1, 2, 3 in any order of three metrics weigh the same, whatever floating point makes of the sums."""
+    """Ranks 1, 2, 3 in any order of three metrics weigh the same, whatever rounding makes of the sums."""
     third = [metric.model_copy(update={"weight": 0.1}) for metric in (DSC, NSD, TIME)]
     values = table(
         (third[0], [[0.9], [0.8], [0.7]]),
