@@ -18,7 +18,7 @@ from harness.measure.enginestats import EngineStats
 from harness.measure.process import ProcessTree
 from harness.run.context import RUN_LABEL, Meter, RunContext
 from harness.run.harvest import harvest, take_census
-from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify
+from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify, largest_file_bytes
 from harness.run.records import (
     Evidence,
     ExecutionRecord,
@@ -97,8 +97,7 @@ def container_spec(
         memory_bytes=limits.memory_bytes,
         shm_bytes=min(limits.shm_bytes, limits.memory_bytes),
         tmp_bytes=min(limits.tmp_bytes, limits.memory_bytes),
-        # Shared memory segments are files too, so the limit must let them be.
-        file_bytes=max(limits.output_bytes, limits.tmp_bytes, limits.shm_bytes),
+        file_bytes=largest_file_bytes(limits),
         log_bytes=limits.log_bytes,
         mounts=mounts,
         environment=environment,

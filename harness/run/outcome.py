@@ -52,6 +52,11 @@ OUTPUT_ENTRIES_LIMIT = 10_000
 _INIT_COULD_NOT_EXEC = "[FATAL tini"
 
 
+def largest_file_bytes(limits: Limits) -> int:
+    """Return the largest file that a container may write; shared memory segments are files too."""
+    return max(limits.output_bytes, limits.tmp_bytes, limits.shm_bytes)
+
+
 def classify(seen: Observed, limits: Limits) -> tuple[Outcome, Evidence] | None:
     """Return how the container itself failed, or None if only its output can still fail it.
 
@@ -85,9 +90,9 @@ def classify(seen: Observed, limits: Limits) -> tuple[Outcome, Evidence] | None:
             limit=limit,
             value=seen.stop_value,
         )
-    if seen.stop is Stop.OUTPUT or seen.output_bytes > limits.output_bytes:
+    if seen.stop is Stop.OUTPUT or seen.output_bytes >= limits.output_bytes:
         return Outcome.OUTPUT_LIMIT, evidence(
-            f"wrote more than {_bytes(limits.output_bytes)}",
+            f"wrote {_bytes(limits.output_bytes)} or more",
             limit=limits.output_bytes,
             value=max(seen.output_bytes, seen.stop_value or 0),
         )
@@ -98,7 +103,10 @@ def classify(seen: Observed, limits: Limits) -> tuple[Outcome, Evidence] | None:
             value=seen.output_entries,
         )
     if code == 128 + signal.SIGXFSZ:
-        return Outcome.OUTPUT_LIMIT, evidence("a file reached the largest size allowed (SIGXFSZ)")
+        largest = largest_file_bytes(limits)
+        return Outcome.OUTPUT_LIMIT, evidence(
+            f"a file reached the largest size allowed, {_bytes(largest)} (SIGXFSZ)", limit=largest
+        )
     if seen.stop is Stop.TIME or seen.run_s > limits.time_s:
         return Outcome.TIME_LIMIT, evidence(
             f"still running after {limits.time_s:g} s", limit=limits.time_s, value=seen.run_s

@@ -122,7 +122,7 @@ def test_kill_9_at_random_points_changes_nothing(arena: Arena) -> None:
     undisturbed = evaluate(
         replace(arena.request(SLOW), results=arena.folder / "elsewhere"), engine=arena.engine
     )
-    kills = int(os.environ.get("FLAREHARNESS_KILLS", "3"))
+    kills = int(os.environ.get("FLAREHARNESS_KILLS", "2"))
     landed = 0
     while landed < kills:
         process = start(arena)

@@ -52,6 +52,11 @@ TABLE = [
         Outcome.OUTPUT_LIMIT,
     ),
     ("too much output at the end", replace(FINE, output_bytes=101 * MIB), Outcome.OUTPUT_LIMIT),
+    (
+        "as much output as a file may have",
+        replace(FINE, exit_code=1, output_bytes=100 * MIB),
+        Outcome.OUTPUT_LIMIT,
+    ),
     ("too many files", replace(FINE, output_entries=OUTPUT_ENTRIES_LIMIT + 1), Outcome.OUTPUT_LIMIT),
     ("our kill over files", replace(FINE, exit_code=137, stop=Stop.ENTRIES), Outcome.OUTPUT_LIMIT),
     ("SIGXFSZ", replace(FINE, exit_code=153), Outcome.OUTPUT_LIMIT),
