@@ -1,4 +1,4 @@
-"""Smooth random fields: the same patient has the same field at any sampling."""
+"""Smooth random fields: functions of the patient, so that every sampling grid sees the same ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+_LATTICE_DEVIATION = 1.6
+"""Makes the field's standard deviation about 1: a cubic B-spline averages over its neighbours."""
+
 
 class SmoothField:
     """A random function of position: cubic B-splines on a lattice of independent normal numbers.
+
+    It is summed up tap by tap, without matrix products, so that the bits do not depend on the linear
+    algebra library or its number of threads.
 
     Args:
         rng: Draws the lattice.
@@ -21,7 +27,8 @@ class SmoothField:
         self._scale_mm = scale_mm
         self._count = int(np.ceil(2 * extent_mm / scale_mm)) + 4
         self._start_mm = -extent_mm - scale_mm
-        self._lattice = rng.standard_normal((self._count,) * 3, dtype=np.float32) * 1.6
+        lattice = rng.standard_normal((self._count,) * 3, dtype=np.float32)
+        self._lattice = lattice * np.float32(_LATTICE_DEVIATION)
 
     def on(self, axes_mm: tuple[Floats, Floats, Floats], *, offset_mm: float = 0.0) -> Floats:
         """Return the field, about unit variance, on the grid of three coordinate axes in mm.
@@ -32,18 +39,21 @@ class SmoothField:
         """
         values = self._lattice
         for axis, coordinates in enumerate(axes_mm):
-            basis = self._basis(coordinates + np.float32(offset_mm * (1.0 + 0.37 * axis)))
-            values = np.moveaxis(np.tensordot(basis, values, axes=(1, axis)), 0, axis)
-        return np.ascontiguousarray(values)
+            first, weights = self._taps(coordinates + np.float32(offset_mm * (1.0 + 0.37 * axis)))
+            shape = [-1 if other == axis else 1 for other in range(3)]
+            total: Floats | None = None
+            for tap, weight in enumerate(weights):
+                term = np.take(values, first + tap, axis=axis) * weight.reshape(shape)
+                total = term if total is None else np.add(total, term, out=total)
+            assert total is not None
+            values = total
+        return values
 
-    def _basis(self, coordinates: Floats) -> Floats:
-        """Return the cubic B-spline weights of each coordinate over the lattice points."""
+    def _taps(self, coordinates: Floats) -> tuple[NDArray[np.intp], tuple[Floats, ...]]:
+        """Return the first of the four lattice points around each coordinate, and their weights."""
         position = np.clip((coordinates - self._start_mm) / self._scale_mm, 1.0, self._count - 2.001)
-        first = np.floor(position).astype(int) - 1
-        t = (position - np.floor(position)).astype(np.float32)
+        whole = np.floor(position)
+        t = (position - whole).astype(np.float32)
         weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-        basis = np.zeros((len(coordinates), self._count), np.float32)
-        rows = np.arange(len(coordinates))
-        for step, weight in enumerate(weights):
-            basis[rows, np.clip(first + step, 0, self._count - 1)] += weight / 6
-        return basis
+        sixth = np.float32(1 / 6)
+        return whole.astype(np.intp) - 1, tuple(np.asarray(weight * sixth, np.float32) for weight in weights)
