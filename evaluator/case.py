@@ -17,7 +17,7 @@ from evaluator.errors import GeometryError
 from evaluator.geometry import compare_geometry
 from evaluator.header import SUFFIXES
 from evaluator.labels import Label, LabelTable
-from evaluator.measure import LabelMeasures, measure_labels, usable_cores
+from evaluator.measure import LabelMeasures, count_voxels, measure_labels, usable_cores
 from evaluator.overlap import dice
 from evaluator.profiles import Profile, profile_named
 from evaluator.scores import CaseScore, LabelScore
@@ -93,7 +93,13 @@ def _score(
     notes += [f"prediction: {note}" for note in found.notes]
     found, geometry_notes = _on_reference_grid(truth, found, rules)
     notes += geometry_notes
-    one, two = _bytes(truth, "reference", notes), _bytes(found, "prediction", notes)
+    for side, volume, casting in (
+        ("reference", truth, rules.reference_casting),
+        ("prediction", found, rules.prediction_casting),
+    ):
+        if casting == "exact" and (count := _voxels_without_label(volume)):
+            notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
+    one, two = _bytes(truth, rules.reference_casting), _bytes(found, rules.prediction_casting)
 
     distance_spacing_mm = rules.compared_spacing(truth.spacing_mm)
     measures = measure_labels(
@@ -106,7 +112,7 @@ def _score(
         surface_distances=surface_distances,
         threads=threads,
     )
-    too_high = rules.zero_above is not None and bool((found.array > rules.zero_above).any())
+    too_high = rules.zero_above is not None and bool(two.max() > rules.zero_above)
     if too_high:
         notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
     voxel_ml = math.prod(truth.spacing_mm) / 1000.0
@@ -142,11 +148,9 @@ def missing_prediction(
         notes: Why there is no prediction.
         reference: Gives the reference volumes, if it was read.
     """
-    counts = (
-        np.zeros(256, np.int64)
-        if reference is None
-        else np.bincount(reference.array.ravel("K") & 255, minlength=256)
-    )
+    counts = np.zeros(256, np.int64)
+    if reference is not None:
+        counts = count_voxels(_bytes(reference, profile.reference_casting))
     spacing = (0.0, 0.0, 0.0) if reference is None else reference.spacing_mm
     voxel_ml = math.prod(spacing) / 1000.0
     return CaseScore(
@@ -240,19 +244,23 @@ def _on_reference_grid(
     return turned, [f"the prediction was {diagnosis.text}, and was reoriented"]
 
 
-def _bytes(volume: LabelVolume, side: str, notes: list[str]) -> NDArray[np.uint8]:
-    """Return the labels as uint8; values that no label table can hold become background, with a note."""
+def _bytes(volume: LabelVolume, casting: Casting) -> NDArray[np.uint8]:
+    """Return the labels as uint8; values beyond wrap with `truncate`, else become background."""
     array: NDArray[Any] = volume.array
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.bool_:
         return array.view(np.uint8)
-    outside = (array < 0) | (array > 255)
-    count = int(outside.sum())
-    if count:
-        notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
-        array = np.where(outside, 0, array)
+    if casting != "truncate" and _voxels_without_label(volume):
+        array = np.where((array < 0) | (array > 255), 0, array)
     return array.astype(np.uint8, order="F")
+
+
+def _voxels_without_label(volume: LabelVolume) -> int:
+    """Count the voxels whose value no label table can hold."""
+    if volume.array.dtype.itemsize == 1 and volume.array.dtype != np.int8:
+        return 0
+    return int(np.count_nonzero((volume.array < 0) | (volume.array > 255)))
 
 
 def _label_score(

@@ -23,7 +23,7 @@ HEADER_BYTES = 64 * 1024
 """How much of a file, or of its decompressed stream, may be header."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VolumeHeader:
     """The header of a label or image volume, checked.
 

@@ -21,6 +21,8 @@ from evaluator.labels import Label
 from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs
 from evaluator.surface import NO_BALL, Ball, balls, compare_label
 
+# If one label needs more than this, half a GiB, its ball is not walked; only balls of very many voxels do.
+_LARGEST_SCRATCH_WORDS = 64 << 20
 _NO_SCRATCH = np.empty(0, np.uint64)
 _thread = threading.local()
 
@@ -89,7 +91,7 @@ def measure_labels(
     pieces = max(1, min(volumes[0].shape[0], 4 * threads)) if threads > 1 else 1
 
     def spread(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        return map(function, items) if threads == 1 else _pool(threads).map(function, items)
+        return map(function, items) if threads == 1 else _pool(threads, os.getpid()).map(function, items)
 
     truth, found = (find_runs(volume, wanted, spread, pieces) for volume in volumes)
 
@@ -158,21 +160,30 @@ def _overlap_and_nsd(
     distance_spacing_mm: Spacing,
 ) -> tuple[int, float]:
     """Return the voxels in both and the surface Dice of a label that both volumes have."""
-    wanted = balls(label.tolerance_mm, distance_spacing_mm)
-    results = [_compare(runs, other_runs, ball) for ball in wanted or (NO_BALL,)]
-    counts, overlap = results[0]
-    if wanted is not None and all(np.array_equal(counts, other) for other, _ in results[1:]):
-        missed, hit = counts.reshape(2, 2, CODES).sum(axis=0) @ corner_areas(area_spacing_mm)
-        return overlap, float(hit / (missed + hit))
-    measure = measure_distances if wanted is None else measure_distances_as_scipy
+    wanted = balls(label.tolerance_mm, distance_spacing_mm) or ()
+    results = [_compare(runs, other_runs, ball, _LARGEST_SCRATCH_WORDS) for ball in wanted]
+    if results and results[0] is not None:
+        counts, overlap = results[0]
+        if all(other is not None and np.array_equal(counts, other[0]) for other in results[1:]):
+            missed, hit = counts.reshape(2, 2, CODES).sum(axis=0) @ corner_areas(area_spacing_mm)
+            return overlap, float(hit / (missed + hit))
+        measure = measure_distances_as_scipy
+    else:
+        whole = _compare(runs, other_runs, NO_BALL, None)
+        assert whole is not None
+        overlap = whole[1]
+        measure = measure_distances
     distances = measure(runs, other_runs, spacing_mm=distance_spacing_mm, area_spacing_mm=area_spacing_mm)
     return overlap, distances.surface_dice(label.tolerance_mm)
 
 
 def _compare(
-    runs: NDArray[np.uint64], other_runs: NDArray[np.uint64], ball: Ball
-) -> tuple[NDArray[np.int64], int]:
-    """Return counts of surface elements by volume, miss or hit, and code; and the overlap in voxels."""
+    runs: NDArray[np.uint64], other_runs: NDArray[np.uint64], ball: Ball, largest_scratch_words: int | None
+) -> tuple[NDArray[np.int64], int] | None:
+    """Return counts of surface elements by volume, miss or hit, and code; and the overlap in voxels.
+
+    `None` if that needs more scratch than allowed.
+    """
     while True:
         scratch = getattr(_thread, "scratch", _NO_SCRATCH)
         counts, overlap, needed = compare_label(
@@ -180,6 +191,8 @@ def _compare(
         )
         if needed <= len(scratch):
             return counts, int(overlap)
+        if largest_scratch_words is not None and needed > largest_scratch_words:
+            return None
         _thread.scratch = np.empty(needed + needed // 4, np.uint64)
 
 
@@ -195,11 +208,21 @@ def _voxels(runs: NDArray[np.uint64]) -> int:
     return int((runs & low).sum() - ((runs >> np.uint64(16)) & low).sum()) + len(runs)
 
 
+def count_voxels(volume: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many voxels carry each of the labels 0 to 255.
+
+    Args:
+        volume: Labels on axes x, y, z; fastest if x is the fastest axis in memory.
+    """
+    return find_runs(np.ascontiguousarray(volume.T), np.ones(LABELS, np.bool_), map, 1).voxels
+
+
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return the threads of this process, for a forked process inherits none."""
     return ThreadPoolExecutor(threads, thread_name_prefix="evaluator")

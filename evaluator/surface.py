@@ -57,7 +57,7 @@ _TIE = 1e-12
 _SLAB_WORDS = 2 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ball:
     """The corners within a tolerance of a corner, as rows along x, nearest row first.
 
@@ -98,7 +98,7 @@ def balls(tolerance_mm: float, spacing_mm: tuple[float, float, float]) -> tuple[
     Returns:
         One or two balls; `None` if the ball has too many rows to be walked.
     """
-    steps = [int(tolerance_mm / size) + 1 for size in spacing_mm]
+    steps = [int(min(tolerance_mm / size, 1e6)) + 1 for size in spacing_mm]
     if 4 * steps[1] * steps[2] > _LARGEST_BALL_ROWS or steps[0] > _LARGEST_BALL_STEPS:
         return None
     x, y, z = (np.arange(count + 2) * size for count, size in zip(steps, spacing_mm, strict=True))

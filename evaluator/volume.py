@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _LARGEST_FRACTION = 1e-3
 _CONVERSION_CHUNK = 1 << 18
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelVolume:
     """A label volume in memory.
 
@@ -58,6 +59,12 @@ class LabelVolume:
             raise LabelValueError(
                 f"a label volume has 3 axes, this one {self.array.ndim}", where=self.path or "array"
             )
+        if not all(math.isfinite(size) and size > 0 for size in self.spacing_mm):
+            raise LabelValueError(
+                f"the voxel size {self.spacing_mm} is not positive", where=self.path or "array"
+            )
+        if self.array.size == 0:
+            raise LabelValueError("the label volume has no voxels", where=self.path or "array")
         if self.array.dtype.kind not in "iub":
             raise LabelValueError(
                 f"a label volume holds integers, this one {self.array.dtype}", where=self.path or "array"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import oracles
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from volumes import box, table, volume
 
-from evaluator import LabelVolume, score_case
+from evaluator import LabelVolume, measure, score_case
 from evaluator.surface import balls
 
 SPACINGS = st.one_of(
@@ -145,6 +146,14 @@ def test_a_tolerance_of_very_many_voxels() -> None:
     reference, prediction = (random.random((2, 40, 9, 9)) < 0.1).astype(np.uint8)
     assert_as_the_oracle(reference, prediction, spacing, (5.0, 5.0))
     assert_as_the_oracle(reference, prediction, (0.02, 0.9, 0.9), (5.0, 0.06))
+
+
+def test_a_ball_that_needs_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_LARGEST_SCRATCH_WORDS", 10)
+    monkeypatch.setattr(measure, "_thread", threading.local())
+    random = np.random.default_rng(6)
+    reference, prediction = random.integers(0, 3, (2, 20, 9, 9)).astype(np.uint8)
+    assert_as_the_oracle(reference, prediction, (0.7, 0.8, 2.0), (2.0, 3.0))
 
 
 def test_the_memory_of_arrays_does_not_matter() -> None:

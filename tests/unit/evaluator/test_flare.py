@@ -10,7 +10,7 @@ import oracles
 import pytest
 from volumes import blobs, box, save, volume
 
-from evaluator import LABEL_TABLES, CaseScore, GeometryError, profile_named, score_case
+from evaluator import LABEL_TABLES, CaseScore, GeometryError, LabelVolume, profile_named, score_case
 
 CHALLENGES = ["flare21", "flare22", "flare23", "flare24-task1", "flare24-task2"]
 
@@ -136,6 +136,15 @@ def test_stored_numbers_are_cut_to_eight_bits_as_numpy_does(tmp_path: Path, chal
     expected = oracles.official_flare(challenge, *paths)[1]
     score = flare(*paths, challenge)[1]
     assert (score.dsc, score.nsd) == pytest.approx(expected, abs=1e-12)
+
+
+def test_numbers_in_memory_are_cut_as_those_of_files_are() -> None:
+    organ = box((9, 9, 9), (2, 2, 2), (6, 6, 6)).astype(np.int32)
+    one, other = LabelVolume(organ, (1, 1, 1)), LabelVolume(organ * 257, (1, 1, 1))
+    assert score_case(one, other, labels=LABEL_TABLES["flare22"], profile="flare")[1].dsc == 1.0
+    exact = score_case(one, other, labels=LABEL_TABLES["flare22"])
+    assert exact[1].dsc == 0.0
+    assert exact.notes == ("prediction: 64 voxels hold values below 0 or above 255, taken as background",)
 
 
 def test_the_spacing_stays_what_float32_makes_of_it(tmp_path: Path) -> None:
