@@ -186,6 +186,47 @@ def difficulty(scene: Scene) -> Figure:
     )
 
 
+def own_cases(scene: Scene, index: int) -> Figure:
+    """Draw one method's score in every case beside the median of all methods, hardest case first."""
+    scores = scene.case_scores
+    counted = np.flatnonzero(~np.isnan(scores).any(axis=1))
+    middle = np.median(scores[counted], axis=1)
+    order = counted[np.argsort(middle, kind="stable")]
+    floor = floor_of(scores[counted], scene.failed[counted])
+    left, top, bottom = 46.0, 16.0, 250.0
+    x = Linear(-0.5, max(len(order), 1) - 0.5, left, _WIDTH - 16)
+    y = Linear(floor, 1, bottom, top)
+    svg = Svg(_WIDTH, bottom + 84, label="Scores of every case beside the median of all methods")
+    y_axis(svg, y, left, _WIDTH - 16, percent)
+    svg.path(
+        [(x(place), y(max(float(np.median(scores[case])), floor))) for place, case in enumerate(order)],
+        "field",
+    )
+    for place, case in enumerate(order):
+        own, lost = float(scores[case, index]), bool(scene.failed[case, index])
+        name = scene.division.cases[case]
+        tip = f"{name}: {score(own)}, median of all {score(float(np.median(scores[case])))}"
+        kind = "point lost" if lost else f"point {scene.colour(index)}"
+        svg.circle(x(place), y(max(own, floor)), 4 if len(order) <= 100 else 2.5, kind, tip=tip)
+        if len(order) <= 40:
+            svg.name(
+                x(place) + 4,
+                bottom + 14,
+                name,
+                "end name",
+                transform=f"rotate(-45 {x(place):.1f} {bottom + 14})",
+            )
+    return Figure(
+        "cases",
+        "Where is this method behind or ahead of the others?",
+        "Mean score of each case in percent (dot; red: failed, and counted with the challenge's value) "
+        "and the median of all methods (line), from the hardest case to the easiest. What lies below the axis "
+        "is drawn at its start.",
+        svg.markup(),
+        wide=True,
+    )
+
+
 def failures(scene: Scene, *, only: int | None = None) -> tuple[list[Failure], int]:
     """List the failed cases with their evidence, of all rows or only one, and count them all."""
     listed: list[Failure] = []

@@ -12,10 +12,10 @@ import numpy as np
 from harness.challenge import Metric, MetricName
 from harness.leaderboard import text as format_
 from harness.leaderboard.counting import ABOUT_LABELS
-from harness.report.cases import Failure, failures, outcome_name
+from harness.report.cases import Failure, failures, outcome_name, own_cases
 from harness.report.index_page import Fact, Pair, run_facts
 from harness.report.overlays import Picture
-from harness.report.scene import Scene, metric_title
+from harness.report.scene import Figure, Scene, metric_title
 
 _MARKED = {
     "incomplete": "is of an incomplete run; cases without a verdict count as failed",
@@ -56,7 +56,10 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
     own: list[Failure] = []
     worst: list[WorstCase] = []
     logs: list[tuple[str, str, str]] = []
+    figures: list[Figure] = []
     if scene.shows_cases:
+        if scene.label_metrics and len(scene.division.cases) > 1:
+            figures.append(own_cases(scene, index))
         own, _ = failures(scene, only=index)
         worst = worst_first(scene, index)
         logs = _logs(scene, index, worst)
@@ -69,7 +72,7 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
         "notes": _notes(scene, index),
         "numbers": [_number(scene, index, metric) for metric in scene.leaderboard.scheme.metrics],
         "organs": _organs(scene, index),
-        "figures": [],
+        "figures": figures,
         "failed": own,
         "outcomes": [(name.replace("_", " "), str(count)) for name, count in row.outcomes.items()],
         "worst": worst,
@@ -174,7 +177,7 @@ def _number(scene: Scene, index: int, metric: Metric) -> tuple[str, str, str, st
 
 def _shown(metric: Metric, value: float | None) -> str:
     if metric.metric in ABOUT_LABELS:
-        return format_.score(value)
+        return "–" if value is None else f"{format_.score(value)} %"
     if metric.metric is MetricName.RUNTIME_S:
         return format_.seconds(value)
     if metric.metric is MetricName.GPU_MEMORY_AUC_BYTE_S:

@@ -76,6 +76,14 @@ def test_a_team_finds_its_worst_case_first_and_its_logs(tmp_path, plans):
     assert "LOGGEDcase_002" in page
 
 
+def test_a_team_sees_each_case_beside_the_median_of_all(tmp_path, plans):
+    _, pages = write(tmp_path, plans)
+    page = next(page for name, page in pages.items() if "alpha" in name)
+    drawn = page[page.index('id="own-cases"') :]
+    assert len(re.findall(r'<circle[^>]*class="point', drawn)) == 10
+    assert drawn.count("point lost") == 1
+
+
 def test_a_participant_sees_nothing_of_single_cases(tmp_path, plans):
     index, pages = write(tmp_path, plans, view="participant")
     for page in (index, *pages.values()):
