@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.errors import CorruptVolumeError, LabelValueError, MissingFileError
+from evaluator.errors import CorruptVolumeError, LabelValueError, MissingFileError, RequestError
 from evaluator.formats import metaimage, nifti, nrrd
 from evaluator.header import HEADER_BYTES, SUFFIXES, Compression, VolumeHeader, open_regular
 from evaluator.inflate import check_size, read_stream
@@ -60,11 +60,11 @@ class LabelVolume:
                 f"a label volume has 3 axes, this one {self.array.ndim}", where=self.path or "array"
             )
         if not all(math.isfinite(size) and size > 0 for size in self.spacing_mm):
-            raise LabelValueError(
+            raise RequestError(
                 f"the voxel size {self.spacing_mm} is not positive", where=self.path or "array"
             )
         if self.array.size == 0:
-            raise LabelValueError("the label volume has no voxels", where=self.path or "array")
+            raise RequestError("the label volume has no voxels", where=self.path or "array")
         if self.array.dtype.kind not in "iub":
             raise LabelValueError(
                 f"a label volume holds integers, this one {self.array.dtype}", where=self.path or "array"

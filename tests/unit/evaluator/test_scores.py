@@ -121,9 +121,9 @@ def test_a_label_volume_must_hold_integers_on_three_axes() -> None:
         with pytest.raises(LabelValueError, match="a label volume"):
             LabelVolume(array, (1, 1, 1))
     for size in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(LabelValueError, match="not positive"):
+        with pytest.raises(RequestError, match="not positive"):
             LabelVolume(np.zeros((3, 3, 3), np.uint8), (1.0, size, 1.0))
-    with pytest.raises(LabelValueError, match="no voxels"):
+    with pytest.raises(RequestError, match="no voxels"):
         LabelVolume(np.zeros((3, 0, 3), np.uint8), (1.0, 1.0, 1.0))
 
 
