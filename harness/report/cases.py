@@ -220,8 +220,8 @@ def own_cases(scene: Scene, index: int) -> Figure:
         "cases",
         "Where is this method behind or ahead of the others?",
         "Mean score of each case in percent (dot; red: failed, and counted with the challenge's value) "
-        "and the median of all methods (line), from the hardest case to the easiest. What lies below the axis "
-        "is drawn at its start.",
+        "and the median of all methods (line), from the hardest case to the easiest. What lies below the "
+        "axis is drawn at its start.",
         svg.markup(),
         wide=True,
     )
