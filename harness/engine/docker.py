@@ -298,6 +298,7 @@ class DockerContainer:
     def _read_stream(self) -> None:
         """Copy the multiplexed stream: frames of `stream, 0, 0, 0, length (big endian)` and payload."""
         descriptor = self._stream.fileno()
+        os.set_blocking(descriptor, True)  # whatever time-out the SDK gave its socket
         header = b""
         left = 0
         while True:

@@ -65,6 +65,7 @@ def execute_case(
             owner=context.owner if context.can_give_away else None,
         )
         kept = context.folder / "cases" / case.case
+        discard(kept)  # an attempt that failed on our side may have left some of its files
         kept.mkdir(parents=True, exist_ok=True)
         return _run_staged(case, attempt, started_at, context, stage, kept, stage_changed, stopping)
     except StartRefused as error:
@@ -211,7 +212,8 @@ def _usage(meter: Meter, watched: Watched, context: RunContext) -> Usage:
     if cpu_s is None:
         cpu_s = next((s.cpu_s for s in reversed(timeline.samples) if s.cpu_s is not None), None)
     watched.oom_kills = max(watched.oom_kills, meter.oom_kills() or 0)
-    cores = context.limits.cpus or context.engine.facts.cores
+    there = context.engine.facts.cores
+    cores = min(context.limits.cpus or there, there)
     return Usage(
         peak_memory_bytes=peak[0] if peak else None,
         peak_memory_method=peak[1] if peak else None,
@@ -243,7 +245,6 @@ def _judge_output(
     with contextlib.suppress(OSError):
         stage.outputs.chmod(0o700)  # the container may have closed it to us
     target = kept / f"prediction{context.contract.output_suffix}"
-    target.unlink(missing_ok=True)
     found = harvest(stage.outputs, stage.expected, target, most_bytes=context.limits.output_bytes)
     if found.missing:
         return (Outcome.NO_OUTPUT, evidence(found.missing)), None, ()

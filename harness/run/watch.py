@@ -46,11 +46,25 @@ def watch(
     started: float,
     stopping: threading.Event,
 ) -> Watched:
-    """Sample until the container is gone, and kill it at a limit."""
+    """Sample until the container is gone, and kill it at a limit.
+
+    Args:
+        container: Has been started.
+        meter: Measures it.
+        context: The run's.
+        stage: The case's folders.
+        started: `time.monotonic()` of the moment that its start returned.
+        stopping: Set from another thread to kill it and give up.
+
+    Raises:
+        Interrupted: `stopping` was set.
+        InfrastructureError: the engine went away, or the container does not die.
+    """
     limits = context.limits
     watched = Watched(Timeline())
     deadline = started + limits.time_s
-    output = _OutputWatch(stage.outputs, container if context.opt_outs.writable_root else None)
+    root = _RootWatch(container) if context.opt_outs.writable_root else None
+    output = _OutputWatch(stage.outputs, root)
     killed_at: float | None = None
     next_sample = time.monotonic()
     while True:
@@ -60,7 +74,7 @@ def watch(
             watched.timeline.add(sample)
             if killed_at is None:
                 watched.stop, watched.stop_value = _limit_reached(
-                    sample, output, limits, kernel_enforces=_enforced(context)
+                    sample, output, limits, kernel_enforces=context.engine.facts.isolated
                 )
             next_sample = max(next_sample + SAMPLE_INTERVAL_S, time.monotonic())
         if now >= deadline and watched.stop is None:
@@ -117,24 +131,19 @@ def _limit_reached(
     return None, None
 
 
-def _enforced(context: RunContext) -> bool:
-    return context.engine.facts.isolated
-
-
 class _OutputWatch:
     """Counts what a running container wrote, rarely enough to cost it nothing that matters."""
 
-    def __init__(self, folder: Path, writes_root: Container | None) -> None:
+    def __init__(self, folder: Path, root: _RootWatch | None) -> None:
         self._folder = folder
-        self._writes_root = writes_root
-        self._next_scan = self._next_size = 0.0
-        self._root_bytes = 0
+        self._root = root
+        self._next_scan = 0.0
         self._census = Census(0, 0)
 
     @property
     def total_bytes(self) -> int:
         """Bytes under the output folder and, if that is writable, in the root file system."""
-        return self._census.size_bytes + self._root_bytes
+        return self._census.size_bytes + (self._root.size_bytes if self._root is not None else 0)
 
     @property
     def entries(self) -> int:
@@ -154,7 +163,24 @@ class _OutputWatch:
             end = time.monotonic()
             # A scan may use this share of one core, so a folder of many files is scanned less often.
             self._next_scan = end + min(2.0, (end - begin) / _SCAN_SHARE)
-        if self._writes_root is not None and begin >= self._next_size:
-            self._root_bytes = self._writes_root.written_bytes()
-            self._next_size = time.monotonic() + _SIZE_INTERVAL_S
         return self.total_bytes
+
+
+class _RootWatch:
+    """Asks the engine how much a container wrote to its root file system.
+
+    In a thread, because the engine walks over every file for the answer: a deadline must not wait for it.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self.size_bytes = 0
+        self._container = container
+        threading.Thread(target=self._ask, daemon=True, name="root-watch").start()
+
+    def _ask(self) -> None:
+        while self._container.gone_at() is None:
+            try:
+                self.size_bytes = self._container.written_bytes()
+            except InfrastructureError:
+                return  # who waits for the container meets the same failure
+            time.sleep(_SIZE_INTERVAL_S)

@@ -16,6 +16,8 @@ from harness.run.plan import Planned
 from harness.run.records import ExecutionRecord
 from harness.run.watch import Interrupted
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Workers:
     """Threads that each run one case at a time. Leaving the block kills what they run."""
@@ -77,7 +79,7 @@ class Workers:
 
 @contextmanager
 def terminate_like_interrupt() -> Iterator[None]:
-    """Make SIGTERM raise KeyboardInterrupt, as SIGINT does, so that both clean up."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that all of them clean up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -85,16 +87,19 @@ def terminate_like_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # Under nohup a lost terminal is to be ignored, and stays so.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM: an impatient second ^C must not leave a container behind.
+    """Ignore SIGINT, SIGTERM and SIGHUP: an impatient second ^C must not leave a container behind.
 
     They are ignored and not blocked: a blocked signal is delivered to another thread, and Python then
     still raises in this one.
@@ -102,7 +107,7 @@ def _signals_held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
     try:
         yield
     finally:

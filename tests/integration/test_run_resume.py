@@ -141,7 +141,7 @@ def test_kill_9_at_random_points_changes_nothing(arena: Arena) -> None:
     assert essence(results) == essence(undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_nothing_running_and_the_next_call_resumes(arena: Arena, number: int) -> None:
     many(arena)
     process = start(arena)
