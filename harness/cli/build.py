@@ -12,8 +12,10 @@ from harness.cli.display import say
 from harness.engine.docker import connect
 from harness.errors import ConfigurationError
 from harness.submission.build import build as build_image
+from harness.submission.build import ensure
 from harness.submission.find import discover, find
 from harness.submission.image import BuiltImage
+from harness.submission.recipes import EVALUATOR
 
 _MB = 1e6
 
@@ -29,7 +31,10 @@ def build(
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
 ) -> None:
-    """Build a submission's image, and the images under it where they are missing or changed."""
+    """Build a submission's image, and the images under it where they are missing or changed.
+
+    With --all also the evaluator's image, which scores folders on hosts without Python.
+    """
     if (team is None) != all_teams:
         raise ConfigurationError("name one TEAM, or give --all", mend="E.g. `harness build small_unet`.")
     client = connect().client
@@ -43,7 +48,7 @@ def build(
         for rules in shipped_names():
             image = build_image(submission, challenge=rules, client=client, progress=say)
             built.setdefault(image.reference, image)
-    for image in built.values():
+    for image in (*built.values(), ensure(client, EVALUATOR, say)):
         show(image)
 
 
