@@ -106,7 +106,7 @@ def outcome_grid(scene: Scene) -> Figure:
     return Figure(
         "outcomes",
         "What happened to every case?",
-        f"{said} Otherwise the deeper the colour, the better the case's mean score "
+        f"{said} Otherwise the stronger the colour, the better the case's mean score "
         f"(steps at {', '.join(percent(float(edge)) for edge in edges)} %).",
         svg.markup(),
         wide=True,

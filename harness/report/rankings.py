@@ -294,10 +294,10 @@ def podium(scene: Scene, analysis: Analysis) -> Figure:
     if y is None:
         y = Linear(float(values.min()), float(values.max()), bottom, top)
     y_axis(svg, y, left, width - 20, lambda value: f"{100 * value:.0f}" if metric.labels else f"{value:.3g}")
-    slot = column / (shown + 1)
+    slot = min(column / (shown + 1), 44.0)
 
     def x(place: int, team: int) -> float:
-        return left + column * place + slot * (team + 1)
+        return left + column * (place + 0.5) + slot * (team - (shown - 1) / 2)
 
     for case in range(len(values)):
         steps = sorted((int(places[case, team]), team) for team in range(shown))

@@ -85,6 +85,16 @@ def test_a_succeeded_case_without_scores_counts_as_failed():
     assert (row.failed, row.complete) == (1, False)
 
 
+def test_whatever_is_scored_of_a_failed_case_it_counts_the_challenges_value():
+    """A label that the reference lacks may be scored 1 even without a prediction."""
+    run = make_run(Plan("team", outcomes={0: Outcome.CRASHED}))
+    praised = make_run(Plan("team")).scores[0].model_copy(update={"prediction_sha256": None})
+    flattered = type(run)(run.folder, run.record, run.executions, (praised, *run.scores))
+    row = only(build([flattered], challenge=PHANTOM)).rows[0]
+    plain = only(build([run], challenge=PHANTOM)).rows[0]
+    assert (row.dsc, row.organ_nsd, row.failed) == (plain.dsc, plain.organ_nsd, 1)
+
+
 def test_a_score_of_an_earlier_prediction_does_not_count():
     run = make_run(Plan("team"))
     stale = run.scores[0].model_copy(update={"prediction_sha256": "d" * 64})
