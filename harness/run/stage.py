@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import os
+import secrets
 import shutil
 import struct
 import subprocess
@@ -74,8 +74,8 @@ def stage_case(
     Raises:
         InfrastructureError: the image is missing or unreadable, or the disk is full.
     """
-    stage = Stage(work / opaque, opaque, f"{opaque}{contract.output_suffix}")
-    discard(stage.folder)
+    # A folder of its own each time: what an ordinary user's harness could not remove must not be in the way.
+    stage = Stage(work / secrets.token_hex(8), opaque, f"{opaque}{contract.output_suffix}")
     try:
         scrubbed = scrubbed_input(case, cache)
         stage.inputs.mkdir(parents=True)
@@ -174,11 +174,13 @@ def discard(folder: Path) -> None:
     """Remove a folder that a stranger wrote to, however deep and whatever it holds."""
     if not folder.exists():
         return
-    # Python's rmtree recurses, and a container may nest directories beyond any recursion limit.
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(folder)], check=False, capture_output=True)
-    if folder.exists():
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
+    # Python's rmtree recurses, and a container may nest directories beyond any recursion limit. It may
+    # also have closed them to their owner.
+    remove = ["rm", "-rf", "--one-file-system", "--", str(folder)]
+    for command in (remove, ["chmod", "-R", "u+rwX", "--", str(folder)], remove):
+        subprocess.run(command, check=False, capture_output=True)
+        if not folder.exists():
+            return
 
 
 def default_cache() -> Path:

@@ -120,6 +120,13 @@ def test_opaque_names_are_stable_digits_that_the_secret_decides() -> None:
     assert len({opaque_id("secret", "run", str(case)) for case in range(2000)}) == 2000
 
 
+def test_a_folder_that_was_closed_to_its_owner_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "top" / "closed" / "deeper").mkdir(parents=True)
+    (tmp_path / "top" / "closed").chmod(0)
+    discard(tmp_path / "top")
+    assert not (tmp_path / "top").exists()
+
+
 def test_a_folder_nested_beyond_recursion_is_removed(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()
