@@ -67,6 +67,7 @@ $(VENV)/.made: pyproject.toml constraints.txt
 	@echo "make: installing the harness into $(VENV)" >&2
 	@python=$$(bash -eu -c "$$FIND_PYTHON"); [ -x $(PY) ] || "$$python" -m venv $(VENV)
 	@$(PY) $(PIP_INSTALL) --constraint constraints.txt --editable .
+	@$(PY) -m evaluator.precompile
 	@touch $@
 
 $(VENV)/.made-dev: $(VENV)/.made
