@@ -1,4 +1,4 @@
-"""Ranking at scale. Run with `pytest tests/benchmarks/test_ranking_speed.py`; times are reported, not asserted.
+"""Ranking at scale. Run `pytest tests/benchmarks/test_ranking_speed.py`; it reports times.
 
 Targets on 2 cores: 50 teams x 200 cases x 28 metrics with 1,000 samples in 5 s; 1,000 teams x 1,000 cases
 (14 million label scores) from the results on disk to a leaderboard within 30 s and 4 GB.

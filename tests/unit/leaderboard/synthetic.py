@@ -111,6 +111,8 @@ def make_run(
                 evidence=Evidence(
                     summary="ended well" if good else f"ended as {outcome.value}",
                     exit_code=0 if good else 1,
+                    limit=_limit(outcome, challenge),
+                    value=_limit(outcome, challenge),
                     last_log_line=plan.last_log_line,
                 ),
                 started_at=START + timedelta(days=plan.day, seconds=60 * index),
@@ -140,6 +142,14 @@ def make_run(
         created_at=START + timedelta(days=plan.day),
     )
     return Results(folder / plan.team / plan.run, record, tuple(executions), tuple(scores))
+
+
+def _limit(outcome: Outcome, challenge: Challenge) -> float | None:
+    limits = {
+        Outcome.TIME_LIMIT: challenge.limits.time_s,
+        Outcome.MEMORY_LIMIT: float(challenge.limits.memory_bytes),
+    }
+    return limits.get(outcome)
 
 
 def _usage(plan: Plan, run_s: float, generator: np.random.Generator) -> Usage:

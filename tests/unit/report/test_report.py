@@ -66,6 +66,7 @@ def test_a_failure_is_shown_with_its_evidence(tmp_path, plans):
     index, pages = write(tmp_path, plans)
     for page in (index, next(page for name, page in pages.items() if "alpha" in name)):
         assert "ended as memory_limit" in page
+        assert "8.00 GiB (seen 8.00 GiB)" in page
         assert "Killed" in page
 
 
