@@ -152,12 +152,11 @@ test-fast: env-dev ## unit tests that take seconds
 bench: env-dev engine-ready ## speed and memory benchmarks
 	@$(PYTEST) tests/benchmarks --benchmark-only $(ARGS)
 
-fuzz stress: env-dev engine-ready
-	@[ -d tests/stress ] || { echo "make: there is no tests/stress" >&2; exit 2; }
-	@$(PYTEST) tests/stress -m $@ --timeout 0 $(ARGS)
+fuzz: env-dev ## long: mutated volumes against the gate
+	@$(PY) tests/hostile/gate_fuzz.py --count 20000 --seed 1 $(ARGS)
 
-fuzz: ## long: mutated volumes against the gate
-stress: ## long: kill the harness at random points
+stress: env-dev engine-ready ## long: kill the harness at 50 random points
+	@FLAREHARNESS_KILLS=50 $(PYTEST) tests/integration/test_run_resume.py -k kill_9 --timeout 0 $(ARGS)
 
 # ---- upkeep ----------------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def show(finished: RunResults) -> bool:
                 print(f"{label.organ}: DSC {100 * label.dsc:.1f} %, NSD {100 * label.nsd:.1f} %")
     if execution.outcome is Outcome.SUCCEEDED:
         return True
-    log = finished.folder / "cases" / execution.case / "log.txt"
+    log = finished.folder / "cases" / execution.case / "container.log"
     if log.is_file():
         say("the end of its log:")
         for line in log.read_text(errors="replace").splitlines()[-_LOG_LINES:]:

@@ -69,6 +69,9 @@ def command(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Containers at once; more than one disturbs times.")
     ] = 1,
+    overlap: Annotated[
+        bool, typer.Option("--overlap-scoring", help="Score beside the next case, on cores it may not use.")
+    ] = False,
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
@@ -106,6 +109,7 @@ def command(
         results=results,
         profile=profile,
         jobs=jobs,
+        overlap_scoring=overlap,
         argv=tuple(sys.argv),
     )
     with ConsoleObserver() as observer:

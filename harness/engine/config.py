@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from harness.engine.base import ContainerSpec, Mount
@@ -37,13 +38,17 @@ def pids_limit(cpus: float) -> int:
     return max(4096, 256 * math.ceil(cpus))
 
 
-def create_request(spec: ContainerSpec, *, cores: int, podman: bool = False) -> dict[str, Any]:
+def create_request(
+    spec: ContainerSpec, *, cores: int, podman: bool = False, volumes: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return the body of `POST /containers/create`.
 
     Args:
         spec: The container.
         cores: CPUs of the host, which decide the process limit where the spec sets no quota.
         podman: Podman names GPUs by CDI instead of a device request.
+        volumes: Paths that the image declares as volumes. The engine would give each a folder on the
+            host's disk that no limit reaches, so each becomes a tmpfs that counts towards the memory.
     """
     request: dict[str, Any] = {
         "Image": spec.image,
@@ -57,7 +62,7 @@ def create_request(spec: ContainerSpec, *, cores: int, podman: bool = False) -> 
         "OpenStdin": False,
         "Tty": False,
         "NetworkDisabled": True,
-        "HostConfig": _host_config(spec, cores=cores, podman=podman),
+        "HostConfig": _host_config(spec, cores=cores, podman=podman, volumes=volumes),
     }
     if spec.command is not None:
         request["Cmd"] = list(spec.command)
@@ -66,7 +71,9 @@ def create_request(spec: ContainerSpec, *, cores: int, podman: bool = False) -> 
     return request
 
 
-def _host_config(spec: ContainerSpec, *, cores: int, podman: bool) -> dict[str, Any]:
+def _host_config(spec: ContainerSpec, *, cores: int, podman: bool, volumes: Iterable[str]) -> dict[str, Any]:
+    mounted = {mount.target for mount in spec.mounts}
+    scratch = ["/tmp", *sorted({volume.rstrip("/") or "/" for volume in volumes} - mounted - {"/tmp", "/"})]
     config: dict[str, Any] = {
         "AutoRemove": False,  # the engine's word on an OOM kill goes with the container
         "NetworkMode": "none",
@@ -94,7 +101,7 @@ def _host_config(spec: ContainerSpec, *, cores: int, podman: bool) -> dict[str, 
         # The harness reads the streams itself and keeps both ends, so the engine stores nothing.
         "LogConfig": {"Type": "none", "Config": {}},
         # exec: compiled caches (numba, inductor) are loaded from here.
-        "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={spec.tmp_bytes},mode=1777"},
+        "Tmpfs": {path: f"rw,exec,nosuid,nodev,size={spec.tmp_bytes},mode=1777" for path in scratch},
         "Mounts": [_mount(mount) for mount in spec.mounts],
     }
     if spec.cpus is not None:

@@ -157,9 +157,12 @@ class DockerEngine:
 
     def create(self, spec: ContainerSpec) -> DockerContainer:
         """See `ContainerEngine.create`."""
-        request = create_request(spec, cores=self.facts.cores, podman=self.facts.name == "podman")
         try:
             with _engine_errors("creating a container"):
+                declared = (self._api.inspect_image(spec.image).get("Config") or {}).get("Volumes") or {}
+                request = create_request(
+                    spec, cores=self.facts.cores, podman=self.facts.name == "podman", volumes=declared
+                )
                 identifier = self._api.create_container_from_config(request, spec.name)["Id"]
         except ImageNotFound as error:
             raise InfrastructureError("the image went away during the run", where=spec.image) from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import replace
 
 import pytest
 from containers import MIB, Arena
 
+from harness.run.evaluate import evaluate
 from harness.run.records import OptOuts, Outcome
 
 pytestmark = pytest.mark.engine
@@ -213,3 +216,18 @@ def test_without_a_readable_cgroup_the_engines_samples_are_a_lower_bound(
     assert execution.usage.peak_memory_method == "sampled-lower-bound"
     assert execution.usage.peak_memory_bytes is not None
     assert 100_000 < execution.usage.peak_memory_bytes < 16 * MIB
+
+
+def test_a_declared_volume_is_no_way_to_the_hosts_disk(arena: Arena) -> None:
+    script = (
+        'grep " /data " /proc/mounts\ndd if=/dev/zero of=/data/x bs=1M count=1000 2>/dev/null; ls -l /data/x'
+    )
+    plain = arena.image(script)
+    dockerfile = io.BytesIO(f"FROM {plain}\nVOLUME /data\n".encode())
+    image, _ = arena.engine.client.images.build(fileobj=dockerfile, rm=True)
+    try:
+        results = evaluate(replace(arena.request(script), image=image.id), engine=arena.engine)
+        assert arena.log(results).startswith("tmpfs /data tmpfs")
+        assert results.executions[-1].outcome is not Outcome.SUCCEEDED
+    finally:
+        arena.engine.client.images.remove(image.id, force=True)

@@ -125,3 +125,9 @@ def test_podman_names_a_gpu_by_cdi() -> None:
 @pytest.mark.parametrize(("cpus", "limit"), [(0.5, 4096), (2, 4096), (16, 4096), (16.5, 4352), (128, 32768)])
 def test_the_process_limit_grows_with_the_cores(cpus: float, limit: int) -> None:
     assert pids_limit(cpus) == limit
+
+
+def test_a_declared_volume_is_a_tmpfs_within_the_memory_limit() -> None:
+    tmpfs = host_config(volumes=("/data/", "/tmp", "/workspace/inputs"))["Tmpfs"]
+    assert set(tmpfs) == {"/tmp", "/data"}
+    assert tmpfs["/data"] == tmpfs["/tmp"]
