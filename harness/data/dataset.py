@@ -61,7 +61,9 @@ class Dataset:
         known = {case.case for case in self.cases}
         if unknown := [case for case in wanted if case not in known]:
             raise ConfigurationError(
-                f"no case named {', '.join(unknown)}", where=self.folder, mend=f"Cases: {_some(sorted(known))}."
+                f"no case named {', '.join(unknown)}",
+                where=self.folder,
+                mend=f"Cases: {_some(sorted(known))}.",
             )
         return Dataset(self.name, self.folder, tuple(case for case in self.cases if case.case in set(wanted)))
 
@@ -81,7 +83,9 @@ def open_dataset(folder: Path, *, split: str | None = None, need_labels: bool = 
     folder = Path(folder)
     if not folder.is_dir():
         raise ConfigurationError(
-            "the data folder does not exist", where=folder, mend="Give a folder with imagesVal/ and labelsVal/."
+            "the data folder does not exist",
+            where=folder,
+            mend="Give a folder with imagesVal/ and labelsVal/.",
         )
     images_folder, labels_folder = _split_folders(folder, split)
     images = _by_case(images_folder, IMAGE_SUFFIX)
@@ -124,7 +128,9 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigurationError(
-            "a data file cannot be read", where=path, mend=f"{error.strerror}: restore it, or check permissions."
+            "a data file cannot be read",
+            where=path,
+            mend=f"{error.strerror}: restore it, or check permissions.",
         ) from error
 
 
