@@ -15,6 +15,7 @@ from harness.data.phantom.patient import Patient, draw_patient
 from harness.data.phantom.scanner import Protocol, draw_protocol, expose, paint_surroundings
 from harness.data.phantom.trunk import paint_trunk
 from harness.data.phantom.tumours import paint_tumours
+from harness.errors import ConfigurationError
 
 GENERATOR_VERSION = 1
 """Raised when the same seed gives other voxels."""
@@ -22,6 +23,7 @@ GENERATOR_VERSION = 1
 SPLITS = {"Tr": 0, "Val": 1, "Ts": 2}
 """Enters the seed, so that no two splits share a patient."""
 
+_SMALLEST_SHAPE = 16
 _USUAL_SHAPE = (128, 128)
 _TEXTURE_SCALES_MM = (6.0, 11.0, 23.0)
 
@@ -47,6 +49,21 @@ class PhantomCase:
     facts: dict[str, Any]
 
 
+def check_recipe(*, split: str, shape: tuple[int, int, int] | None) -> None:
+    """Refuse what no phantom can be made of.
+
+    Raises:
+        ConfigurationError: there is no such split, or the shape is too small to show an organ.
+    """
+    if split not in SPLITS:
+        raise ConfigurationError(f"{split!r} is no split", mend=f"Use one of {', '.join(SPLITS)}.")
+    if shape is not None and min(shape) < _SMALLEST_SHAPE:
+        raise ConfigurationError(
+            f"a phantom of {'x'.join(map(str, shape))} voxels is too small to show an organ",
+            mend=f"Use at least {_SMALLEST_SHAPE} voxels on each axis.",
+        )
+
+
 def make_case(
     *, seed: int, index: int, split: str = "Val", shape: tuple[int, int, int] | None = None
 ) -> PhantomCase:
@@ -58,7 +75,11 @@ def make_case(
         split: `Tr`, `Val` or `Ts`.
         shape: Voxels along x, y, z; by default 128 x 128 and as many slices as the protocol says. The
             field of view is the patient's, so more voxels are smaller ones.
+
+    Raises:
+        ConfigurationError: there is no such split, or the shape is too small to show an organ.
     """
+    check_recipe(split=split, shape=shape)
     root = np.random.SeedSequence([seed, index, SPLITS[split]])
     body_seed, texture_seed, noise_seed = root.spawn(3)
     patient = draw_patient(np.random.default_rng(body_seed))

@@ -13,12 +13,11 @@ from typing import Any
 import SimpleITK as sitk
 
 from harness.data.dataset import IMAGE_SUFFIX, LABEL_SUFFIX
-from harness.data.phantom.case import GENERATOR_VERSION, SPLITS, PhantomCase, make_case
+from harness.data.phantom.case import GENERATOR_VERSION, PhantomCase, check_recipe, make_case
 from harness.data.phantom.patient import ORGANS, TUMOUR
 from harness.errors import ConfigurationError
 
 _GZIP_LEVEL = 1
-_SMALLEST_SHAPE = 16
 
 
 def write_dataset(
@@ -48,7 +47,9 @@ def write_dataset(
     Raises:
         ConfigurationError: the folder holds another data set, or an argument is out of range.
     """
-    _check(folder, split=split, shape=shape)
+    check_recipe(split=split, shape=shape)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError("the data folder is a file", where=folder, mend="Name another.")
     recipe = {"seed": seed, "shape": list(shape) if shape else None}
     _describe(folder, split, recipe, cases)
     missing = [index for index in range(1, cases + 1) if not _is_there(folder, split, index)]
@@ -66,18 +67,6 @@ def write_dataset(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _check(folder: Path, *, split: str, shape: tuple[int, int, int] | None) -> None:
-    if split not in SPLITS:
-        raise ConfigurationError(f"{split!r} is no split", mend=f"Use one of {', '.join(SPLITS)}.")
-    if shape is not None and min(shape) < _SMALLEST_SHAPE:
-        raise ConfigurationError(
-            f"a phantom of {'x'.join(map(str, shape))} voxels is too small to show an organ",
-            mend=f"Use at least {_SMALLEST_SHAPE} voxels on each axis.",
-        )
-    if folder.exists() and not folder.is_dir():
-        raise ConfigurationError("the data folder is a file", where=folder, mend="Name another.")
 
 
 def _describe(folder: Path, split: str, recipe: dict[str, Any], cases: int) -> None:

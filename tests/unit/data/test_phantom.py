@@ -11,6 +11,7 @@ import pytest
 from scipy import ndimage
 
 from harness.data.phantom import PhantomCase, make_case
+from harness.errors import ConfigurationError
 from harness.data.phantom.patient import ORGANS, TUMOUR
 
 SMALL = (64, 64, 40)
@@ -178,20 +179,17 @@ def test_the_cava_runs_right_of_the_aorta(population):
                 assert cava[:, 0].mean() > aorta[:, 0].mean(), (case.case, level)
 
 
-TOO_SMALL = pytest.mark.xfail(strict=True, reason="adrenals weigh under half the reference: docs/phantom.md")
-
-
-@pytest.mark.parametrize(
-    "organ", [pytest.param(name, marks=TOO_SMALL if "adrenal" in name else ()) for name in REFERENCE_ML]
-)
-def test_the_median_volume_is_within_a_factor_of_two_of_the_reference_person(population, organ):
+@pytest.mark.parametrize("organ", REFERENCE_ML)
+def test_the_median_volume_is_near_that_of_the_reference_person(population, organ):
+    # docs/phantom.md: the adrenal glands are known to be small.
+    factor = 3 if "adrenal" in organ else 2
     volumes = [
         np.sum(case.label == ORGANS[organ]) * np.prod(case.spacing_mm) / 1000
         for case in population
         if centre_mm(case, organ) is not None
     ]
     assert len(volumes) >= 3
-    assert 0.5 < np.median(volumes) / REFERENCE_ML[organ] < 2.0
+    assert 1 / factor < np.median(volumes) / REFERENCE_ML[organ] < factor
 
 
 def test_blood_tells_the_contrast_phase(population):
@@ -222,3 +220,9 @@ def test_noise_differs_between_patients(population):
         if centre_mm(case, "spleen") is not None
     ]
     assert max(spread) > 1.3 * min(spread)
+
+
+@pytest.mark.parametrize("request_", [{"split": "Test"}, {"shape": (8, 128, 64)}])
+def test_a_phantom_that_cannot_be_made_is_refused(request_):
+    with pytest.raises(ConfigurationError):
+        make_case(seed=1, index=1, **request_)
