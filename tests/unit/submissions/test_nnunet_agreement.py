@@ -56,7 +56,8 @@ def test_labels_agree_with_those_of_nnunet_in_float32(shape, spacing, mirror_axe
     monkeypatch.setattr(predict_from_raw_data, "compute_gaussian", gaussian_in_float32)
     monkeypatch.setattr(predict_from_raw_data, "torch", TorchWithoutHalf("torch"))
     ours, theirs = both(shape, spacing, mirror_axes)
-    assert (ours == theirs).mean() >= 0.9999
+    # A voxel or two of a tiny volume are ties of two labels, which rounding decides.
+    assert (ours != theirs).sum() <= max(2, 1e-4 * ours.size)
 
 
 class TorchWithoutHalf(types.ModuleType):
