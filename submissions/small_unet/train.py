@@ -262,9 +262,32 @@ def preprocess(preprocessed: Path) -> None:
         finished.touch()
 
 
+def let_torchvision_import() -> object:
+    """Make torchvision importable where its compiled part does not fit a CPU build of torch.
+
+    nnU-Net imports all trainers that it has to find one by name, and some of them import torchvision, of
+    which nothing is used here. Only two of its operators must be declared for that. Returns what must
+    stay alive for as long as they do.
+    """
+    import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        operators = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return operators
+    except ImportError:
+        pass
+    return None
+
+
 def train(trainer_name: str, options: argparse.Namespace) -> None:
     """Train, or go on training where a checkpoint lies."""
     import torch
+
+    _operators = let_torchvision_import()
     from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -61,7 +61,13 @@ def start(arena: Arena, script: str = SLOW) -> subprocess.Popen[bytes]:
     source = DRIVER.format(
         repository=str(tests.parent), support=str(tests / "support"), folder=str(arena.folder), script=script
     )
-    return subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, preexec_fn=heed_signals)
+
+
+def heed_signals() -> None:
+    """Undo what a shell's background job or nohup may have set: ignored signals are inherited."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finished_cases(arena: Arena) -> int:

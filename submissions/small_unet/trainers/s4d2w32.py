@@ -180,8 +180,10 @@ class nnUNetTrainerS4D2W32Short(nnUNetTrainerS4D2W32):
             outputs = self.network(batch["data"])
         loss = self.loss([output.float() for output in outputs], batch["target"])
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
-        self.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
+        # bfloat16 gradients overflow now and then; a GPU's gradient scaler leaves such a step out, too.
+        if torch.isfinite(norm):
+            self.optimizer.step()
         return {"loss": loss.detach().numpy()}
 
 
