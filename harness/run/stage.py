@@ -9,6 +9,7 @@ import secrets
 import shutil
 import struct
 import subprocess
+import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,8 @@ def scrubbed_input(case: Case, cache: Path) -> Path:
         target.touch()
         return target
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f".{os.getpid()}.part")
+    # Two workers may stage the same content at once.
+    temporary = target.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         temporary.write_bytes(scrub(case.image, packed))
         temporary.chmod(0o644)
