@@ -13,6 +13,9 @@ from harness.data.phantom.shapes import Points, Shape
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
+VESSEL, BOWEL, FAT = 251, 252, 253
+"""Owners beside the labels 1 to 14: what has no label of its own, but keeps others off."""
+
 WARP_REACH_MM = 26.0
 """More than the warp moves anything."""
 
@@ -22,6 +25,12 @@ class Canvas:
 
     Shapes are given in the patient's own coordinates; a smooth warp between those and the grid bends
     every patient in another way.
+
+    Attributes:
+        hu: The image.
+        label: What the reference says.
+        owner: Who holds a voxel: a label, one of the constants above, or 0 where it is still free. An organ
+            also holds the fat next to it, so that its neighbours keep a distance.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class Canvas:
         self.texture = texture
         self.hu = np.full(shape, -1000.0, np.float32)
         self.label = np.zeros(shape, np.uint8)
+        self.owner = np.zeros(shape, np.uint8)
         self.everywhere: Box = (slice(None), slice(None), slice(None))
         self.points: Points = self._warped(warp)
 
@@ -71,6 +81,12 @@ class Canvas:
         view[mask] = hu[mask] if isinstance(hu, np.ndarray) else hu
         if label is not None:
             self.label[box][mask] = label
+            self.owner[box][mask] = label
+
+    def claim(self, box: Box, mask: Mask, owner: int) -> None:
+        """Keep others off where the mask is true and nobody else is."""
+        view = self.owner[box]
+        view[mask & (view == 0)] = owner
 
     def _warped(self, warp: tuple[tuple[SmoothField, float], ...]) -> Points:
         x, y, z = (

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.phantom.bowel import paint_bowel
 from harness.data.phantom.canvas import Canvas
 from harness.data.phantom.fields import SmoothField
-from harness.data.phantom.organs import paint_organs
+from harness.data.phantom.organs import Surgeon, paint_organs
 from harness.data.phantom.patient import Patient, draw_patient
 from harness.data.phantom.scanner import Protocol, draw_protocol, expose, paint_surroundings
 from harness.data.phantom.trunk import paint_trunk
 from harness.data.phantom.tumours import paint_tumours
 from harness.errors import ConfigurationError
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised when the same seed gives other voxels."""
 
 SPLITS = {"Tr": 0, "Val": 1, "Ts": 2}
@@ -25,7 +26,7 @@ SPLITS = {"Tr": 0, "Val": 1, "Ts": 2}
 
 _SMALLEST_SHAPE = 16
 _USUAL_SHAPE = (128, 128)
-_TEXTURE_SCALES_MM = (6.0, 11.0, 23.0)
+_TEXTURE_SCALES_MM = (6.0, 11.0, 16.0, 23.0)
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ def make_case(
     protocol = draw_protocol(patient)
     canvas = _canvas(protocol, shape, texture_seed)
     trunk = paint_trunk(canvas, patient)
-    paint_organs(canvas, patient, trunk)
+    surgeon = Surgeon(canvas, patient, trunk)
+    paint_organs(surgeon)
     tumours = paint_tumours(canvas, patient, trunk)
+    paint_bowel(surgeon)
     paint_surroundings(canvas, patient, protocol, trunk)
     image = expose(canvas, patient, protocol, noise_seed)
     affine = np.diag([*canvas.spacing_mm, 1.0])

@@ -38,7 +38,9 @@ class SmoothField:
             offset_mm: Shifts the field, which gives an almost independent one for free.
         """
         values = self._lattice
-        for axis, coordinates in enumerate(axes_mm):
+        # x last: then the only steps of full size copy whole planes.
+        for axis in (2, 1, 0):
+            coordinates = axes_mm[axis]
             first, weights = self._taps(coordinates + np.float32(offset_mm * (1.0 + 0.37 * axis)))
             shape = [-1 if other == axis else 1 for other in range(3)]
             total: Floats | None = None

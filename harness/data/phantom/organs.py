@@ -1,13 +1,13 @@
-"""The thirteen organs and what lies between them, from the back of the painting order to the front."""
+"""The thirteen organs and their vessels; the first to be painted keep their place."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from harness.data.phantom.canvas import Box, Canvas, Mask
+from harness.data.phantom.canvas import VESSEL, Box, Canvas, Mask
 from harness.data.phantom.fields import Floats
 from harness.data.phantom.patient import ORGANS, Patient
-from harness.data.phantom.shapes import Blend, Ellipsoid, Shape, Tube, rotation
+from harness.data.phantom.shapes import Blend, Ellipsoid, Shape, Tube, Vector, rotation
 from harness.data.phantom.trunk import FAT_HU, Trunk
 
 GAS_HU = -960.0
@@ -31,11 +31,24 @@ class Surgeon:
 
     def free(self, box: Box, *, over: tuple[str, ...] = ()) -> Mask:
         """Return where the abdominal cavity holds no organ yet, or one of those named."""
-        label = self.canvas.label[box]
-        allowed = label == 0
+        owner = self.canvas.owner[box]
+        allowed = owner == 0
         for organ in over:
-            allowed |= label == ORGANS[organ]
+            allowed |= owner == ORGANS[organ]
         return np.asarray(self.trunk.below[box] & allowed)
+
+    def hold(self, box: Box, field: Floats, distance_mm: float, owner: str | int) -> None:
+        """Keep later organs this far away: what is left between two organs is fat."""
+        code = ORGANS[owner] if isinstance(owner, str) else owner
+        self.canvas.claim(box, field < distance_mm, code)
+
+    def vessel(self, tube: Tube, blood: float, *, over: tuple[str, ...] = ()) -> None:
+        """Paint a vessel of the abdomen."""
+        box, field = self.inside(tube, roughness_mm=0.4)
+        mask = (field < 0) & self.free(box, over=over)
+        self.canvas.paint(box, mask, blood)
+        self.canvas.owner[box][mask] = VESSEL
+        self.hold(box, field, 0.8, VESSEL)
 
     def paint(self, box: Box, mask: Mask, hu: float, organ: str | None = None, *, grain: float = 4.0) -> None:
         """Paint a parenchyma with its texture."""
@@ -43,65 +56,19 @@ class Surgeon:
         self.canvas.paint(box, mask, hu + grain * texture, ORGANS[organ] if organ else None)
 
 
-def paint_organs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """Paint bowel, organs and vessels; later ones give way to earlier ones unless said otherwise."""
-    surgeon = Surgeon(canvas, patient, trunk)
-    _bowel(surgeon)
-    _liver(surgeon)
-    _spleen(surgeon)
+def paint_organs(surgeon: Surgeon) -> None:
+    """Paint organs and vessels; later ones give way to earlier ones unless said otherwise."""
+    _great_vessels(surgeon)
+    _adrenals(surgeon)
     for side, name in ((1, "right kidney"), (-1, "left kidney")):
         _kidney(surgeon, side, name)
-    _great_vessels(surgeon)
-    _stomach_and_esophagus(surgeon)
     splenic = _visceral_vessels(surgeon)
     _pancreas(surgeon, splenic)
     _duodenum(surgeon)
+    _liver(surgeon)
     _gallbladder(surgeon)
-    _adrenals(surgeon)
-
-
-def _gut(surgeon: Surgeon, path: list[np.ndarray], radii: list[float], *, stool: bool, gas: float) -> None:
-    """Paint a piece of bowel: wall, contents, and gas that rises to the front."""
-    canvas, phase = surgeon.canvas, surgeon.patient.phase
-    box, field = surgeon.inside(Tube(tuple(path), tuple(radii)), roughness_mm=1.5, grain_mm=11.0)
-    free = surgeon.free(box)
-    canvas.paint(box, (field < 0) & free, phase.bowel_wall)
-    lumen = (field < -2.2) & free
-    coarse = canvas.noise(11.0, box, offset_mm=5.0)
-    contents = 22 + 12 * coarse
-    if stool:
-        contents = 25 + 25 * coarse - 160 * np.maximum(canvas.noise(6.0, box, offset_mm=3.0) - 0.9, 0)
-    canvas.paint(box, lumen, contents)
-    height = canvas.points[1][box] - np.float32(np.mean([point[1] for point in path]))
-    canvas.paint(box, lumen & (height / 12 + coarse > gas), GAS_HU)
-
-
-def _bowel(surgeon: Surgeon) -> None:
-    patient = surgeon.patient
-    rng, at, s = patient.rng, patient.at, patient.scale
-    for _ in range(int(rng.integers(20, 34))):
-        path = [at(rng.uniform(-80, 80), rng.uniform(40, 108), rng.uniform(-170, -22))]
-        for _ in range(4):
-            path.append(path[-1] + rng.normal(0, 1, 3) * (22, 13, 15))
-        wide = float(rng.uniform(9, 13)) * s
-        _gut(surgeon, path, [wide] * 5, stool=False, gas=float(rng.normal(2.4, 0.7)))
-    colon = (
-        ([at(98, 12, -170, spread_mm=6), at(100, 22, -80, spread_mm=6), at(92, 42, -25, spread_mm=6)], 25),
-        (
-            [
-                at(90, 52, -22, spread_mm=6),
-                at(48, 96, -35, spread_mm=9),
-                at(0, 106, -42, spread_mm=9),
-                at(-58, 96, -4, spread_mm=9),
-                at(-98, 42, 34, spread_mm=6),
-            ],
-            19,
-        ),
-        ([at(-101, 30, 38, spread_mm=5), at(-106, 6, -40, spread_mm=5), at(-104, 12, -170, spread_mm=6)], 14),
-    )
-    for path, wide in colon:
-        radii = [wide * s * patient.vary(0.15)] * len(path)
-        _gut(surgeon, path, radii, stool=True, gas=float(rng.normal(1.1, 0.8)))
+    _spleen(surgeon)
+    _stomach_and_esophagus(surgeon)
 
 
 def _liver(surgeon: Surgeon) -> None:
@@ -128,9 +95,10 @@ def _liver(surgeon: Surgeon) -> None:
     field = np.maximum(field, -hollow - 2)
     x, y = canvas.points[0][box], canvas.points[1][box]
     spared = np.hypot(x + 10, y - 28) > 19 * patient.scale
-    inside = (field < 0) & (trunk.cavity[box] < 0) & (trunk.diaphragm_mm[box] < 0) & (trunk.vertebra[box] > 9)
-    liver = inside & spared
+    inside = (field < 0) & (trunk.cavity[box] < -1) & (trunk.diaphragm_mm[box] < 0) & (trunk.vertebra[box] > 9)
+    liver = inside & spared & (canvas.owner[box] == 0)
     surgeon.paint(box, liver, phase.liver, "liver")
+    surgeon.hold(box, field, 1.5, "liver")
     hilum = at(35, 48, 34, spread_mm=3)
     for _ in range(int(rng.integers(9, 15))):
         way = rng.normal(0, 1, 3) * (1, 0.8, 0.6) + (0.8, 0, 0.4)
@@ -162,11 +130,11 @@ def _spleen(surgeon: Surgeon) -> None:
     box, field = surgeon.inside(Ellipsoid(centre, np.array((29, 50, 55)) * size, turn), roughness_mm=1.2)
     hilum = canvas.field(Ellipsoid(centre + np.array((44, 26, -6)), np.array((36, 42, 55)) * size), box)
     inside = (np.maximum(field, -hilum) < 0) & (trunk.cavity[box] < 0) & (trunk.diaphragm_mm[box] < 0)
-    surgeon.paint(box, inside & (canvas.label[box] == 0), patient.phase.spleen)
+    inside &= canvas.owner[box] == 0
+    surgeon.paint(box, inside, patient.phase.spleen, "spleen")
     if patient.phase.name == "arterial":  # the moire pattern of the red pulp
-        moire = patient.phase.spleen + 25 * canvas.noise(11.0, box, offset_mm=66.0)
-        canvas.paint(box, inside & (canvas.label[box] == 0), moire)
-    canvas.label[box][inside & (canvas.label[box] == 0)] = ORGANS["spleen"]
+        canvas.paint(box, inside, patient.phase.spleen + 25 * canvas.noise(11.0, box, offset_mm=66.0))
+    surgeon.hold(box, np.maximum(field, -hilum), 2.0, "spleen")
 
 
 def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
@@ -179,7 +147,7 @@ def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
     size = s * patient.vary(0.08) * grown
     centre = patient.at(61 * side, -17, -12 if side > 0 else 2, spread_mm=5)
     turn = rotation(y_deg=-13 * side, z_deg=25 * side)
-    radii = np.array((26, 30, 57)) * size
+    radii = np.array((25.5, 29.5, 57)) * size
     box, field = surgeon.inside(Ellipsoid(centre, radii, turn))
     sinus = canvas.field(
         Ellipsoid(centre + np.array((-side * 17, 9, 0)) * s, np.array((19, 13, 26)) * size, turn), box
@@ -189,12 +157,14 @@ def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
     parenchyma = np.where(pyramids, phase.medulla, phase.cortex) + 4 * canvas.noise(6.0, box)
     canvas.paint(box, (field < 0) & (sinus > 0) & free, parenchyma, ORGANS[name])
     canvas.paint(box, (sinus < 0) & (field < 2) & free, FAT_HU)
+    surgeon.hold(box, field, 3.0 + 3.5 * patient.fat, name)
     urine = 260.0 if phase.name == "delayed" else 14.0
     pelvis = Tube(
         (centre + np.array((-side * 8, 7, 2)) * s, centre + np.array((-side * 24, 10, -22)) * s), (6, 3.5)
     )
     part, drain = surgeon.inside(pelvis, roughness_mm=0.5)
-    canvas.paint(part, (drain < 0) & surgeon.free(part), urine)
+    own = surgeon.free(part, over=(name,)) & (canvas.label[part] == 0)
+    canvas.paint(part, (drain < 0) & own, urine)
     if rng.random() < 0.22:  # a simple cyst, which is no kidney
         edge = centre + turn @ (radii * rng.choice((-1, 1), 3) * (0.7, 0.6, 0.3))
         part, cyst = surgeon.inside(Ellipsoid(edge, np.full(3, 11 * patient.vary(0.35))), roughness_mm=0.5)
@@ -205,7 +175,14 @@ def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
         (centre + np.array((-side * 18, 12, 4)) * s, patient.at(18 if side > 0 else -8, 27, 4)), (4.5, 4)
     )
     part, field = surgeon.inside(vein, roughness_mm=0.3)
-    canvas.paint(part, (field < 0) & surgeon.free(part), 0.92 * phase.cava + 0.08 * phase.portal)
+    course = (field < 0) & surgeon.free(part, over=(name,)) & (canvas.label[part] == 0)
+    # Blood that leaves the kidney is brighter than that of the legs.
+    canvas.paint(part, course, 0.5 * phase.cava + 0.5 * phase.portal)
+    canvas.owner[part][course] = VESSEL
+    artery = Tube(
+        (patient.at(-9, 26, 6), centre + np.array((-side * 20, 10, 6)) * s), (2.9, 2.4)
+    )
+    surgeon.vessel(artery, phase.aorta, over=(name,))
 
 
 def _great_vessels(surgeon: Surgeon) -> None:
@@ -239,15 +216,16 @@ def _great_vessels(surgeon: Surgeon) -> None:
         (0.9 * wide, wide, wide, 1.15 * wide, 1.2 * wide),
         flat=1.5,
     )
+    surgeon.hold(box, field, 1.2, "aorta")
     box, field = surgeon.inside(cava, roughness_mm=0.6)
     hu = phase.cava + 6 * canvas.noise(11.0, box, offset_mm=150.0)
     canvas.paint(box, (field < 0) & (canvas.label[box] != ORGANS["aorta"]), hu, ORGANS["inferior vena cava"])
+    surgeon.hold(box, field, 0.8, "inferior vena cava")
     for side in (1, -1):
         artery = Tube((at(-5, 28, -80), at(side * 28, 20, -125), at(side * 52, 25, -200)), (7, 6.5, 6))
         vein = Tube((at(16, 22, -90), at(side * 34, 10, -125), at(side * 55, 12, -200)), (8, 7, 7))
-        for vessel, blood in ((vein, phase.cava), (artery, phase.aorta)):
-            box, field = surgeon.inside(vessel, roughness_mm=0.4)
-            canvas.paint(box, (field < 0) & surgeon.free(box), blood)
+        surgeon.vessel(artery, phase.aorta)
+        surgeon.vessel(vein, phase.cava)
 
 
 def _visceral_vessels(surgeon: Surgeon) -> Tube:
@@ -262,8 +240,7 @@ def _visceral_vessels(surgeon: Surgeon) -> Tube:
         (splenic, phase.portal),
     )
     for vessel, blood in vessels:
-        box, field = surgeon.inside(vessel, roughness_mm=0.3)
-        canvas.paint(box, (field < 0) & surgeon.free(box), blood)
+        surgeon.vessel(vessel, blood, over=("aorta",))
     return splenic
 
 
@@ -283,19 +260,22 @@ def _stomach_and_esophagus(surgeon: Surgeon) -> None:
     box, field = surgeon.inside(Tube(path, radii, blend_mm=14), roughness_mm=1.8)
     organ = (field < 0) & surgeon.free(box)
     surgeon.paint(box, organ, phase.bowel_wall + 6, "stomach", grain=6)
+    surgeon.hold(box, field, 1.5, "stomach")
     lumen = organ & (field < -4.0 * patient.scale)
-    if lumen.any():
-        height = canvas.points[1][box]
-        level = float(np.quantile(height[lumen], rng.uniform(0.15, 0.95)))
-        coarse = canvas.noise(11.0, box, offset_mm=33.0)
-        food = float(rng.uniform(180, 320)) if rng.random() < 0.15 else float(rng.uniform(4, 45))
-        canvas.paint(box, lumen, food + 10 * coarse)
-        canvas.paint(box, lumen & (height > level + 0.6 * coarse), GAS_HU)
+    coarse = canvas.noise(11.0, box, offset_mm=33.0)
+    full, fed = float(rng.uniform(0.3, 0.95)), rng.random() < 0.15
+    food = float(rng.uniform(180, 320) if fed else rng.uniform(4, 45))
+    canvas.paint(box, lumen, food + 10 * coarse)
+    # The patient lies on the back: gas over a level surface.
+    back = min(float(point[1]) - radius for point, radius in zip(path, radii, strict=True))
+    front = max(float(point[1]) + radius for point, radius in zip(path, radii, strict=True))
+    height = canvas.axes_mm[1][box[1]][None, :, None]
+    canvas.paint(box, lumen & (height > back + full * (front - back)), GAS_HU)
     cardia = fundus + np.array((13, 5, 8)) * patient.scale
     gullet = Tube((at(-6, 22, 220), at(-8, 35, 142), at(-14, 41, 118), cardia), (8, 8.6, 8.6, 8.5))
     box, field = surgeon.inside(gullet, roughness_mm=0.9, grain_mm=11.0)
-    label = canvas.label[box]
-    tube = (field < 0) & ((label == 0) | (label == ORGANS["liver"]))
+    tube = (field < 0) & np.isin(canvas.owner[box], (0, ORGANS["liver"], ORGANS["stomach"]))
+    tube &= canvas.label[box] != ORGANS["stomach"]
     surgeon.paint(box, tube, phase.bowel_wall, "esophagus")
     if rng.random() < 0.5:
         air = (field < -5.0) & tube & (canvas.noise(23.0, box, offset_mm=12.0) > 0.3)
@@ -313,13 +293,14 @@ def _pancreas(surgeon: Surgeon, splenic: Tube) -> None:
         at(-82, 16, 45, spread_mm=5),
     )
     box, field = surgeon.inside(
-        Tube(path, tuple(r * size for r in (13, 16, 11, 12.5, 11))), roughness_mm=1.6, grain_mm=11.0
+        Tube(path, tuple(r * size for r in (14, 17, 11.5, 13, 11.5))), roughness_mm=1.6, grain_mm=11.0
     )
     lobules = canvas.noise(6.0, box, offset_mm=44.0)
     inside = (field + 1.3 * lobules < 0) & surgeon.free(box) & (canvas.field(splenic, box) > 0)
     fatty = lobules > 2.2 - 0.5 * patient.fat
     hu = np.where(fatty, FAT_HU * 0.4, patient.phase.pancreas + 5 * lobules)
     canvas.paint(box, inside, hu, ORGANS["pancreas"])
+    surgeon.hold(box, field, 2.0, "pancreas")
 
 
 def _duodenum(surgeon: Surgeon) -> None:
@@ -337,6 +318,7 @@ def _duodenum(surgeon: Surgeon) -> None:
     box, field = surgeon.inside(Tube(path, radii), roughness_mm=1.4, grain_mm=11.0)
     inside = (field < 0) & surgeon.free(box)
     surgeon.paint(box, inside, patient.phase.bowel_wall, "duodenum", grain=6)
+    surgeon.hold(box, field, 1.2, "duodenum")
     coarse = canvas.noise(11.0, box, offset_mm=88.0)
     lumen = inside & (field < -3.5)
     canvas.paint(box, lumen & (coarse < 0), 20.0)
@@ -352,6 +334,7 @@ def _gallbladder(surgeon: Surgeon) -> None:
     box, field = surgeon.inside(shape, roughness_mm=0.7)
     inside = (field < 0) & surgeon.free(box, over=("liver",))
     surgeon.paint(box, inside, float(patient.rng.uniform(2, 18)), "gallbladder", grain=2)
+    surgeon.hold(box, field, 1.2, "gallbladder")
     canvas.paint(box, inside & (field > -1.6), 0.5 * patient.phase.bowel_wall)
     if patient.rng.random() < 0.12:
         stones = inside & (canvas.noise(6.0, box, offset_mm=71.0) > 1.2) & (field < -6)
@@ -366,17 +349,23 @@ def _adrenals(surgeon: Surgeon) -> None:
     ):
         if name in patient.missing:
             continue
-        thick = 4.1 * patient.vary(0.13)
+        thick = 3.9 * patient.vary(0.13)
         body = patient.at(*home, spread_mm=2.5)
-        front = body + np.array((0, 8, 9))
         limbs = Blend(
             (
-                Tube((front, body, body + np.array((side * 10, -15, -7))), (thick, thick, 0.75 * thick)),
-                Tube((body, body + np.array((-side * 2, -17, -9))), (thick, 0.75 * thick)),
-                Tube((body + np.array((0, 6, 16)), body), (0.8 * thick, thick)),
+                Tube((body + np.array((0, 8, 14)), body + np.array((0, 1, -9))), (0.8 * thick, thick)),
+                # Two thin leaves that part to the back, as an inverted Y in the axial plane.
+                _leaf(body, side * 30.0, thick),
+                _leaf(body, side * -15.0, thick),
             ),
-            blend_mm=2,
+            blend_mm=2.5,
         )
-        box, field = surgeon.inside(limbs, roughness_mm=0.5, grain_mm=11.0)
-        inside = (field < 0) & surgeon.free(box, over=("liver",))
-        surgeon.paint(box, inside, patient.phase.pancreas + 8, name)
+        box, field = surgeon.inside(limbs, roughness_mm=0.4, grain_mm=11.0)
+        surgeon.paint(box, (field < 0) & surgeon.free(box), patient.phase.pancreas + 8, name)
+        surgeon.hold(box, field, 1.8, name)
+
+
+def _leaf(body: Vector, z_deg: float, thick_mm: float) -> Ellipsoid:
+    """Return one limb of an adrenal gland, which leaves its body to the back."""
+    turn = rotation(z_deg=z_deg)
+    return Ellipsoid(body - 9.0 * turn[:, 1], np.array((0.78 * thick_mm, 13.0, 14.5)), turn)

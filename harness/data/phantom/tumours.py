@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.data.phantom.canvas import Canvas
 from harness.data.phantom.patient import ORGANS, TUMOUR, Patient
-from harness.data.phantom.shapes import Ellipsoid, rotation
+from harness.data.phantom.shapes import Ellipsoid, Vector, rotation
 from harness.data.phantom.trunk import Trunk
 
 _SITES: tuple[tuple[str, float, float, float], ...] = (
@@ -19,7 +19,16 @@ _SITES: tuple[tuple[str, float, float, float], ...] = (
     ("stomach", 0.06, 8, 18),
     ("", 0.12, 8, 32),
 )
-_SPARED = (ORGANS["aorta"], ORGANS["inferior vena cava"])
+_HOMES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    # Middle and radii of the ellipsoid that the middle of a tumour is drawn from, in mm of the average adult.
+    "liver": ((82, 32, 52), (44, 56, 42)),
+    "right kidney": ((70, -17, -12), (12, 20, 42)),
+    "left kidney": ((-70, -17, 2), (12, 20, 42)),
+    "pancreas": ((-6, 56, 14), (36, 8, 10)),
+    "spleen": ((-110, -8, 58), (10, 26, 32)),
+    "stomach": ((-50, 70, 32), (26, 26, 30)),
+    "": ((0, 62, -60), (60, 28, 50)),
+}
 _MOST_IN_LIVER = 4
 
 
@@ -38,33 +47,45 @@ def paint_tumours(canvas: Canvas, patient: Patient, trunk: Trunk) -> list[dict[s
 
 
 def _paint_tumour(canvas: Canvas, patient: Patient, trunk: Trunk, organ: str, radius_mm: float) -> bool:
-    rng = patient.rng
+    rng, phase = patient.rng, patient.phase
     host = ORGANS.get(organ, 0)
-    candidates = np.flatnonzero(
-        canvas.label == host if organ else trunk.below & (canvas.label == 0) & (trunk.cavity < -20)
-    )
-    place, squeeze, turn_deg = float(rng.random()), rng.normal(0, 0.18, 3), float(rng.uniform(0, 180))
+    centre = _place(patient, organ)
+    squeeze, turn_deg = rng.normal(0, 0.18, 3), float(rng.uniform(0, 180))
     contrast, brighter, necrotic = float(rng.uniform(20, 55)), rng.random() < 0.15, rng.random() < 0.55
-    core_hu, offset = float(rng.uniform(8, 28)), float(rng.uniform(0, 300))
-    if len(candidates) == 0:
+    core_hu, offset, solid_hu = float(rng.uniform(8, 28)), float(rng.uniform(0, 300)), float(rng.uniform(28, 70))
+    if organ in patient.missing:
         return False
-    index = np.unravel_index(candidates[int(place * len(candidates))], canvas.shape)
-    centre = np.array([float(axis[index]) for axis in canvas.points])
     shape = Ellipsoid(centre, radius_mm * np.exp(squeeze), rotation(z_deg=turn_deg))
     box = canvas.box(shape, margin_mm=12)
     field = canvas.field(shape, box) + 0.13 * radius_mm * canvas.noise(11.0, box, offset_mm=offset)
-    label = canvas.label[box]
-    inside = (field < 0) & trunk.below[box] & ((label == 0) | (label == host)) & ~np.isin(label, _SPARED)
+    inside = (field < 0) & trunk.below[box] & np.isin(canvas.owner[box], (0, host))
     if not inside.any():
         return False
+    healthy = {
+        "liver": phase.liver,
+        "spleen": phase.spleen,
+        "pancreas": phase.pancreas,
+        "stomach": phase.bowel_wall,
+        "right kidney": 0.6 * phase.cortex + 0.4 * phase.medulla,
+        "left kidney": 0.6 * phase.cortex + 0.4 * phase.medulla,
+    }
     if not organ:
-        hu = float(rng.uniform(28, 70)) + (0.0 if patient.phase.name == "native" else 15.0)
+        hu = solid_hu + (0.0 if phase.name == "native" else 15.0)
     else:
-        healthy = float(np.median(canvas.hu[box][inside]))
-        weaker = 0.6 if patient.phase.name == "native" else 1.0
-        hu = healthy + weaker * (contrast if brighter else -contrast)
+        weaker = 0.6 if phase.name == "native" else 1.0
+        hu = healthy[organ] + weaker * (contrast if brighter else -contrast)
     texture = canvas.noise(6.0, box, offset_mm=offset)
     canvas.paint(box, inside, hu + 6 * texture, TUMOUR)
+    canvas.claim(box, field < 1.5, TUMOUR)
     if necrotic and radius_mm > 12:
         canvas.paint(box, inside & (field < -0.4 * radius_mm), core_hu + 4 * texture)
     return True
+
+
+def _place(patient: Patient, organ: str) -> Vector:
+    """Return where the middle of a tumour lies: a point of the patient, whatever grid it is painted on."""
+    rng = patient.rng
+    centre, radii = _HOMES[organ]
+    way = rng.normal(0, 1, 3)
+    way *= float(rng.random()) ** (1 / 3) / np.linalg.norm(way)
+    return patient.at(*centre) + way * np.array(radii) * patient.scale
