@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import openvino
-import torch
 from segkit.engine import usable_cpus
-from torch import nn
-
-
-def export_openvino(network: nn.Module, tile: tuple[int, int, int], path: Path) -> None:
-    """Write a network as OpenVINO IR: an .xml beside a .bin of float16 weights.
-
-    Args:
-        network: Takes (1, 1, z, y, x), returns (1, class, z, y, x).
-        tile: The fixed input size (z, y, x). A fixed size lets the compiler choose memory layouts.
-        path: Where to; the name ends in .xml.
-    """
-    network = network.eval()
-    example = torch.zeros(1, 1, *tile)
-    with torch.no_grad(), warnings.catch_warnings():
-        # That tracing fixes the sizes is what is wanted here.
-        warnings.simplefilter("ignore")
-        # Traced here, because OpenVINO's own tracing runs the network many times over.
-        traced = torch.jit.trace(network, example, check_trace=False)
-        model = openvino.convert_model(traced, example_input=example, input=[1, 1, *tile])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(model, path, compress_to_fp16=True)
 
 
 class OpenVinoEngine:

@@ -64,7 +64,8 @@ def test_every_parameter_learns(kind):
 @BOTH
 def test_openvino_gives_the_logits_of_torch(kind, tmp_path):
     pytest.importorskip("openvino")
-    from cascade.engine import OpenVinoEngine, export_openvino
+    from cascade.engine import OpenVinoEngine
+    from cascade.export import export_openvino
 
     torch.manual_seed(3)
     network = kind().eval()

@@ -1,0 +1,76 @@
+"""Model folders: plans.json, and float16 weights of each phase. No pickle is ever opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from segkit.errors import PlanError
+from torch import nn
+
+from cascade.hybrid import HybridNet
+from cascade.location import LocationNet
+from cascade.plan import PLAN_NAME, CascadePlan
+
+
+def build_network(plan: CascadePlan, phase: str) -> nn.Module:
+    """The network of a phase, "location" or "organs", with random weights."""
+    if phase == "location":
+        return LocationNet()
+    return HybridNet(outputs=len(plan.labels), depths=plan.organs.depths)
+
+
+def tile_of(plan: CascadePlan, phase: str) -> tuple[int, int, int]:
+    """The input size (z, y, x) of a phase."""
+    return plan.location.size if phase == "location" else plan.organs.patch
+
+
+def load_network(folder: Path, plan: CascadePlan, phase: str) -> nn.Module:
+    """The trained network of a phase, in float32 and ready for inference.
+
+    Raises:
+        PlanError: The file is missing or damaged, or its weights do not fit the plan.
+    """
+    path = folder / f"{phase}.safetensors"
+    if not path.is_file():
+        raise PlanError(f"{path} is missing; train.py --phase writes it.")
+    network = build_network(plan, phase)
+    try:
+        # Copying into the float32 parameters widens the float16 values.
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise PlanError(f"{path} does not hold the weights of phase {phase}: {error}") from error
+    return network.eval()
+
+
+def save_network(folder: Path, phase: str, network: nn.Module) -> None:
+    """Write the weights of a phase in float16; the file appears whole or not at all.
+
+    Raises:
+        PlanError: A weight is not finite in float16.
+    """
+    state = {name: _half(value).contiguous() for name, value in network.state_dict().items()}
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise PlanError(
+            f"{broken[0]} holds values that are not finite in float16; the training has diverged."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{phase}.safetensors.part"
+    save_file(state, part)
+    # safetensors makes it private, and the images run as another user.
+    part.chmod(0o644)
+    part.replace(folder / f"{phase}.safetensors")
+
+
+def save_plan(folder: Path, plan: CascadePlan) -> None:
+    """Write plans.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PLAN_NAME).write_text(plan.to_json())
+
+
+def _half(value: torch.Tensor) -> torch.Tensor:
+    value = value.detach().cpu()
+    return value.to(torch.float16) if value.is_floating_point() else value
