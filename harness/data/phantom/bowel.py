@@ -16,6 +16,7 @@ def paint_bowel(surgeon: Surgeon) -> None:
     _colon(surgeon)
     _mesenteric_vessels(surgeon)
     _small_bowel(surgeon)
+    _small_vessels(surgeon)
 
 
 def _colon(surgeon: Surgeon) -> None:
@@ -32,11 +33,35 @@ def _colon(surgeon: Surgeon) -> None:
         splenic,
     ]
     pieces: tuple[tuple[list[Vector], float, float], ...] = (
-        ([at(84, 34, -168, spread_mm=5), at(96, 22, -120, spread_mm=5), at(99, 14, -70, spread_mm=5), hepatic], 25, 1.2),
-        (transverse, 20, 0.6),
-        ([splenic, at(-107, 4, -10, spread_mm=5), at(-105, 4, -80, spread_mm=5), at(-92, 22, -140, spread_mm=5)], 14, 1.5),
         (
-            [at(-92, 22, -140), at(-60, 40, -175, spread_mm=10), at(-10, 30, -165, spread_mm=12), at(4, -8, -190), at(2, -22, -230)],
+            [
+                at(84, 34, -168, spread_mm=5),
+                at(96, 22, -120, spread_mm=5),
+                at(99, 14, -70, spread_mm=5),
+                hepatic,
+            ],
+            25,
+            1.2,
+        ),
+        (transverse, 20, 0.6),
+        (
+            [
+                splenic,
+                at(-107, 4, -10, spread_mm=5),
+                at(-105, 4, -80, spread_mm=5),
+                at(-92, 22, -140, spread_mm=5),
+            ],
+            14,
+            1.5,
+        ),
+        (
+            [
+                at(-92, 22, -140),
+                at(-60, 40, -175, spread_mm=10),
+                at(-10, 30, -165, spread_mm=12),
+                at(4, -8, -190),
+                at(2, -22, -230),
+            ],
             15,
             1.4,
         ),
@@ -95,16 +120,28 @@ def _small_bowel(surgeon: Surgeon) -> None:
     box, where = surgeon.inside(home, roughness_mm=6.0)
     mesentery = canvas.field(Ellipsoid(patient.at(4, 52, -62), np.array((44, 34, 46)) * s), box)
     one, two = (canvas.noise(16.0, box, offset_mm=offset) for offset in (140.0, 37.0))
-    wide = float(np.clip(rng.normal(1.0 - 0.12 * patient.fat, 0.1), 0.55, 1.15))
+    wide = float(np.clip(rng.normal(0.86 - 0.1 * patient.fat, 0.08), 0.5, 0.95))
     # Thinner towards the root of the mesentery and towards the edge of the loops' home.
     thin = np.clip(-mesentery / 26, 0, 1) + np.clip(1 + where / 10, 0, 1)
     radius = np.sqrt(np.square(one) + np.square(two)) + np.float32(0.55) * thin
     free = surgeon.free(box) & (trunk.cavity[box] < -5)
     loop = (radius < wide) & free
     canvas.paint(box, loop, phase.bowel_wall + 4 * canvas.noise(6.0, box, offset_mm=19.0))
-    lumen = (radius < wide - 0.24) & free
+    lumen = (radius < wide - 0.2) & free
     contents = canvas.noise(23.0, box, offset_mm=61.0)
-    inside = np.where(contents > 0.2, 18.0, phase.bowel_wall - 12.0) + 8 * canvas.noise(6.0, box, offset_mm=25.0)
+    inside = np.where(contents > -0.3, 18.0, phase.bowel_wall - 18.0) + 11 * canvas.noise(
+        6.0, box, offset_mm=25.0
+    )
     canvas.paint(box, lumen, inside)
     canvas.paint(box, lumen & (contents > 1.35) & (one > -0.1), GAS_HU)
     canvas.owner[box][loop] = BOWEL
+
+
+def _small_vessels(surgeon: Surgeon) -> None:
+    """Paint the thin vessels that run everywhere through the fat of the abdomen."""
+    canvas, trunk, phase = surgeon.canvas, surgeon.trunk, surgeon.patient.phase
+    box = canvas.everywhere
+    one, two = canvas.noise(11.0, box, offset_mm=171.0), canvas.noise(16.0, box, offset_mm=93.0)
+    thread = np.square(one) + np.square(two) < 0.035
+    fat = (canvas.owner == 0) & trunk.below & (trunk.cavity < -3)
+    canvas.paint(box, thread & fat, 0.6 * phase.portal + 0.1 * phase.aorta)

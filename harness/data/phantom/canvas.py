@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ WARP_REACH_MM = 26.0
 class Canvas:
     """A CT and its labels on a grid of x (right), y (anterior), z (superior) in mm.
 
-    Shapes are given in the patient's own coordinates; a smooth warp between those and the grid bends
-    every patient in another way.
+    Shapes are given in the patient's own coordinates, in which the spine is straight; its curve and a smooth
+    warp between those and the grid bend every patient in another way.
 
     Attributes:
         hu: The image.
@@ -41,6 +42,7 @@ class Canvas:
         origin_mm: tuple[float, float, float],
         warp: tuple[tuple[SmoothField, float], ...],
         texture: dict[float, SmoothField],
+        forward_mm: Callable[[Floats], Floats],
     ) -> None:
         self.shape = shape
         self.spacing_mm = spacing_mm
@@ -54,21 +56,32 @@ class Canvas:
         self.label = np.zeros(shape, np.uint8)
         self.owner = np.zeros(shape, np.uint8)
         self.everywhere: Box = (slice(None), slice(None), slice(None))
+        self.forward_mm: Floats = forward_mm(self.axes_mm[2])
         self.points: Points = self._warped(warp)
 
-    def box(self, shape: Shape, margin_mm: float = 8.0) -> Box:
+    def box(self, shape: Shape, margin_mm: float = 8.0, *, upright: bool = False) -> Box:
         """Return the part of the grid that a shape can reach."""
         low, high = shape.bounds()
-        slices = []
-        for axis, axis_mm in enumerate(self.axes_mm):
-            reach = margin_mm + WARP_REACH_MM
-            first, last = np.searchsorted(axis_mm, (low[axis] - reach, high[axis] + reach))
-            slices.append(slice(int(first), int(last)))
-        return slices[0], slices[1], slices[2]
+        reach = margin_mm + WARP_REACH_MM
 
-    def field(self, shape: Shape, box: Box) -> Floats:
-        """Return a shape's field in a box."""
-        return shape.field((self.points[0][box], self.points[1][box], self.points[2][box]))
+        def part(axis: int, bend: tuple[float, float] = (0.0, 0.0)) -> slice:
+            ends = (low[axis] - reach + bend[0], high[axis] + reach + bend[1])
+            first, last = np.searchsorted(self.axes_mm[axis], ends)
+            return slice(int(first), int(last))
+
+        slices = part(2)
+        bend = self.forward_mm[slices]
+        if upright or not len(bend):
+            return part(0), part(1), slices
+        return part(0), part(1, (float(bend.min()), float(bend.max()))), slices
+
+    def field(self, shape: Shape, box: Box, *, upright: bool = False) -> Floats:
+        """Return a shape's field in a box.
+
+        `upright` takes the shape's y as that of the whole body; otherwise it counts from the curved spine.
+        """
+        x, y, z = (axis[box] for axis in self.points)
+        return shape.field((x, y + self.forward_mm[box[2]] if upright else y, z))
 
     def noise(self, scale_mm: float, box: Box, *, offset_mm: float = 0.0) -> Floats:
         """Return texture of about unit variance in a box; scales are those the canvas was made with."""
@@ -98,4 +111,5 @@ class Canvas:
             for number, (field, amplitude_mm) in enumerate(warp):
                 total += amplitude_mm * field.on(self.axes_mm, offset_mm=53.0 * axis + 17.0 * number)
             moved.append(total)
+        moved[1] -= self.forward_mm
         return moved[0], moved[1], moved[2]

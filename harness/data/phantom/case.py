@@ -85,7 +85,7 @@ def make_case(
     body_seed, texture_seed, noise_seed = root.spawn(3)
     patient = draw_patient(np.random.default_rng(body_seed))
     protocol = draw_protocol(patient)
-    canvas = _canvas(protocol, shape, texture_seed)
+    canvas = _canvas(patient, protocol, shape, texture_seed)
     trunk = paint_trunk(canvas, patient)
     surgeon = Surgeon(canvas, patient, trunk)
     paint_organs(surgeon)
@@ -105,7 +105,9 @@ def make_case(
     )
 
 
-def _canvas(protocol: Protocol, shape: tuple[int, int, int] | None, seed: np.random.SeedSequence) -> Canvas:
+def _canvas(
+    patient: Patient, protocol: Protocol, shape: tuple[int, int, int] | None, seed: np.random.SeedSequence
+) -> Canvas:
     if shape is None:
         shape = (*_USUAL_SHAPE, max(24, round(protocol.length_mm / protocol.slice_mm)))
         slice_mm = protocol.slice_mm
@@ -123,6 +125,7 @@ def _canvas(protocol: Protocol, shape: tuple[int, int, int] | None, seed: np.ran
         origin_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
         warp=((SmoothField(rng, scale_mm=70), 5.5), (SmoothField(rng, scale_mm=28), 1.6)),
         texture={scale: SmoothField(rng, scale_mm=scale) for scale in _TEXTURE_SCALES_MM},
+        forward_mm=patient.forward_mm,
     )
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from harness.data.phantom.canvas import VESSEL, Box, Canvas, Mask
 from harness.data.phantom.fields import Floats
-from harness.data.phantom.patient import ORGANS, Patient
+from harness.data.phantom.patient import FAT_HU, ORGANS, Patient
 from harness.data.phantom.shapes import Blend, Ellipsoid, Shape, Tube, Vector, rotation
-from harness.data.phantom.trunk import FAT_HU, Trunk
+from harness.data.phantom.trunk import Trunk
 
 GAS_HU = -960.0
 
@@ -64,9 +64,9 @@ def paint_organs(surgeon: Surgeon) -> None:
         _kidney(surgeon, side, name)
     splenic = _visceral_vessels(surgeon)
     _pancreas(surgeon, splenic)
+    _gallbladder(surgeon)
     _duodenum(surgeon)
     _liver(surgeon)
-    _gallbladder(surgeon)
     _spleen(surgeon)
     _stomach_and_esophagus(surgeon)
 
@@ -74,12 +74,20 @@ def paint_organs(surgeon: Surgeon) -> None:
 def _liver(surgeon: Surgeon) -> None:
     canvas, patient, trunk = surgeon.canvas, surgeon.patient, surgeon.trunk
     rng, at, phase = patient.rng, patient.at, patient.phase
-    size = patient.scale * patient.vary(0.08)
+    size = 1.13 * patient.scale * patient.vary(0.08)
     left = patient.vary(0.16)
+    lift = patient.dome_mm / patient.scale - 118  # the liver fills the dome
     shape = Blend(
         (
-            Ellipsoid(at(80, 28, 54, spread_mm=5), np.array((68, 84, 66)) * size),
-            Ellipsoid(at(10, 80, 72, spread_mm=6), np.array((80 * left, 33, 31)) * size, rotation(y_deg=-8)),
+            Ellipsoid(
+                at(80, 28, 54, spread_mm=5) + np.array((0, 0, 0.5 * lift)),
+                np.array((68, 84, 70 + 0.5 * lift)) * size,
+            ),
+            Ellipsoid(
+                at(8, 80, 70 + 0.6 * lift, spread_mm=6),
+                np.array((80 * left, 33, 31)) * size,
+                rotation(y_deg=-8),
+            ),
             Ellipsoid(
                 at(108, 20, -4 - 18 * rng.random(), spread_mm=5),
                 np.array((28, 50, 54)) * size,
@@ -95,25 +103,13 @@ def _liver(surgeon: Surgeon) -> None:
     field = np.maximum(field, -hollow - 2)
     x, y = canvas.points[0][box], canvas.points[1][box]
     spared = np.hypot(x + 10, y - 28) > 19 * patient.scale
-    inside = (field < 0) & (trunk.cavity[box] < -1) & (trunk.diaphragm_mm[box] < 0) & (trunk.vertebra[box] > 9)
+    inside = (
+        (field < 0) & (trunk.cavity[box] < -1) & (trunk.diaphragm_mm[box] < 0) & (trunk.vertebra[box] > 9)
+    )
     liver = inside & spared & (canvas.owner[box] == 0)
     surgeon.paint(box, liver, phase.liver, "liver")
     surgeon.hold(box, field, 1.5, "liver")
-    hilum = at(35, 48, 34, spread_mm=3)
-    for _ in range(int(rng.integers(9, 15))):
-        way = rng.normal(0, 1, 3) * (1, 0.8, 0.6) + (0.8, 0, 0.4)
-        way /= np.linalg.norm(way)
-        branch = Tube(
-            (hilum, hilum + 30 * way + rng.normal(0, 6, 3), hilum + 64 * way + rng.normal(0, 12, 3)),
-            (5.0, 3.4, 1.3),
-        )
-        part, vessel = surgeon.inside(branch, roughness_mm=0.3)
-        canvas.paint(part, (vessel < 0) & (canvas.label[part] == ORGANS["liver"]), phase.portal)
-    confluence = at(22, 44, 104)
-    for target in (at(88, 20, 70), at(62, 62, 74), at(8, 84, 74)):
-        part, vessel = surgeon.inside(Tube((confluence, target), (5.0, 1.6)), roughness_mm=0.5)
-        drained = 0.9 * phase.portal if phase.name != "arterial" else phase.liver
-        canvas.paint(part, (vessel < 0) & (canvas.label[part] == ORGANS["liver"]), drained)
+    _liver_vessels(surgeon)
     # The fissure of the falciform ligament.
     part, fissure = surgeon.inside(Ellipsoid(at(18, 92, 40, spread_mm=3), np.array((2.2, 26, 30))))
     slit = (fissure < 0) & (canvas.label[part] == ORGANS["liver"])
@@ -121,13 +117,42 @@ def _liver(surgeon: Surgeon) -> None:
     canvas.label[part][slit] = 0
 
 
+def _liver_vessels(surgeon: Surgeon) -> None:
+    """Paint the portal tree from the hilum, and the three veins that drain into the cava."""
+    canvas, patient = surgeon.canvas, surgeon.patient
+    rng, at, phase = patient.rng, patient.at, patient.phase
+
+    def vessel(path: tuple[Vector, ...], radii: tuple[float, ...], blood: float) -> None:
+        box, field = surgeon.inside(Tube(path, radii), roughness_mm=0.5)
+        canvas.paint(box, (field < 0) & (canvas.label[box] == ORGANS["liver"]), blood)
+
+    hilum = at(35, 48, 34, spread_mm=3)
+    right, left = at(70, 38, 44, spread_mm=4), at(10, 70, 58, spread_mm=4)
+    vessel((hilum, right), (6.5, 5.0), phase.portal)
+    vessel((hilum, left), (5.5, 4.0), phase.portal)
+    for number in range(int(rng.integers(9, 15))):
+        start, aim = (right, (0.5, 0.0, 0.15)) if number % 3 else (left, (-0.5, 0.35, 0.1))
+        way = rng.normal(0, 1, 3) * (0.8, 0.9, 0.8) + aim
+        way /= np.linalg.norm(way)
+        middle = start + 28 * way + rng.normal(0, 5, 3)
+        vessel((start, middle, start + 60 * way + rng.normal(0, 12, 3)), (3.6, 2.7, 1.2), phase.portal)
+    drained = 0.93 * phase.portal if phase.name != "arterial" else phase.liver
+    confluence = at(23, 42, 102)
+    for target in (at(98, 18, 62, spread_mm=8), at(66, 66, 66, spread_mm=8), at(-6, 84, 74, spread_mm=8)):
+        middle = 0.5 * (confluence + target) + rng.normal(0, 5, 3)
+        vessel((confluence, middle, target), (5.2, 4.2, 2.0), drained)
+        for _ in range(2):
+            tip = target + rng.normal(0, 17, 3)
+            vessel((middle, 0.5 * (middle + tip) + rng.normal(0, 5, 3), tip), (2.8, 2.3, 1.2), drained)
+
+
 def _spleen(surgeon: Surgeon) -> None:
     patient, canvas, trunk = surgeon.patient, surgeon.canvas, surgeon.trunk
     if "spleen" in patient.missing:
         return
     size, turn = patient.scale * patient.vary(0.15), rotation(x_deg=-15, z_deg=-25)
-    centre = patient.at(-104, -6, 58, spread_mm=5)
-    box, field = surgeon.inside(Ellipsoid(centre, np.array((29, 50, 55)) * size, turn), roughness_mm=1.2)
+    centre = patient.at(-102, -6, 56 + 0.5 * (patient.dome_mm / patient.scale - 118), spread_mm=5)
+    box, field = surgeon.inside(Ellipsoid(centre, np.array((33, 52, 57)) * size, turn), roughness_mm=1.2)
     hilum = canvas.field(Ellipsoid(centre + np.array((44, 26, -6)), np.array((36, 42, 55)) * size), box)
     inside = (np.maximum(field, -hilum) < 0) & (trunk.cavity[box] < 0) & (trunk.diaphragm_mm[box] < 0)
     inside &= canvas.owner[box] == 0
@@ -145,9 +170,9 @@ def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
     # A single kidney is larger than one of two.
     grown = 1.15 if {"right kidney", "left kidney"} & patient.missing else 1.0
     size = s * patient.vary(0.08) * grown
-    centre = patient.at(61 * side, -17, -12 if side > 0 else 2, spread_mm=5)
+    centre = patient.at(62 * side, -9, -12 if side > 0 else 2, spread_mm=4)
     turn = rotation(y_deg=-13 * side, z_deg=25 * side)
-    radii = np.array((25.5, 29.5, 57)) * size
+    radii = np.array((26.5, 30.5, 57.5)) * size
     box, field = surgeon.inside(Ellipsoid(centre, radii, turn))
     sinus = canvas.field(
         Ellipsoid(centre + np.array((-side * 17, 9, 0)) * s, np.array((19, 13, 26)) * size, turn), box
@@ -179,9 +204,7 @@ def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
     # Blood that leaves the kidney is brighter than that of the legs.
     canvas.paint(part, course, 0.5 * phase.cava + 0.5 * phase.portal)
     canvas.owner[part][course] = VESSEL
-    artery = Tube(
-        (patient.at(-9, 26, 6), centre + np.array((-side * 20, 10, 6)) * s), (2.9, 2.4)
-    )
+    artery = Tube((patient.at(-9, 26, 6), centre + np.array((-side * 20, 10, 6)) * s), (2.9, 2.4))
     surgeon.vessel(artery, phase.aorta, over=(name,))
 
 
@@ -248,7 +271,7 @@ def _stomach_and_esophagus(surgeon: Surgeon) -> None:
     canvas, patient = surgeon.canvas, surgeon.patient
     rng, at, phase = patient.rng, patient.at, patient.phase
     fill, size = float(rng.uniform(0.62, 1.25)), patient.scale * patient.vary(0.1)
-    fundus = at(-58, 26, 86, spread_mm=5)
+    fundus = at(-58, 24, 88 + 0.8 * (patient.dome_mm / patient.scale - 118), spread_mm=4)
     path = (
         fundus,
         at(-66, 55, 56, spread_mm=5),
@@ -263,7 +286,7 @@ def _stomach_and_esophagus(surgeon: Surgeon) -> None:
     surgeon.hold(box, field, 1.5, "stomach")
     lumen = organ & (field < -4.0 * patient.scale)
     coarse = canvas.noise(11.0, box, offset_mm=33.0)
-    full, fed = float(rng.uniform(0.3, 0.95)), rng.random() < 0.15
+    full, fed = float(rng.uniform(0.5, 1.0)), rng.random() < 0.15
     food = float(rng.uniform(180, 320) if fed else rng.uniform(4, 45))
     canvas.paint(box, lumen, food + 10 * coarse)
     # The patient lies on the back: gas over a level surface.
@@ -293,7 +316,7 @@ def _pancreas(surgeon: Surgeon, splenic: Tube) -> None:
         at(-82, 16, 45, spread_mm=5),
     )
     box, field = surgeon.inside(
-        Tube(path, tuple(r * size for r in (14, 17, 11.5, 13, 11.5))), roughness_mm=1.6, grain_mm=11.0
+        Tube(path, tuple(r * size for r in (13.6, 16.5, 11.2, 12.7, 11.2))), roughness_mm=1.6, grain_mm=11.0
     )
     lobules = canvas.noise(6.0, box, offset_mm=44.0)
     inside = (field + 1.3 * lobules < 0) & surgeon.free(box) & (canvas.field(splenic, box) > 0)
@@ -330,9 +353,9 @@ def _gallbladder(surgeon: Surgeon) -> None:
     if "gallbladder" in patient.missing:
         return
     size = patient.scale * patient.vary(0.2)
-    shape = Ellipsoid(patient.at(54, 74, 12, spread_mm=6), np.array((14, 16, 29)) * size, rotation(x_deg=35))
+    shape = Ellipsoid(patient.at(54, 74, 12, spread_mm=6), np.array((17, 19, 34)) * size, rotation(x_deg=35))
     box, field = surgeon.inside(shape, roughness_mm=0.7)
-    inside = (field < 0) & surgeon.free(box, over=("liver",))
+    inside = (field < 0) & surgeon.free(box)
     surgeon.paint(box, inside, float(patient.rng.uniform(2, 18)), "gallbladder", grain=2)
     surgeon.hold(box, field, 1.2, "gallbladder")
     canvas.paint(box, inside & (field > -1.6), 0.5 * patient.phase.bowel_wall)
@@ -344,8 +367,8 @@ def _gallbladder(surgeon: Surgeon) -> None:
 def _adrenals(surgeon: Surgeon) -> None:
     patient = surgeon.patient
     for name, side, home in (
-        ("right adrenal gland", 1, (30, 4, 52)),
-        ("left adrenal gland", -1, (-32, 8, 46)),
+        ("right adrenal gland", 1, (32, 8, 52)),
+        ("left adrenal gland", -1, (-34, 10, 46)),
     ):
         if name in patient.missing:
             continue

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from harness.data.phantom.fields import Floats
 
 ORGANS = {
     "liver": 1,
@@ -22,6 +25,8 @@ ORGANS = {
     "left kidney": 13,
 }
 TUMOUR = 14
+
+FAT_HU = -105.0
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,15 @@ class Phase:
 
 
 PHASES = (
-    Phase("native", 57, 48, 32, 30, 40, 42, 40, 42, 55, 42),
+    Phase("native", 57, 48, 37, 34, 40, 42, 40, 42, 55, 42),
     Phase("arterial", 68, 110, 170, 70, 100, 300, 75, 145, 60, 75),
     Phase("portal venous", 112, 122, 175, 150, 105, 155, 140, 165, 64, 82),
     Phase("delayed", 92, 95, 150, 160, 80, 110, 110, 110, 62, 68),
 )
+_SPINE_Z_MM = (-290, -240, -200, -160, -128, -95, -50, 0, 50, 100, 150, 200, 260, 330)
+_SPINE_FORWARD_MM = (-34, -42, -34, -12, 3, 13, 15, 10, 2, -6, -11, -14, -14, -10)
+"""Curve of the spine of the average adult on the table: lumbar lordosis, sacrum, thoracic kyphosis."""
+
 _PHASE_SHARES = (0.38, 0.14, 0.38, 0.10)
 _ABSENT = {
     "spleen": 0.05,
@@ -70,6 +79,9 @@ class Patient:
         half_depth_mm: Likewise, front to back.
         skin_mm: Thickness of skin and subcutaneous fat.
         missing: Organs that were taken out or never there.
+        lordosis: Strength of the spine's curves in the sagittal plane, 1 is average.
+        muscular: Thickness of the muscles of the wall, 1 is average.
+        dome_mm: Height of the diaphragm's right dome over the second lumbar vertebra.
     """
 
     rng: np.random.Generator
@@ -80,6 +92,9 @@ class Patient:
     skin_mm: float
     phase: Phase
     missing: frozenset[str] = field(default_factory=frozenset)
+    lordosis: float = 1.0
+    muscular: float = 1.0
+    dome_mm: float = 120.0
 
     @property
     def centre_y_mm(self) -> float:
@@ -89,6 +104,11 @@ class Patient:
     def at(self, *position_mm: float, spread_mm: float = 0.0) -> np.ndarray:
         """Return a landmark of the average adult in this patient, moved at random."""
         return np.array(position_mm, float) * self.scale + self.rng.normal(0, 1, 3) * spread_mm
+
+    def forward_mm(self, z_mm: Floats) -> Floats:
+        """Return how far the spine's curves carry it, and what hangs on it, to the front at a height."""
+        curve = PchipInterpolator(np.array(_SPINE_Z_MM), np.array(_SPINE_FORWARD_MM) * self.lordosis)
+        return np.asarray(curve(np.clip(z_mm / self.scale, -290, 330)) * self.scale, np.float32)
 
     def vary(self, spread: float) -> float:
         """Return a random factor around 1."""
@@ -115,4 +135,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         skin_mm=4 + 15 * fat,
         phase=Phase(name=phase.name, **varied),
         missing=frozenset(name for name, share in _ABSENT.items() if rng.random() < share),
+        lordosis=float(np.clip(rng.normal(1, 0.25), 0.4, 1.5)),
+        muscular=float(np.clip(rng.normal(1, 0.15), 0.65, 1.4)),
+        dome_mm=float(rng.normal(120, 10)) * scale,
     )

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from harness.data.phantom.canvas import Canvas
 from harness.data.phantom.fields import Floats
-from harness.data.phantom.patient import Patient
-from harness.data.phantom.trunk import FAT_HU, Trunk
+from harness.data.phantom.patient import FAT_HU, Patient
+from harness.data.phantom.trunk import Trunk, back_mm
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 _NOISE_CORRELATION_MM = 1.0
@@ -45,14 +45,17 @@ def draw_protocol(patient: Patient) -> Protocol:
     rng = patient.rng
     widest = 2 * (patient.half_width_mm + patient.skin_mm)
     arms = bool(rng.random() < 0.2)
+    length_mm = float(rng.uniform(200, 390))
+    # Most scans start a little above the diaphragm; the long ones reach the pelvis.
+    top_mm = patient.dome_mm + float(rng.normal(24, 18))
     return Protocol(
         field_of_view_mm=float(widest * rng.uniform(1.02, 1.28) + (60 if arms else 0)),
         centre_mm=(
             float(rng.normal(0, 6)),
             patient.centre_y_mm + float(rng.normal(0, 8)),
-            float(rng.normal(22, 26)) * patient.scale,
+            top_mm - length_mm / 2,
         ),
-        length_mm=float(rng.uniform(190, 340)),
+        length_mm=length_mm,
         slice_mm=float(rng.choice((2.5, 3.0, 3.0, 4.0, 5.0, 5.0))),
         kernel_mm=float(rng.uniform(0.6, 1.3)),
         noise_hu=float(np.clip(rng.gamma(3.5, 3.4), 4, 32)),
@@ -65,14 +68,20 @@ def paint_surroundings(canvas: Canvas, patient: Patient, protocol: Protocol, tru
     x = canvas.axes_mm[0][:, None, None]
     y = canvas.axes_mm[1][None, :, None]
     outside = trunk.skin > 1
-    back = patient.centre_y_mm - patient.half_depth_mm - patient.skin_mm - 9
+    z, half_mm = protocol.centre_mm[2], protocol.length_mm / 2
+    back = back_mm(patient, z - half_mm, z + half_mm) - 1
     # A shallow trough of two carbon sheets over foam.
-    depth = y - np.float32(back) - 26 * np.square(x / np.float32(250))
+    depth = y - np.float32(back) - 30 * np.square(x / np.float32(250))
     near = np.abs(x) < 265
-    sheets = ((np.abs(depth) < 2.0) | (np.abs(depth + 36) < 2.0)) & near & outside
+    sheet_mm = np.minimum(np.abs(depth), np.abs(depth + 36))
+    # A sheet is thinner than a voxel may be: it gets the HU of its share of the voxel.
+    share = np.clip(3.0 / canvas.spacing_mm[1], 0.5, 1.0) * np.clip(
+        1.5 - sheet_mm / canvas.spacing_mm[1], 0, 1
+    )
+    sheets = (share > 0) & near & outside
     foam = (depth < 0) & (depth > -36) & near & outside
     canvas.paint(canvas.everywhere, foam, -930.0)
-    canvas.paint(canvas.everywhere, sheets, -280.0)
+    canvas.paint(canvas.everywhere, sheets, np.broadcast_to(-900 + 1250 * share, canvas.shape))
     if protocol.arms_down:
         px, py, _ = canvas.points
         for side in (1, -1):

@@ -1,18 +1,38 @@
-"""The trunk: skin, fat, muscle, spine, ribs, lungs and heart. Fields over the whole grid."""
+"""The trunk: skin, fat, the muscles of the wall and the back. Fields over the whole grid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from harness.data.phantom.canvas import Canvas, Mask
+from harness.data.phantom.chest import diaphragm_height_mm, paint_cage, paint_chest
 from harness.data.phantom.fields import Floats
-from harness.data.phantom.patient import Patient
-from harness.data.phantom.shapes import Ellipsoid, Tube, rotation
+from harness.data.phantom.patient import FAT_HU, Patient
+from harness.data.phantom.pelvis import paint_pelvis
+from harness.data.phantom.shapes import Ellipsoid, Shape, Tube, rotation
+from harness.data.phantom.spine import paint_spine
 
-FAT_HU = -105.0
 _FAR_MM = 4000.0
+
+_Z_MM = (-280, -240, -200, -150, -100, -50, 0, 50, 100, 150, 200, 260)
+# Shares of the patient's half width and half depth, from hip to chest.
+_SIDE = (1.13, 1.13, 1.10, 1.06, 1.00, 0.94, 0.925, 0.955, 0.99, 1.00, 0.98, 0.93)
+_FRONT = (0.70, 0.74, 0.79, 0.84, 0.87, 0.89, 0.91, 0.94, 0.985, 1.01, 1.00, 0.96)
+_BACK = (1.10, 1.13, 1.12, 1.06, 0.99, 0.96, 0.965, 0.985, 1.02, 1.06, 1.09, 1.11)
+# Shares of the patient's subcutaneous fat.
+_SIDE_FAT = (1.0, 1.1, 1.2, 1.35, 1.35, 1.2, 0.95, 0.75, 0.6, 0.5, 0.5, 0.5)
+_FRONT_FAT = (0.9, 1.0, 1.2, 1.4, 1.4, 1.3, 1.1, 0.85, 0.6, 0.5, 0.5, 0.5)
+_BACK_FAT = (1.5, 1.6, 1.6, 1.5, 1.35, 1.2, 1.0, 0.8, 0.7, 0.6, 0.6, 0.6)
+
+# Thickness of the wall, mm, over the angle from the spine to the front, in radians.
+_ANGLE = (0.0, 0.5, 0.75, 1.0, 1.4, 1.9, 2.15, 2.42, 2.62, 2.92, 3.05, 3.142)
+_BELLY = (34, 19, 9, 10, 16, 17, 12, 6, 10.5, 10, 5, 3.5)
+_THORAX = (30, 18, 13, 12.5, 12.5, 12, 12, 12, 12, 12, 13, 13)
+_HIP = (60, 62, 62, 62, 52, 36, 20, 8, 11, 10.5, 5, 3.5)
+_ANGLE_STEPS = 512
 
 
 @dataclass(frozen=True)
@@ -22,7 +42,7 @@ class Trunk:
     Attributes:
         skin: The body's surface.
         muscle: The surface inside the subcutaneous fat.
-        cavity: The wall of chest and abdomen.
+        cavity: The wall of chest, abdomen and pelvis, muscles of the back included.
         below: Inside the abdominal cavity, under the diaphragm.
         diaphragm_mm: How far a point lies above the diaphragm.
         vertebra: The vertebral column.
@@ -38,125 +58,133 @@ class Trunk:
 
 def paint_trunk(canvas: Canvas, patient: Patient) -> Trunk:
     """Paint everything that is not an abdominal organ."""
-    x, y, _ = canvas.points
-    centre = patient.centre_y_mm
-
-    def outline(grow_mm: float) -> Floats:
-        across = np.abs(x) / np.float32(patient.half_width_mm + grow_mm)
-        deep = np.abs(y - np.float32(centre)) / np.float32(patient.half_depth_mm + grow_mm)
-        # 2.4 lies between an ellipse and a rectangle, as the cross-section of a trunk does.
-        radius = (across**2.4 + deep**2.4) ** (1 / 2.4)
-        return np.asarray((radius - 1) * (patient.half_depth_mm + grow_mm), np.float32)
-
-    skin, muscle, cavity = outline(patient.skin_mm), outline(0), outline(-14)
-    _paint_wall(canvas, patient, skin, muscle, cavity)
-    _paint_back(canvas, patient, muscle)
-    vertebra = _paint_spine(canvas, patient)
-    diaphragm = _diaphragm(canvas, patient)
-    _paint_ribs(canvas, patient, muscle, cavity, diaphragm)
-    _paint_chest(canvas, patient, cavity, diaphragm, vertebra)
+    skin, muscle = _outline(canvas, patient, fat=True), _outline(canvas, patient, fat=False)
+    angle = _angle(canvas, patient)
+    thickness = _thickness(canvas, patient, angle)
+    cavity = muscle + thickness
+    _paint_wall(canvas, patient, skin, muscle, cavity, angle, thickness)
+    _paint_back(canvas, patient, muscle, cavity)
+    diaphragm = np.asarray(canvas.points[2] - diaphragm_height_mm(canvas, patient), np.float32)
+    vertebra = paint_spine(canvas, patient)
+    paint_chest(canvas, patient, cavity, diaphragm, vertebra)
+    paint_cage(canvas, patient, muscle, cavity, angle)
+    paint_pelvis(canvas, patient, muscle, cavity, vertebra)
     below = (cavity < -1) & (diaphragm < -2) & (vertebra > 1.5)
     return Trunk(skin, muscle, cavity, below, diaphragm, vertebra)
 
 
-def _paint_wall(canvas: Canvas, patient: Patient, skin: Floats, muscle: Floats, cavity: Floats) -> None:
+def back_mm(patient: Patient, low_mm: float, high_mm: float) -> float:
+    """Return y of the deepest point of the back between two heights, where the table is."""
+    z = np.clip(np.linspace(low_mm, high_mm, 64) / patient.scale, _Z_MM[0], _Z_MM[-1])
+    muscle, fat = np.interp(z, _Z_MM, _BACK), np.interp(z, _Z_MM, _BACK_FAT)
+    return patient.centre_y_mm - float(np.max(muscle * patient.half_depth_mm + fat * patient.skin_mm))
+
+
+def _profile(canvas: Canvas, patient: Patient, shares: tuple[float, ...]) -> Floats:
+    """Return a quantity that changes along z, on the grid's slices."""
+    z = np.clip(canvas.axes_mm[2] / patient.scale, _Z_MM[0], _Z_MM[-1])
+    return np.asarray(PchipInterpolator(np.array(_Z_MM), np.array(shares))(z), np.float32)
+
+
+def _outline(canvas: Canvas, patient: Patient, *, fat: bool) -> Floats:
+    """Return the field of the skin, or of the muscles under the fat."""
+    x, y = canvas.points[0], canvas.points[1] + canvas.forward_mm
+    middle = np.float32(patient.centre_y_mm - 6)
+    layer = np.float32(patient.skin_mm if fat else 0)
+    side = _profile(canvas, patient, _SIDE) * np.float32(patient.half_width_mm)
+    # Visceral fat bulges the belly.
+    belly = np.float32(9 * (patient.fat - 0.8)) * np.exp(-np.square((canvas.axes_mm[2] + 40) / 110))
+    front = _profile(canvas, patient, _FRONT) * np.float32(patient.half_depth_mm) + 6 + belly
+    back = _profile(canvas, patient, _BACK) * np.float32(patient.half_depth_mm) - 6
+    if fat:
+        side = side + layer * _profile(canvas, patient, _SIDE_FAT)
+        front = front + layer * _profile(canvas, patient, _FRONT_FAT)
+        back = back + layer * _profile(canvas, patient, _BACK_FAT)
+    y = y - middle
+    # The back lies flat on the table, the belly is rounder.
+    deep = np.where(y > 0, y / front, -y / back)
+    across = np.abs(x) / side
+    power = np.where(y > 0, np.float32(2.25), np.float32(2.7))
+    radius = (across**power + deep**power) ** (1 / power)
+    field = (radius - 1) * np.minimum(front, back)
+    if fat:  # the furrow over the spinous processes
+        field = field + 5 * np.exp(-np.square(x / 13)) * (y < 0)
+    return np.asarray(field, np.float32)
+
+
+def _angle(canvas: Canvas, patient: Patient) -> Floats:
+    """Return the angle round the trunk from the spine, 0, to the middle of the front, pi."""
+    x, y = canvas.points[0], canvas.points[1] + canvas.forward_mm
+    return np.arctan2(np.abs(x), 1.4 * (np.float32(patient.centre_y_mm - 6) - y))
+
+
+def _thickness(canvas: Canvas, patient: Patient, angle: Floats) -> Floats:
+    """Return the thickness of the wall in mm."""
+    s = patient.scale
+    steps = np.linspace(0, np.pi, _ANGLE_STEPS)
+    index = (angle * np.float32((_ANGLE_STEPS - 1) / np.pi)).astype(np.int16)
+    belly, thorax, hip = (
+        (np.interp(steps, _ANGLE, values) * s * patient.muscular).astype(np.float32)
+        for values in (_BELLY, _THORAX, _HIP)
+    )
+    z = canvas.axes_mm[2] / np.float32(s)
+    hips = np.clip((-72 - z) / 60, 0, 1)
+    result = belly[index]
+    result += hips * (hip - belly)[index]
+    # The cage ends higher in the front.
+    margin = (-25 + 115 * np.clip((steps - 1.3) / 1.5, 0, 1)).astype(np.float32)
+    chest = np.clip((z - margin[index]) / 24, 0, 1)
+    return np.asarray(result + chest * (thorax - belly)[index], np.float32)
+
+
+def _paint_wall(
+    canvas: Canvas,
+    patient: Patient,
+    skin: Floats,
+    muscle: Floats,
+    cavity: Floats,
+    angle: Floats,
+    thickness: Floats,
+) -> None:
     everywhere = canvas.everywhere
     strands = canvas.noise(11.0, everywhere)
-    canvas.paint(everywhere, skin < 0, FAT_HU + 6 * np.abs(strands))
-    canvas.paint(everywhere, (skin < 0) & (skin > -2.0), 0.0)
-    canvas.paint(everywhere, muscle < 0, patient.phase.muscle + 4 * strands)
-    # Fat planes between the three layers of the abdominal wall.
-    planes = np.sin(muscle * 1.15 + canvas.noise(23.0, everywhere, offset_mm=31.0))
-    canvas.paint(everywhere, (muscle < -1) & (cavity > 0) & (planes > 0.8), FAT_HU * 0.6)
-    mesentery = FAT_HU + 9 * np.maximum(strands, 0) + 3 * canvas.noise(6.0, everywhere)
+    fine = canvas.noise(6.0, everywhere)
+    septa = np.abs(strands + 0.6 * fine) < 0.07
+    canvas.paint(everywhere, skin < 0, FAT_HU + 4 * strands + 22 * septa)
+    canvas.paint(everywhere, (skin < 0) & (skin > -2.0), 5.0)
+    canvas.paint(everywhere, muscle < 0, patient.phase.muscle + 4 * strands - 9 * np.maximum(fine - 1.1, 0))
+    # Fat planes between the three layers of the flank, and between the gluteal muscles.
+    depth = np.clip(-muscle / thickness, 0, 1) + 0.05 * canvas.noise(23.0, everywhere, offset_mm=31.0)
+    half = np.float32(0.3 + 0.3 * patient.fat) * np.clip(thickness / 20, 1, 3) / thickness
+    planes = (np.abs(depth - 0.36) < half) | (np.abs(depth - 0.69) < half)
+    flank = (angle > 0.35) & (angle < 2.3) & (thickness > 11) & (muscle < -1) & (cavity > 0)
+    canvas.paint(everywhere, planes & flank, FAT_HU * 0.6)
+    mesentery = FAT_HU + 6 * np.maximum(strands, 0) + 3 * fine
     canvas.paint(everywhere, cavity < 0, mesentery)
 
 
-def _paint_back(canvas: Canvas, patient: Patient, muscle: Floats) -> None:
-    at, s = patient.at, patient.scale
-    threshold = 1.9 - 0.35 * patient.fat
+def _paint_back(canvas: Canvas, patient: Patient, muscle: Floats, cavity: Floats) -> None:
+    """Paint the muscles along the spine, and take their room from the cavity."""
+    at, s, strong = patient.at, patient.scale, patient.muscular
+    threshold = 1.65 - 0.4 * patient.fat
     for side in (1, -1):
-        erector = Ellipsoid(at(side * 36, -38, 0), np.array((30 * s, 25 * s, _FAR_MM)))
-        latissimus = Ellipsoid(
-            at(side * 78, -28, -20), np.array((36 * s, 13 * s, 80)), rotation(z_deg=side * -25)
+        shapes: tuple[Shape, ...] = (
+            Ellipsoid(at(side * 33, -44, 0), np.array((31 * s, 25 * s * strong**0.5, _FAR_MM))),
+            Ellipsoid(at(side * 60, -37, -22), np.array((23 * s, 8 * s, 66)), rotation(z_deg=side * -20)),
+            Tube(
+                (at(side * 26, -3, 34), at(side * 33, 2, -8), at(side * 42, 9, -60), at(side * 52, 26, -150)),
+                (3 * s, 11.5 * s * strong, 17.5 * s * strong, 18.5 * s * strong),
+            ),
+            # The crura of the diaphragm beside the aorta.
+            Tube((at(side * 15, 14, -12), at(side * 17, 19, 40), at(side * 18, 34, 84)), (3.5, 4.5, 4.0)),
         )
-        psoas = Tube(
-            (at(side * 27, 2, 55), at(side * 36, 4, 0), at(side * 46, 10, -60), at(side * 56, 24, -160)),
-            (5 * s, 14 * s, 20 * s, 22 * s),
-        )
-        for shape in (erector, latissimus, psoas):
+        for shape in shapes:
             box = canvas.box(shape)
-            inside = (canvas.field(shape, box) < 0) & (muscle[box] < 0)
+            field = canvas.field(shape, box)
+            inside = muscle[box] < 0
             # Fat between the fibres, more of it in the obese.
             fibres = canvas.noise(6.0, box, offset_mm=9.0)
-            canvas.paint(
-                box, inside, np.where(fibres > threshold, FAT_HU * 0.5, patient.phase.muscle + 4 * fibres)
-            )
-
-
-def _paint_spine(canvas: Canvas, patient: Patient) -> Floats:
-    x, y, z = canvas.points
-    rng, s, everywhere = patient.rng, patient.scale, canvas.everywhere
-    spongy, pitch = float(rng.normal(165, 35)), 34.0 * s
-    level = np.mod(z / np.float32(pitch) + np.float32(rng.random()), 1.0)
-    disc = np.abs(level - 0.5) > 0.41
-    waist = 1.8 * np.cos(2 * np.pi * level)
-    body = (
-        canvas.field(Ellipsoid(patient.at(0, 0, 0), np.array((22 * s, 17 * s, _FAR_MM))), everywhere) - waist
-    )
-    canvas.paint(everywhere, (body < 0) & disc, 85.0)
-    canvas.paint(everywhere, (body < 0) & ~disc, spongy + 30 * canvas.noise(6.0, everywhere, offset_mm=21.0))
-    rim = (body < 0) & ((body > -2.4) | (np.abs(np.abs(level - 0.5) - 0.39) < 0.03)) & ~disc
-    canvas.paint(everywhere, rim, spongy + 230)
-    arch = canvas.field(Ellipsoid(patient.at(0, -25, 0), np.array((14 * s, 12 * s, _FAR_MM))), everywhere)
-    canvas.paint(everywhere, (arch < 0) & (np.abs(level - 0.55) < 0.3) & (body > 0), spongy + 190)
-    spinous = (np.abs(x) < 3.6 * s) & (y < -33 * s) & (y > -62 * s) & (np.abs(level - 0.5) < 0.24)
-    transverse = (np.abs(y + 24 * s) < 5) & (np.abs(level - 0.55) < 0.14) & (np.abs(x) < 42 * s)
-    canvas.paint(everywhere, spinous | (transverse & (np.abs(x) > 12 * s)), spongy + 110)
-    canal = canvas.field(Ellipsoid(patient.at(0, -25, 0), np.array((9.5 * s, 8 * s, _FAR_MM))), everywhere)
-    canvas.paint(everywhere, canal < 0, 22.0)
-    return np.asarray(body, np.float32)
-
-
-def _diaphragm(canvas: Canvas, patient: Patient) -> Floats:
-    x, y, z = canvas.points
-    s, rng = patient.scale, patient.rng
-    top = (118 + rng.normal(0, 13)) * s
-    right = ((x - 72 * s) / (78 * s)) ** 2 + ((y - 28 * s) / (88 * s)) ** 2
-    left = ((x + 72 * s) / (75 * s)) ** 2 + ((y - 24 * s) / (84 * s)) ** 2
-    height = np.where(x > 0, top - 46 * s * right, top - 12 * s - 46 * s * left)
-    blended = np.where(np.abs(x) < 40 * s, np.minimum(height, top - 20 * s), height)
-    return np.asarray(z - np.maximum(blended, top - 190 * s), np.float32)
-
-
-def _paint_ribs(canvas: Canvas, patient: Patient, muscle: Floats, cavity: Floats, diaphragm: Floats) -> None:
-    x, y, z = canvas.points
-    s, rng = patient.scale, patient.rng
-    # Ribs run down from the spine to the front: about 0.6 mm for each mm forward.
-    course = np.mod((z + 0.6 * y - 0.12 * np.abs(x)) / np.float32(28 * s) + np.float32(rng.random()), 1.0)
-    # The lower end of the cage rises from the flank (12th rib) to the front (costal margin).
-    cage = z > -38 * s + 0.85 * np.maximum(y - 5 * s, 0)
-    core = np.abs(course - 0.5)
-    wall = (muscle < -2.5) & (cavity > -2.5) & cage & (np.abs(x) > 22 * s)
-    canvas.paint(canvas.everywhere, wall & (core < 0.17), 400.0 + float(rng.normal(0, 50)))
-    marrow = wall & (core < 0.09) & (muscle < -5) & (cavity > 0)
-    canvas.paint(canvas.everywhere, marrow, 150.0)
-
-
-def _paint_chest(
-    canvas: Canvas, patient: Patient, cavity: Floats, diaphragm: Floats, vertebra: Floats
-) -> None:
-    x, y, _ = canvas.points
-    s, everywhere = patient.scale, canvas.everywhere
-    heart = canvas.field(
-        Ellipsoid(patient.at(-22, 62, 165), np.array((58, 48, 52)) * s, rotation(z_deg=25, x_deg=12)),
-        everywhere,
-    )
-    mediastinum = (np.abs(x) < 22 * s) & (y < 95 * s)
-    lung = (cavity < 1) & (diaphragm > 0) & (heart > 2) & ~mediastinum & (vertebra > 6)
-    texture = canvas.noise(11.0, everywhere, offset_mm=77.0)
-    vessels = canvas.noise(6.0, everywhere, offset_mm=40.0) > 2.3
-    canvas.paint(everywhere, lung, -850 + 25 * texture + 650 * vessels)
-    chest = (cavity < 0) & (diaphragm > 0) & ~lung & (vertebra > 0)
-    canvas.paint(everywhere, chest & (heart < 0), 0.75 * patient.phase.aorta + 15)
-    canvas.paint(everywhere, (cavity < 0) & (np.abs(diaphragm) < 2.0) & (vertebra > 3), patient.phase.muscle)
+            canvas.paint(box, (np.abs(field) < 0.5 + 0.6 * patient.fat) & inside, FAT_HU * 0.8)
+            hu = np.where(fibres > threshold, FAT_HU * 0.5, patient.phase.muscle + 4 * fibres)
+            canvas.paint(box, (field < -0.4) & inside, hu)
+            np.maximum(cavity[box], -field + 0.5, out=cavity[box])

@@ -22,8 +22,8 @@ _SITES: tuple[tuple[str, float, float, float], ...] = (
 _HOMES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     # Middle and radii of the ellipsoid that the middle of a tumour is drawn from, in mm of the average adult.
     "liver": ((82, 32, 52), (44, 56, 42)),
-    "right kidney": ((70, -17, -12), (12, 20, 42)),
-    "left kidney": ((-70, -17, 2), (12, 20, 42)),
+    "right kidney": ((70, -9, -12), (12, 20, 42)),
+    "left kidney": ((-70, -9, 2), (12, 20, 42)),
     "pancreas": ((-6, 56, 14), (36, 8, 10)),
     "spleen": ((-110, -8, 58), (10, 26, 32)),
     "stomach": ((-50, 70, 32), (26, 26, 30)),
@@ -52,7 +52,11 @@ def _paint_tumour(canvas: Canvas, patient: Patient, trunk: Trunk, organ: str, ra
     centre = _place(patient, organ)
     squeeze, turn_deg = rng.normal(0, 0.18, 3), float(rng.uniform(0, 180))
     contrast, brighter, necrotic = float(rng.uniform(20, 55)), rng.random() < 0.15, rng.random() < 0.55
-    core_hu, offset, solid_hu = float(rng.uniform(8, 28)), float(rng.uniform(0, 300)), float(rng.uniform(28, 70))
+    core_hu, offset, solid_hu = (
+        float(rng.uniform(8, 28)),
+        float(rng.uniform(0, 300)),
+        float(rng.uniform(28, 70)),
+    )
     if organ in patient.missing:
         return False
     shape = Ellipsoid(centre, radius_mm * np.exp(squeeze), rotation(z_deg=turn_deg))

@@ -65,7 +65,7 @@ def test_what_is_read_back_is_what_was_made(finished):
 
 def test_dataset_json_tells_how_to_make_it_again(finished):
     description = json.loads((finished / "dataset.json").read_text())
-    assert description["generator_version"] == 1
+    assert description["generator_version"] == 2
     assert description["labels"]["liver"] == 1
     assert description["labels"]["tumour"] == 14
     assert description["licence"]
