@@ -14,16 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cascade.depthwise import DepthwiseConv3d
 from cascade.layers import LayerNorm, linear, upsample
 
 LAYER_NORM_EPS = 1e-6
-
-
-def depthwise(channels: int, kernel: int | tuple[int, int, int], *, bias: bool = True) -> nn.Conv3d:
-    """A convolution of each channel by itself that keeps the size."""
-    sizes = (kernel,) * 3 if isinstance(kernel, int) else kernel
-    padding = tuple(size // 2 for size in sizes)
-    return nn.Conv3d(channels, channels, sizes, padding=padding, groups=channels, bias=bias)
 
 
 class SAM(nn.Module):
@@ -40,7 +34,9 @@ class SAM(nn.Module):
         heads = len(self.kernels)
         self.value = linear(channels, channels)
         self.scales = linear(channels, channels)
-        self.local = nn.ModuleList(depthwise(channels // heads, kernel) for kernel in self.kernels)
+        self.local = nn.ModuleList(
+            DepthwiseConv3d(channels // heads, channels // heads, (kernel,) * 3) for kernel in self.kernels
+        )
         self.mix_scales = linear(channels, 2 * channels, groups=channels // heads)
         self.norm = nn.InstanceNorm3d(2 * channels)
         self.mix_groups = linear(2 * channels, channels)
@@ -62,7 +58,7 @@ class MSA(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = linear(channels, 3 * channels)
-        self.local = depthwise(channels, 3)
+        self.local = DepthwiseConv3d(channels, channels, (3, 3, 3))
         self.project = linear(channels, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -84,7 +80,7 @@ class FFN(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.expand = linear(channels, 2 * channels)
-        self.local = depthwise(2 * channels, 3)
+        self.local = DepthwiseConv3d(2 * channels, 2 * channels, (3, 3, 3))
         self.reduce = linear(2 * channels, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -118,15 +114,15 @@ class LACB(nn.Module):
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
         self.along_z = nn.Sequential(
-            nn.Conv3d(channels_in, channels_out, (3, 1, 1), padding=(1, 0, 0), groups=channels_out),
+            DepthwiseConv3d(channels_in, channels_out, (3, 1, 1)),
             nn.BatchNorm3d(channels_out),
             nn.ReLU6(),
         )
         self.in_plane = nn.Sequential(
-            depthwise(channels_out, (1, 3, 3)), nn.BatchNorm3d(channels_out), nn.ReLU6()
+            DepthwiseConv3d(channels_out, channels_out, (1, 3, 3)), nn.BatchNorm3d(channels_out), nn.ReLU6()
         )
         self.gate = nn.Sequential(
-            linear(channels_out, channels_out, groups=channels_out), nn.BatchNorm3d(channels_out), nn.ReLU6()
+            DepthwiseConv3d(channels_out, channels_out, (1, 1, 1)), nn.BatchNorm3d(channels_out), nn.ReLU6()
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,7 +137,7 @@ class UpBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
         self.reduce = nn.Sequential(
-            linear(channels_in, channels_out, groups=channels_out), nn.BatchNorm3d(channels_out), nn.ReLU6()
+            DepthwiseConv3d(channels_in, channels_out, (1, 1, 1)), nn.BatchNorm3d(channels_out), nn.ReLU6()
         )
         self.lacb = LACB(2 * channels_out, channels_out)
 

@@ -10,7 +10,8 @@ from segkit.body import find_body
 from segkit.components import beside_largest_parts
 from segkit.engine import Engine
 from segkit.image import CT
-from segkit.resample import Shape, grid_shape, labels_from_logits
+from segkit.labels import labels_from_logits
+from segkit.resample import Shape, grid_shape
 from segkit.windows import run_tiles
 
 from cascade.plan import CascadePlan
