@@ -124,7 +124,9 @@ def _small_bowel(surgeon: Surgeon) -> None:
     # Thinner towards the root of the mesentery and towards the edge of the loops' home.
     thin = np.clip(-mesentery / 26, 0, 1) + np.clip(1 + where / 10, 0, 1)
     radius = np.sqrt(np.square(one) + np.square(two)) + np.float32(0.55) * thin
-    free = surgeon.free(box) & (trunk.cavity[box] < -5)
+    # Where lines come near each other the loops touch, but for a film of fat.
+    film = np.abs(canvas.noise(16.0, box, offset_mm=88.0)) < 0.1
+    free = surgeon.free(box) & (trunk.cavity[box] < -5) & ~film
     loop = (radius < wide) & free
     canvas.paint(box, loop, phase.bowel_wall + 4 * canvas.noise(6.0, box, offset_mm=19.0))
     lumen = (radius < wide - 0.2) & free

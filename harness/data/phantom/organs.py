@@ -253,7 +253,7 @@ def _great_vessels(surgeon: Surgeon) -> None:
 
 def _visceral_vessels(surgeon: Surgeon) -> Tube:
     """Paint mesenteric, portal and splenic vessels; returns the splenic vein."""
-    canvas, at, phase = surgeon.canvas, surgeon.patient.at, surgeon.patient.phase
+    at, phase = surgeon.patient.at, surgeon.patient.phase
     splenic = Tube((at(6, 50, 9), at(-35, 38, 22), at(-84, 10, 42)), (4.5, 4.3, 3.8))
     vessels = (
         (Tube((at(-8, 36, 8), at(-4, 58, -25), at(2, 66, -90)), (4, 3.8, 3)), phase.aorta),

@@ -92,4 +92,4 @@ def _place(patient: Patient, organ: str) -> Vector:
     centre, radii = _HOMES[organ]
     way = rng.normal(0, 1, 3)
     way *= float(rng.random()) ** (1 / 3) / np.linalg.norm(way)
-    return patient.at(*centre) + way * np.array(radii) * patient.scale
+    return np.asarray(patient.at(*centre) + way * np.array(radii) * patient.scale)
