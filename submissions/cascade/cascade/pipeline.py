@@ -15,7 +15,7 @@ from segkit.resample import Shape, grid_shape
 from segkit.windows import run_tiles
 
 from cascade.plan import CascadePlan
-from cascade.preprocess import Scaling, network_image, scaling_for
+from cascade.preprocess import network_image, scaling_for
 from cascade.region import Region, find_region
 
 _LOGITS_LIMIT_BYTES = 3 * 2**29
@@ -50,17 +50,17 @@ class Cascade:
         labels = np.zeros(ct.array.shape, dtype=np.uint8)
         if find_body(ct.array, ct.spacing_mm) is None:
             return labels
-        scaling = scaling_for(ct.array, self.plan.window)
-        region = self.locate(ct, scaling)
+        region = self.locate(ct)
         if region is None:
             return labels
-        logits = self.organ_logits(ct, scaling, region)
+        logits = self.organ_logits(ct, region)
         drop_side_parts(logits)
         labels_from_logits(logits, labels[region.box])
         return labels
 
-    def locate(self, ct: CT, scaling: Scaling) -> Region | None:
+    def locate(self, ct: CT) -> Region | None:
         """Phase 1: the region of the organs, or None."""
+        scaling = scaling_for(ct.array, self.plan.location.window)
         logits = self.location.logits(network_image(ct.array, self.plan.location.size, scaling))
         return find_region(
             logits[1] > logits[0],
@@ -70,7 +70,7 @@ class Cascade:
             margin_mm=self.plan.organs.margin_mm,
         )
 
-    def organ_logits(self, ct: CT, scaling: Scaling, region: Region) -> np.ndarray:
+    def organ_logits(self, ct: CT, region: Region) -> np.ndarray:
         """Phase 2: logits (class, z, y, x), float32, of the region's box on the network's grid.
 
         Tiles that hold nothing of the region are not run; their logits are zero, which is background.
@@ -80,7 +80,7 @@ class Cascade:
         shape = self._affordable(grid_shape(part.shape, ct.spacing_mm, plan.spacing_mm))
         inside = region.on_grid(shape)
         return run_tiles(
-            network_image(part, shape, scaling),
+            network_image(part, shape, scaling_for(ct.array, plan.window)),
             classes=len(self.plan.labels),
             tile=plan.patch,
             step=plan.step,

@@ -37,10 +37,12 @@ class LocationPlan:
     Attributes:
         size: The whole CT is resampled to this size (z, y, x).
         smallest_part_ml: Connected parts of the region below this volume are dropped.
+        window: Fixed Hounsfield window and z-score; the published percentiles of each CT if None.
     """
 
     size: tuple[int, int, int] = (128, 128, 128)
     smallest_part_ml: float = 5.0
+    window: Intensity | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class OrgansPlan:
         step: Largest distance of neighbouring tiles as a fraction of the tile.
         margin_mm: The box around the region of phase 1 is widened by this on every side.
         depths: Encoder blocks per stage.
+        window: Fixed Hounsfield window and z-score; the published percentiles of each CT if None.
     """
 
     spacing_mm: tuple[float, float, float] = (2.0, 1.5, 1.5)
@@ -60,6 +63,7 @@ class OrgansPlan:
     step: float = 0.95
     margin_mm: float = 0.0
     depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    window: Intensity | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,12 @@ class CascadePlan:
     Attributes:
         location: Phase 1.
         organs: Phase 2.
-        window: Fixed Hounsfield window and z-score; the published percentiles of each CT if None.
         labels: Names of the labels by value.
         source: Where the weights come from, for the reader.
     """
 
     location: LocationPlan = LocationPlan()
     organs: OrgansPlan = OrgansPlan()
-    window: Intensity | None = None
     labels: tuple[str, ...] = LABELS
     source: dict[str, str] = field(default_factory=dict)
 
@@ -97,11 +99,9 @@ class CascadePlan:
         """
         try:
             content = json.loads(text)
-            window = content.get("window")
             return cls(
-                location=LocationPlan(**_with_tuples(content["location"])),
-                organs=OrgansPlan(**_with_tuples(content["organs"])),
-                window=Intensity(**window) if window else None,
+                location=LocationPlan(**_fields(content["location"])),
+                organs=OrgansPlan(**_fields(content["organs"])),
                 labels=tuple(content.get("labels", LABELS)),
                 source=content.get("source", {}),
             )
@@ -121,5 +121,8 @@ def load_plan(folder: Path) -> CascadePlan:
     return CascadePlan.from_json(path.read_text(), where=str(path))
 
 
-def _with_tuples(content: dict) -> dict:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+def _fields(content: dict) -> dict:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    if fields.get("window"):
+        fields["window"] = Intensity(**fields["window"])
+    return fields

@@ -14,7 +14,8 @@ sys.path.insert(0, str(SUBMISSIONS / "cascade"))
 from cascade.depthwise import DepthwiseConv3d
 
 CASES = pytest.mark.parametrize(
-    ("channels_in", "kernel"), [(4, (3, 3, 3)), (4, (7, 5, 3)), (8, (3, 1, 1)), (4, (1, 1, 1)), (8, (1, 3, 3))]
+    ("channels_in", "kernel"),
+    [(4, (3, 3, 3)), (4, (7, 5, 3)), (8, (3, 1, 1)), (4, (1, 1, 1)), (8, (1, 3, 3))],
 )
 
 

@@ -34,9 +34,8 @@ from cascade.region import find_region
 
 WINDOW = Intensity(clip_low_hu=0, clip_high_hu=200, mean_hu=0, std_hu=100)
 PLAN = CascadePlan(
-    location=LocationPlan(size=(32, 32, 32), smallest_part_ml=1.0),
-    organs=OrgansPlan(spacing_mm=(2.0, 2.0, 2.0), patch=(24, 24, 24), step=0.95, margin_mm=6.0),
-    window=WINDOW,
+    location=LocationPlan(size=(32, 32, 32), smallest_part_ml=1.0, window=WINDOW),
+    organs=OrgansPlan(spacing_mm=(2.0, 2.0, 2.0), patch=(24, 24, 24), margin_mm=6.0, window=WINDOW),
 )
 
 
@@ -110,7 +109,7 @@ def test_air_is_an_empty_map_and_no_network_runs():
 def test_one_slice_and_tiny_volumes_work(shape):
     organ = tuple(slice(size // 4, max(1, 3 * size // 4)) for size in shape)
     plan = CascadePlan(
-        location=LocationPlan(size=(32, 32, 32), smallest_part_ml=0.0), organs=PLAN.organs, window=WINDOW
+        location=LocationPlan(size=(32, 32, 32), smallest_part_ml=0.0, window=WINDOW), organs=PLAN.organs
     )
     array = scan(shape, organ)
     labels = cascade_of(plan).segment(ct_of(array))

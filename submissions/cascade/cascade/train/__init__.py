@@ -1,0 +1,1 @@
+"""Training both phases; nothing here is needed to run them."""
