@@ -79,8 +79,8 @@ $(VENV_TRAIN)/.made: pyproject.toml constraints-train.txt submissions/segkit/pyp
 	@echo "make: installing the training environment into $(VENV_TRAIN) (several minutes)" >&2
 	@python=$$(bash -eu -c "$$FIND_PYTHON"); [ -x $(VENV_TRAIN)/bin/python ] || "$$python" -m venv $(VENV_TRAIN)
 	@$(VENV_TRAIN)/bin/python $(PIP_INSTALL) $${TORCH_INDEX_URL:+--extra-index-url "$$TORCH_INDEX_URL"} \
-		--constraint constraints-train.txt --editable '.[train]' --editable submissions/segkit \
-		openvino pytest pytest-timeout hypothesis
+		--constraint constraints-train.txt --editable '.[train]' --editable "submissions/segkit[quantise]" \
+		pytest pytest-timeout hypothesis
 	@touch $@
 
 .PHONY: env env-dev env-train

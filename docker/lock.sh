@@ -31,6 +31,6 @@ for name in sorted(found.keys() - {"flareharness", "segkit", "argparse"}):
 
 resolve constraints.txt "Every package of the harness's environment (.venv) with what tests need." ".[dev]"
 resolve constraints-train.txt "Every package of the training environment (.venv-train)." \
-    "$torch" ".[train]" ./submissions/segkit openvino pytest pytest-timeout hypothesis
+    "$torch" ".[train]" "./submissions/segkit[quantise]" pytest pytest-timeout hypothesis
 resolve constraints-runtime.txt "Every wheel of the runtime and evaluator images." "$torch" \
     -r docker/libraries/requirements-cpu.txt -r docker/evaluator/requirements.txt -r docker/wheelhouse-tools.txt

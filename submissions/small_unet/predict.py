@@ -1,76 +1,97 @@
-"""What happens to one CT: read, find the body, run the U-Net over it in tiles, write the label map."""
+"""What happens to one CT: read, find the body, run the U-Net over it in tiles, write the label map.
+
+By default as tasks.json says for the task, which is the fast way; `--mode exact` takes the model's own
+tiles in float32, `--mode reference` does what nnU-Net does, step by step, and needs torch.
+"""
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
-from segkit import SegkitError, Segmenter, Settings, TorchEngine, load_model, read_ct, write_labels
+from segkit import SegkitError, Segmenter, Settings, load_engine, load_plan
+from segkit.cases import Method, add_folder_options, segment_folder
+from segkit.profile import Profile, say
 
 HERE = Path(__file__).resolve().parent
-IMAGE_ENDING = "_0000.nii.gz"
+EXACT = {"engine": "f32", "step": 0.5, "tile_voxels": 0}
 
 
 def main() -> int:
-    """Segment every CT of the inputs folder; one that cannot be read does not stop the others."""
+    """Segment every CT of the inputs folder."""
     options = parse_options()
-    images = sorted(options.inputs.glob(f"*{IMAGE_ENDING}"))
-    if not images:
-        say(f"error: no <case>{IMAGE_ENDING} in {options.inputs}")
-        return 2
     try:
-        segmenter = load_segmenter(options.task)
+        return segment_folder(
+            options.inputs,
+            options.outputs,
+            lambda profile: load_method(options, profile),
+            show_profile=options.profile,
+        )
     except SegkitError as error:
         say(f"error: {error}")
         return 2
 
-    failed = 0
-    for path in images:
-        case = path.name.removesuffix(IMAGE_ENDING)
-        started = time.monotonic()
-        try:
-            ct = read_ct(path)
-            labels = segmenter.segment(ct)
-            write_labels(options.outputs / f"{case}.nii.gz", labels, like=ct)
-        except SegkitError as error:
-            say(f"error: {error}")
-            failed += 1
-            continue
-        say(f"{case}: {ct.array.shape} voxels in {time.monotonic() - started:.1f} s")
-    return 1 if failed else 0
 
+def load_method(options: argparse.Namespace, profile: Profile) -> Method:
+    """The model of a task, ready to run."""
+    task = json.loads((HERE / "tasks.json").read_text())[options.task]
+    folder = options.weights or HERE / "weights" / task["weights"]
+    plan = load_plan(folder / "plans.json")
+    leave_out = [plan.labels.index(name) for name in task["leave_out"]]
+    chosen = {**task["settings"], **(EXACT if options.mode != "fast" else {}), **dict(options.set)}
+    engine_name = chosen.pop("engine")
+    settings = Settings(**{**chosen, "mirror_axes": tuple(chosen["mirror_axes"])})
+    if options.mode == "reference" or engine_name == "torch":
+        from segkit.model import load_model
+        from segkit.reference import Reference
+        from segkit.torch_engine import TorchEngine, best_device
 
-def load_segmenter(task: str) -> Segmenter:
-    """The model of a task; see tasks.json."""
-    choice = json.loads((HERE / "tasks.json").read_text())[task]
-    plan, network = load_model(HERE / "weights" / choice["weights"])
-    return Segmenter(
-        plan,
-        TorchEngine(network),
-        Settings(mirror_axes=tuple(choice["mirror_axes"])),
-        leave_out=[plan.labels.index(name) for name in choice["leave_out"]],
-    )
+        plan, network = load_model(folder)
+        if options.mode == "reference":
+            return Reference(plan, network, mirror_axes=settings.mirror_axes, leave_out=leave_out)
+        engine = TorchEngine(network, device=best_device())
+    else:
+        engine = load_engine(folder, engine_name)
+    return Segmenter(plan, engine, settings, leave_out=leave_out, profile=profile)
 
 
 def parse_options() -> argparse.Namespace:
     """The command line; the image needs none of it."""
     tasks = sorted(json.loads((HERE / "tasks.json").read_text()))
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=Path, default=Path("/workspace/inputs"))
-    parser.add_argument("--outputs", type=Path, default=Path("/workspace/outputs"))
+    add_folder_options(parser)
     parser.add_argument("--task", choices=tasks, default=os.environ.get("TASK", "organs_tumour"))
+    parser.add_argument("--weights", type=Path, help="another model folder with the labels of the task")
+    parser.add_argument(
+        "--mode", choices=["fast", "exact", "reference"], default="fast", help="see above; fast by default"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="NAME=VALUE",
+        help=f"engine=int8, bf16, f32 or torch; or one of {', '.join(setting_names())}",
+    )
     options = parser.parse_args()
     if options.task not in tasks:  # argparse does not check a default
         parser.error(f"the variable TASK is {options.task!r}; it must be one of {', '.join(tasks)}")
-    options.outputs.mkdir(parents=True, exist_ok=True)
     return options
 
 
-def say(message: str) -> None:
-    """Everything said goes to stderr."""
-    print(message, file=sys.stderr, flush=True)
+def setting(text: str) -> tuple[str, object]:
+    """One NAME=VALUE of the command line; values are JSON, and bare words are themselves."""
+    name, separator, value = text.partition("=")
+    if not separator or name not in ["engine", *setting_names()]:
+        raise argparse.ArgumentTypeError(f"{text!r} is no setting; names are {', '.join(setting_names())}")
+    return name, value if name == "engine" else json.loads(value)
+
+
+def setting_names() -> list[str]:
+    """The names of what can be set."""
+    return [field.name for field in dataclasses.fields(Settings)]
 
 
 if __name__ == "__main__":

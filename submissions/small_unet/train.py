@@ -15,6 +15,7 @@ import random
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +99,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="seed for the short schedule")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    parser.add_argument(
+        "--start-from", type=Path, help="a model folder whose weights a new training begins with"
+    )
     parser.add_argument("--export-only", action="store_true", help="only export the newest checkpoint")
     options = parser.parse_args()
     options.task = options.task or guess_task(options.data)
@@ -301,6 +305,9 @@ def train(trainer_name: str, options: argparse.Namespace) -> None:
     )
     resume = newest_checkpoint(Path(trainer.output_folder)) is not None
     maybe_load_checkpoint(trainer, continue_training=resume, validation_only=False)
+    if options.start_from and not resume:
+        trainer.initialize()
+        start_from(options.start_from, trainer.network)
     if resume:
         say(f"going on from epoch {trainer.current_epoch}")
     if resume and trainer.is_done():
@@ -310,6 +317,27 @@ def train(trainer_name: str, options: argparse.Namespace) -> None:
         # The schedule was made longer: what was final is no longer, and nnU-Net would prefer it.
         final.replace(final.with_name("checkpoint_latest.pth"))
     trainer.run_training()
+
+
+def start_from(folder: Path, network: Any) -> None:
+    """Copy the weights of a model folder into a torch network of the same plan.
+
+    Raises:
+        TrainingDataError: The folder holds no weights, or those of another network.
+    """
+    from safetensors.torch import load_file
+    from segkit.model import WEIGHTS_NAME
+
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise TrainingDataError(f"{folder / WEIGHTS_NAME} is missing; --start-from takes a model folder")
+    try:
+        # nnU-Net's names hold each weight more than once; the aliases share its memory.
+        missing, unknown = network.load_state_dict(load_file(folder / WEIGHTS_NAME), strict=False)
+    except RuntimeError as error:
+        raise TrainingDataError(f"{folder}: its weights do not fit this network: {error}") from error
+    if unknown or any("all_modules" not in name and "decoder.encoder" not in name for name in missing):
+        raise TrainingDataError(f"{folder}: its weights are those of another network")
+    say(f"beginning with the weights of {folder}")
 
 
 def export(results: Path, trainer_name: str, options: argparse.Namespace) -> None:

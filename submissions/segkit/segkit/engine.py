@@ -1,4 +1,4 @@
-"""What runs the network on one tile."""
+"""What runs the network on one tile: the protocol, and how many CPUs there are for it."""
 
 from __future__ import annotations
 
@@ -7,39 +7,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
-
-from segkit.network import PlainConvUNet
 
 
 class Engine(Protocol):
     """Anything that turns a tile into logits."""
 
     def logits(self, tile: np.ndarray) -> np.ndarray:
-        """Logits (class, z, y, x), float32, of a normalised float32 tile (z, y, x)."""
-        ...
+        """Logits (class, z, y, x), float32, of a normalised float32 tile (z, y, x).
 
-
-class TorchEngine:
-    """The network in torch, on the CPU or on a GPU, always in float32."""
-
-    def __init__(self, network: PlainConvUNet, *, device: str = "cpu", threads: int | None = None):
-        """Take a network.
-
-        Args:
-            network: The network; moved to the device.
-            device: "cpu" or "cuda".
-            threads: CPU threads; what this process may use if None.
+        The array may be overwritten by the caller and is valid until the next call.
         """
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
-        torch.set_num_threads(threads or usable_cpus())
-
-    def logits(self, tile: np.ndarray) -> np.ndarray:
-        """Logits (class, z, y, x) of a tile (z, y, x)."""
-        with torch.inference_mode():
-            image = torch.from_numpy(np.ascontiguousarray(tile))[None, None].to(self.device)
-            return self.network(image)[0].cpu().numpy()
+        ...
 
 
 def usable_cpus() -> int:

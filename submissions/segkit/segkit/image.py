@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from segkit import nifti
 from segkit.errors import ImageError
 
 _SMALL_INTEGERS = {sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16}
@@ -75,6 +76,7 @@ class CT:
         orientation: How the stored array was turned.
         header: An image of one voxel that carries size-free geometry: spacing, origin, direction.
         stored_size: The stored size (x, y[, z]) as SimpleITK gives it.
+        nifti_header: The header of a plain NIfTI file as it was stored; None for any other image.
     """
 
     array: np.ndarray
@@ -82,6 +84,7 @@ class CT:
     orientation: Orientation
     header: sitk.Image
     stored_size: tuple[int, ...]
+    nifti_header: bytes | None = None
 
 
 def read_ct(path: Path) -> CT:
@@ -99,6 +102,9 @@ def read_ct(path: Path) -> CT:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
+        plain = nifti.read_plain(path)
+        if plain is not None and plain.array.shape == reader.GetSize()[::-1]:
+            return _plain_ct(reader, plain)
         if reader.GetNumberOfComponents() == 1 and reader.GetPixelID() not in _SMALL_INTEGERS:
             reader.SetOutputPixelType(sitk.sitkFloat32)
         image = reader.Execute()
@@ -118,16 +124,41 @@ def read_ct(path: Path) -> CT:
 
 def from_image(image: sitk.Image) -> CT:
     """A `CT` of a scalar 2-D or 3-D image that is already in memory."""
-    header = _header_of(image)
     volume = image if image.GetDimension() == 3 else sitk.JoinSeries(image)
+    orientation = Orientation.of(volume.GetDirection())
+    array = orientation.to_canonical(_finite_hu(sitk.GetArrayViewFromImage(volume)))
+    # A copy: the view above dies with `volume`.
+    return CT(
+        np.array(array, order="C"),
+        _spacing_zyx(volume, orientation),
+        orientation,
+        _header_of(image),
+        image.GetSize(),
+    )
+
+
+def _plain_ct(reader: sitk.ImageFileReader, plain: nifti.PlainFile) -> CT:
+    """The CT of a plain file; its array is a view, nothing is copied."""
+    orientation = Orientation.of(reader.GetDirection())
+    array = orientation.to_canonical(plain.array)
+    return CT(
+        array,
+        _spacing_zyx(reader, orientation),
+        orientation,
+        _header_of(reader),
+        reader.GetSize(),
+        plain.header,
+    )
+
+
+def _spacing_zyx(
+    volume: sitk.Image | sitk.ImageFileReader, orientation: Orientation
+) -> tuple[float, float, float]:
     spacing_xyz = [
         value if np.isfinite(value) and value > 0 else 1.0 for value in map(abs, volume.GetSpacing())
     ]
-    orientation = Orientation.of(volume.GetDirection())
-    array = orientation.to_canonical(_finite_hu(sitk.GetArrayViewFromImage(volume)))
-    spacing_zyx = tuple(spacing_xyz[2 - axis] for axis in orientation.order)
-    # A copy: the view above dies with `volume`.
-    return CT(np.array(array, order="C"), spacing_zyx, orientation, header, image.GetSize())
+    first, second, third = (spacing_xyz[2 - axis] for axis in orientation.order)
+    return first, second, third
 
 
 def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
@@ -141,7 +172,14 @@ def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
     Raises:
         ImageError: The file cannot be written.
     """
-    stored = np.ascontiguousarray(like.orientation.to_stored(labels))
+    stored = like.orientation.to_stored(labels)
+    if like.nifti_header is not None and path.name.endswith(".nii.gz"):
+        try:
+            nifti.write_labels(path, stored, like.nifti_header)
+        except OSError as error:
+            raise _not_written(path) from error
+        return
+    stored = np.ascontiguousarray(stored)
     if len(like.stored_size) == 2:
         stored = stored[0]
     image = sitk.GetImageFromArray(stored)
@@ -152,12 +190,14 @@ def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
     try:
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
     except RuntimeError as error:
-        raise ImageError(
-            f"{path}: cannot be written. Is the folder there and writable, the disk full?"
-        ) from error
+        raise _not_written(path) from error
 
 
-def _header_of(image: sitk.Image) -> sitk.Image:
+def _not_written(path: Path) -> ImageError:
+    return ImageError(f"{path}: cannot be written. Is the folder there and writable, the disk full?")
+
+
+def _header_of(image: sitk.Image | sitk.ImageFileReader) -> sitk.Image:
     header = sitk.Image([1] * image.GetDimension(), sitk.sitkUInt8)
     header.SetSpacing(image.GetSpacing())
     header.SetOrigin(image.GetOrigin())

@@ -48,6 +48,21 @@ class Intensity:
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How nnU-Net resampled in training; `segkit.reference` follows it, the fast path is linear throughout.
+
+    Attributes:
+        order: Order of the splines, 1 is linear.
+        order_z: Order between slices where these are resampled apart.
+        separate_z: Whether slices are resampled apart; None where anisotropy of more than 3 decides.
+    """
+
+    order: int = 1
+    order_z: int = 1
+    separate_z: bool | None = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """A model's grid, intensities, labels and network.
 
@@ -59,6 +74,8 @@ class Plan:
         network: The network.
         orientation: "canonical" if the model was trained on volumes turned to LPS, "stored" if on
             arrays as they lie in their files (what nnU-Net does).
+        image_resampling: How images were resampled in training.
+        logits_resampling: How nnU-Net resamples this model's logits.
         source: Where the weights come from, for people.
     """
 
@@ -68,6 +85,8 @@ class Plan:
     labels: tuple[str, ...]
     network: NetworkPlan
     orientation: Literal["canonical", "stored"] = "canonical"
+    image_resampling: Resampling = Resampling()
+    logits_resampling: Resampling = Resampling()
     source: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,6 +121,8 @@ class Plan:
                 network[key] = tuple(network[key])
             for key in ("spacing_mm", "patch", "labels"):
                 data[key] = tuple(data[key])
+            for key in ("image_resampling", "logits_resampling"):
+                data[key] = Resampling(**data.get(key, {}))
             return cls(network=NetworkPlan(**network), intensity=Intensity(**data.pop("intensity")), **data)
         except (KeyError, TypeError, ValueError) as error:
             raise PlanError(
@@ -151,6 +172,8 @@ def from_nnunet(
             std_hu=intensity["std"],
         ),
         labels=tuple(values[value] for value in sorted(values)),
+        image_resampling=_resampling_of(settings, "resampling_fn_data"),
+        logits_resampling=_resampling_of(settings, "resampling_fn_probabilities"),
         network=_network_of(settings, len(values)),
         orientation=orientation,
         source={
@@ -213,6 +236,17 @@ def _network_of(settings: dict, channels_out: int) -> NetworkPlan:
         strides=_triples(settings["pool_op_kernel_sizes"]),
         convs_encoder=tuple(settings["n_conv_per_stage_encoder"]),
         convs_decoder=tuple(settings["n_conv_per_stage_decoder"]),
+    )
+
+
+def _resampling_of(settings: dict, function: str) -> Resampling:
+    numbers = settings.get(f"{function}_kwargs") or {}
+    if settings.get(function) != "resample_data_or_seg_to_shape":
+        return Resampling()
+    return Resampling(
+        order=numbers.get("order", 3),
+        order_z=numbers.get("order_z", 0),
+        separate_z=numbers.get("force_separate_z", False),
     )
 
 

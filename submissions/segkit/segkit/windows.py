@@ -48,6 +48,33 @@ def gaussian_weights(tile: Shape) -> np.ndarray:
     return weights.astype(np.float32)
 
 
+def fitted_tile(shape: Shape, tile: Shape, divisor: Shape, most_voxels: int) -> Shape:
+    """A tile that covers a volume with as little overlap as a bound on its size allows.
+
+    Starts from the model's own tile. Where the bound leaves room it is widened to the whole of x, then of
+    y, then along z so that few tiles of equal height suffice; it is never made smaller than it was.
+
+    Args:
+        shape: Size of the volume (z, y, x).
+        tile: The model's tile (z, y, x).
+        divisor: What a tile must be divisible by (z, y, x).
+        most_voxels: The bound; a model's tile beyond it stays as it is.
+    """
+    fitted = list(tile)
+    for axis in (2, 1, 0):
+        others = int(np.prod([fitted[other] for other in range(3) if other != axis]))
+        room = most_voxels // others // divisor[axis] * divisor[axis]
+        wanted = -(-shape[axis] // divisor[axis]) * divisor[axis]
+        if wanted > room and axis == 0:
+            # Several tiles: as high as they need to be with an overlap of half the model's own tile.
+            overlap = tile[0] // 2
+            count = max(2, -(-(shape[0] - overlap) // max(1, room - overlap)))
+            wanted = -(-(shape[0] + (count - 1) * overlap) // count)
+            wanted = -(-wanted // divisor[0]) * divisor[0]
+        fitted[axis] = max(tile[axis], min(wanted, room))
+    return (fitted[0], fitted[1], fitted[2])
+
+
 def run_tiles(
     volume: np.ndarray,
     *,
@@ -82,20 +109,21 @@ def run_tiles(
     inner = tuple(
         slice(low, size - gap + low) for low, gap, size in zip(before, missing, volume.shape, strict=True)
     )
+    todo = [where for where in tiles(volume.shape, tile, step) if worth_looking(_shifted(where, before))]
 
     weights = gaussian_weights(tile)
-    total = np.zeros((classes, *volume.shape), dtype=np.float32)
     weight_sum = np.zeros(volume.shape, dtype=np.float32)
-    todo = [where for where in tiles(volume.shape, tile, step) if worth_looking(_shifted(where, before))]
+    for where in todo:
+        weight_sum[where] += weights
+    total = np.zeros((classes, *volume.shape), dtype=np.float32)
+    share = np.empty(tile, dtype=np.float32)
     for number, where in enumerate(todo, start=1):
         logits = logits_of(volume[where])
+        # Where no other tile looks the share is exactly 1: the logits stay as the network gave them.
+        np.divide(weights, weight_sum[where], out=share)
         for label in range(classes):
-            total[label][where] += logits[label] * weights
-        weight_sum[where] += weights
+            total[label][where] += logits[label] * share
         on_tile(number, len(todo))
-    np.maximum(weight_sum, np.finfo(np.float32).tiny, out=weight_sum)
-    for label in range(classes):
-        total[label] /= weight_sum
     return total[(slice(None), *inner)]
 
 

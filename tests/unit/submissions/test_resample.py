@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from segkit.resample import grid_shape, labels_from_logits, linear_taps, resample_image
+from segkit.resample import grid_shape, linear_taps, resample_image
 
 SHAPES = [
     ((9, 17, 13), (20, 40, 31)),
@@ -46,37 +46,3 @@ def test_the_weights_of_the_taps_reproduce_a_ramp():
     ramp = np.arange(10, dtype=float)
     expected = np.clip((np.arange(23) + 0.5) * 10 / 23 - 0.5, 0, 9)
     assert ramp[lower] * (1 - weight) + ramp[upper] * weight == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize(("shape_in", "shape_out"), SHAPES)
-@pytest.mark.parametrize("background", [-1.0, 0.0, 2.0, 50.0])
-def test_labels_are_the_argmax_of_the_resampled_logits(shape_in, shape_out, background):
-    logits = np.random.default_rng(1).normal(size=(5, *shape_in)).astype(np.float32)
-    logits[0] += background
-    labels = np.full(shape_out, 99, dtype=np.uint8)
-
-    labels_from_logits(logits, labels)
-
-    dense = by_torch(logits, shape_out)
-    expected = dense.argmax(axis=0)
-    top_two = np.sort(dense, axis=0)[-2:]
-    clear = top_two[1] - top_two[0] > 1e-5
-    assert np.array_equal(labels[clear], expected[clear])
-    assert clear.mean() > 0.99
-
-
-def test_a_label_that_is_left_out_goes_to_the_runner_up():
-    logits = np.zeros((4, 2, 3, 3), dtype=np.float32)
-    logits[2], logits[3] = 1.0, 2.0
-    labels = np.zeros((4, 6, 6), dtype=np.uint8)
-    labels_from_logits(logits, labels, leave_out=[3])
-    assert (labels == 2).all()
-
-
-def test_labels_can_be_written_into_a_part_of_a_volume():
-    logits = np.zeros((2, 2, 2, 2), dtype=np.float32)
-    logits[1] = 1.0
-    labels = np.zeros((6, 6, 6), dtype=np.uint8)
-    labels_from_logits(logits, labels[1:4, 2:5, 0:6:2])
-    assert labels.sum() == 27
-    assert labels[1:4, 2:5, 0:6:2].all()

@@ -1,0 +1,36 @@
+"""A network in torch: the engine for a GPU, and the yardstick for the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from segkit.engine import usable_cpus
+
+
+class TorchEngine:
+    """The network in torch, on the CPU or on a GPU, always in float32."""
+
+    def __init__(self, network: nn.Module, *, device: str = "cpu", threads: int | None = None):
+        """Take a network.
+
+        Args:
+            network: The network; moved to the device.
+            device: "cpu" or "cuda".
+            threads: CPU threads; what this process may use if None.
+        """
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        torch.set_num_threads(threads or usable_cpus())
+
+    def logits(self, tile: np.ndarray) -> np.ndarray:
+        """Logits (class, z, y, x) of a tile (z, y, x)."""
+        with torch.inference_mode():
+            image = torch.from_numpy(np.ascontiguousarray(tile))[None, None].to(self.device)
+            return self.network(image)[0].cpu().numpy()
+
+
+def best_device() -> str:
+    """The GPU where torch sees one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
