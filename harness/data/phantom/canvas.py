@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,17 @@ WARP_REACH_MM = 26.0
 """More than the warp moves anything."""
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: x to the right, y to the front, z up, in mm."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+
+
 class Canvas:
-    """A CT and its labels on a grid of x (right), y (anterior), z (superior) in mm.
+    """Some slices of a CT and its labels.
 
     Shapes are given in the patient's own coordinates, in which the spine is straight; its curve and a smooth
     warp between those and the grid bend every patient in another way.
@@ -36,27 +46,27 @@ class Canvas:
 
     def __init__(
         self,
+        grid: Grid,
+        slices: slice,
         *,
-        shape: tuple[int, int, int],
-        spacing_mm: tuple[float, float, float],
-        origin_mm: tuple[float, float, float],
         warp: tuple[tuple[SmoothField, float], ...],
         texture: dict[float, SmoothField],
         forward_mm: Callable[[Floats], Floats],
     ) -> None:
-        self.shape = shape
-        self.spacing_mm = spacing_mm
-        self.origin_mm = origin_mm
-        self.axes_mm: tuple[Floats, Floats, Floats] = tuple(  # type: ignore[assignment]
+        x, y, z = (
             (origin + np.arange(count) * step).astype(np.float32)
-            for origin, count, step in zip(origin_mm, shape, spacing_mm, strict=True)
+            for origin, count, step in zip(grid.origin_mm, grid.shape, grid.spacing_mm, strict=True)
         )
+        self.axes_mm: tuple[Floats, Floats, Floats] = (x, y, z[slices])
+        self.shape = shape = (len(x), len(y), len(self.axes_mm[2]))
+        self.spacing_mm = grid.spacing_mm
         self.texture = texture
         self.hu = np.full(shape, -1000.0, np.float32)
         self.label = np.zeros(shape, np.uint8)
         self.owner = np.zeros(shape, np.uint8)
         self.everywhere: Box = (slice(None), slice(None), slice(None))
-        self.forward_mm: Floats = forward_mm(self.axes_mm[2])
+        self._scan_z_mm, self._scan_forward_mm = z, forward_mm(z)
+        self.forward_mm: Floats = self._scan_forward_mm[slices]
         self.points: Points = self._warped(warp)
 
     def box(self, shape: Shape, margin_mm: float = 8.0, *, upright: bool = False) -> Box:
@@ -64,16 +74,17 @@ class Canvas:
         low, high = shape.bounds()
         reach = margin_mm + WARP_REACH_MM
 
-        def part(axis: int, bend: tuple[float, float] = (0.0, 0.0)) -> slice:
+        def part(axis_mm: Floats, axis: int, bend: tuple[float, float] = (0.0, 0.0)) -> slice:
             ends = (low[axis] - reach + bend[0], high[axis] + reach + bend[1])
-            first, last = np.searchsorted(self.axes_mm[axis], ends)
+            first, last = np.searchsorted(axis_mm, ends)
             return slice(int(first), int(last))
 
-        slices = part(2)
-        bend = self.forward_mm[slices]
+        x, y, z = self.axes_mm
+        # By the scan's slices, not the canvas's: a box must not depend on how the scan is cut into slabs.
+        bend = self._scan_forward_mm[part(self._scan_z_mm, 2)]
         if upright or not len(bend):
-            return part(0), part(1), slices
-        return part(0), part(1, (float(bend.min()), float(bend.max()))), slices
+            return part(x, 0), part(y, 1), part(z, 2)
+        return part(x, 0), part(y, 1, (float(bend.min()), float(bend.max()))), part(z, 2)
 
     def field(self, shape: Shape, box: Box, *, upright: bool = False) -> Floats:
         """Return a shape's field in a box.

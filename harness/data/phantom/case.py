@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.phantom.bowel import paint_bowel
-from harness.data.phantom.canvas import Canvas
-from harness.data.phantom.fields import SmoothField
+from harness.data.phantom.canvas import Canvas, Grid
+from harness.data.phantom.fields import Floats, SmoothField
 from harness.data.phantom.organs import Surgeon, paint_organs
 from harness.data.phantom.patient import Patient, draw_patient
 from harness.data.phantom.scanner import Protocol, draw_protocol, expose, paint_surroundings
 from harness.data.phantom.trunk import paint_trunk
-from harness.data.phantom.tumours import paint_tumours
+from harness.data.phantom.tumours import Tumour, paint_tumours
 from harness.errors import ConfigurationError
 
 GENERATOR_VERSION = 2
@@ -26,6 +26,7 @@ SPLITS = {"Tr": 0, "Val": 1, "Ts": 2}
 
 _SMALLEST_SHAPE = 16
 _USUAL_SHAPE = (128, 128)
+_SLAB_VOXELS = 2_000_000
 _TEXTURE_SCALES_MM = (6.0, 11.0, 16.0, 23.0)
 
 
@@ -85,29 +86,49 @@ def make_case(
     body_seed, texture_seed, noise_seed = root.spawn(3)
     patient = draw_patient(np.random.default_rng(body_seed))
     protocol = draw_protocol(patient)
-    canvas = _canvas(patient, protocol, shape, texture_seed)
-    trunk = paint_trunk(canvas, patient)
-    surgeon = Surgeon(canvas, patient, trunk)
-    paint_organs(surgeon)
-    tumours = paint_tumours(canvas, patient, trunk)
-    paint_bowel(surgeon)
-    paint_surroundings(canvas, patient, protocol, trunk)
-    image = expose(canvas, patient, protocol, noise_seed)
-    affine = np.diag([*canvas.spacing_mm, 1.0])
-    affine[:3, 3] = canvas.origin_mm
+    grid = _grid(protocol, shape)
+    hu, label, tumours = _paint(grid, patient, protocol, texture_seed)
+    image = expose(hu, grid.spacing_mm, patient, protocol, noise_seed)
+    affine = np.diag([*grid.spacing_mm, 1.0])
+    affine[:3, 3] = grid.origin_mm
     return PhantomCase(
         case=f"phantom_{index:04d}",
         image_hu=image,
-        label=canvas.label,
-        spacing_mm=canvas.spacing_mm,
+        label=label,
+        spacing_mm=grid.spacing_mm,
         affine=affine,
         facts=_facts(patient, protocol, tumours),
     )
 
 
-def _canvas(
-    patient: Patient, protocol: Protocol, shape: tuple[int, int, int] | None, seed: np.random.SeedSequence
-) -> Canvas:
+def _paint(
+    grid: Grid, patient: Patient, protocol: Protocol, texture_seed: np.random.SeedSequence
+) -> tuple[Floats, NDArray[np.uint8], list[dict[str, object]]]:
+    """Return HU, labels and tumours, painted slab by slab: memory then does not grow with the scan."""
+    rng = np.random.default_rng(texture_seed)
+    warp = ((SmoothField(rng, scale_mm=70), 5.5), (SmoothField(rng, scale_mm=28), 1.6))
+    texture = {scale: SmoothField(rng, scale_mm=scale) for scale in _TEXTURE_SCALES_MM}
+    hu, label = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
+    tumours: list[Tumour] = []
+    details = patient.rng.bit_generator.state
+    slices = max(1, _SLAB_VOXELS // (grid.shape[0] * grid.shape[1]))
+    for first in range(0, grid.shape[2], slices):
+        part = slice(first, min(first + slices, grid.shape[2]))
+        patient.rng.bit_generator.state = details  # every slab shows the same patient
+        canvas = Canvas(grid, part, warp=warp, texture=texture, forward_mm=patient.forward_mm)
+        trunk = paint_trunk(canvas, patient)
+        surgeon = Surgeon(canvas, patient, trunk)
+        paint_organs(surgeon)
+        here = paint_tumours(canvas, patient, trunk)
+        tumours = [replace(t, seen=t.seen or old.seen) for t, old in zip(here, tumours or here, strict=True)]
+        paint_bowel(surgeon)
+        paint_surroundings(canvas, patient, protocol, trunk)
+        hu[..., part], label[..., part] = canvas.hu, canvas.label
+    told = [{"organ": t.organ or "mesentery", "radius_mm": round(t.radius_mm, 1)} for t in tumours if t.seen]
+    return hu, label, told
+
+
+def _grid(protocol: Protocol, shape: tuple[int, int, int] | None) -> Grid:
     if shape is None:
         shape = (*_USUAL_SHAPE, max(24, round(protocol.length_mm / protocol.slice_mm)))
         slice_mm = protocol.slice_mm
@@ -116,17 +137,8 @@ def _canvas(
     in_plane = protocol.field_of_view_mm / np.array(shape[:2])
     # NIfTI stores float32: values that it holds exactly make reading back the same.
     spacing_mm = (float(np.float32(in_plane[0])), float(np.float32(in_plane[1])), float(np.float32(slice_mm)))
-    extent = np.array(shape) * spacing_mm
-    origin = np.array(protocol.centre_mm) - extent / 2
-    rng = np.random.default_rng(seed)
-    return Canvas(
-        shape=shape,
-        spacing_mm=spacing_mm,
-        origin_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
-        warp=((SmoothField(rng, scale_mm=70), 5.5), (SmoothField(rng, scale_mm=28), 1.6)),
-        texture={scale: SmoothField(rng, scale_mm=scale) for scale in _TEXTURE_SCALES_MM},
-        forward_mm=patient.forward_mm,
-    )
+    origin = np.array(protocol.centre_mm) - np.array(shape) * spacing_mm / 2
+    return Grid(shape, spacing_mm, (float(origin[0]), float(origin[1]), float(origin[2])))
 
 
 def _facts(patient: Patient, protocol: Protocol, tumours: list[dict[str, object]]) -> dict[str, Any]:

@@ -92,19 +92,26 @@ def paint_surroundings(canvas: Canvas, patient: Patient, protocol: Protocol, tru
 
 
 def expose(
-    canvas: Canvas, patient: Patient, protocol: Protocol, seed: np.random.SeedSequence
+    hu: Floats,
+    spacing_mm: tuple[float, float, float],
+    patient: Patient,
+    protocol: Protocol,
+    seed: np.random.SeedSequence,
 ) -> NDArray[np.int16]:
-    """Return the image: partial volume, kernel blur, correlated noise, whole HU."""
-    spacing = canvas.spacing_mm
+    """Return the image: partial volume, kernel blur, correlated noise, whole HU. Overwrites `hu`."""
     sigma = [
         # Half a voxel stands for the averaging over a voxel that painting its centre leaves out.
-        float(np.hypot(0.45, protocol.kernel_mm / spacing[0])),
-        float(np.hypot(0.45, protocol.kernel_mm / spacing[1])),
+        float(np.hypot(0.45, protocol.kernel_mm / spacing_mm[0])),
+        float(np.hypot(0.45, protocol.kernel_mm / spacing_mm[1])),
         0.45,
     ]
-    image = ndimage.gaussian_filter(canvas.hu, sigma, truncate=2.5)
-    image += _noise(canvas, np.random.default_rng(seed)) * np.float32(_noise_hu(patient, protocol))
-    return np.asarray(np.clip(np.rint(image), LOWEST_HU, HIGHEST_HU), np.int16)
+    ndimage.gaussian_filter(hu, sigma, truncate=2.5, output=hu)
+    noise = _noise(hu.shape, spacing_mm, np.random.default_rng(seed))
+    noise *= np.float32(_noise_hu(patient, protocol))
+    hu += noise
+    np.rint(hu, out=hu)
+    np.clip(hu, LOWEST_HU, HIGHEST_HU, out=hu)
+    return hu.astype(np.int16)
 
 
 def _noise_hu(patient: Patient, protocol: Protocol) -> float:
@@ -113,9 +120,12 @@ def _noise_hu(patient: Patient, protocol: Protocol) -> float:
     return float(protocol.noise_hu * (girth / 21000) ** 0.7)
 
 
-def _noise(canvas: Canvas, rng: np.random.Generator) -> Floats:
+def _noise(
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> Floats:
     """Return noise of unit variance with the grain of a reconstructed slice."""
-    white = rng.standard_normal(canvas.shape, dtype=np.float32)
-    sigma = [max(0.5, _NOISE_CORRELATION_MM / step) for step in canvas.spacing_mm[:2]]
-    noise = ndimage.gaussian_filter(white, [*sigma, 0.3], truncate=2.5)
-    return np.asarray(noise / noise.std(), np.float32)
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    sigma = [max(0.5, _NOISE_CORRELATION_MM / step) for step in spacing_mm[:2]]
+    ndimage.gaussian_filter(noise, [*sigma, 0.3], truncate=2.5, output=noise)
+    noise /= noise.std()
+    return noise

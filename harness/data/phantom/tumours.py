@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from harness.data.phantom.canvas import Canvas
@@ -32,17 +34,26 @@ _HOMES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]
 _MOST_IN_LIVER = 4
 
 
-def paint_tumours(canvas: Canvas, patient: Patient, trunk: Trunk) -> list[dict[str, object]]:
-    """Paint this patient's tumours and return the site and radius of each."""
+@dataclass(frozen=True)
+class Tumour:
+    """A tumour, and whether any voxel shows it."""
+
+    organ: str
+    radius_mm: float
+    seen: bool
+
+
+def paint_tumours(canvas: Canvas, patient: Patient, trunk: Trunk) -> list[Tumour]:
+    """Paint this patient's tumours and return all of them, those outside of the canvas too."""
     rng = patient.rng
-    tumours: list[dict[str, object]] = []
+    tumours: list[Tumour] = []
     for organ, share, smallest_mm, largest_mm in _SITES:
         count = int(rng.integers(1, _MOST_IN_LIVER)) if organ == "liver" else 1
         present = rng.random() < share
         for _ in range(count if present else 0):
             radius_mm = float(np.exp(rng.uniform(np.log(smallest_mm), np.log(largest_mm))))
-            if _paint_tumour(canvas, patient, trunk, organ, radius_mm):
-                tumours.append({"organ": organ or "mesentery", "radius_mm": round(radius_mm, 1)})
+            seen = _paint_tumour(canvas, patient, trunk, organ, radius_mm)
+            tumours.append(Tumour(organ, radius_mm, seen))
     return tumours
 
 
