@@ -142,8 +142,8 @@ def _small_bowel(surgeon: Surgeon) -> None:
 def _small_vessels(surgeon: Surgeon) -> None:
     """Paint the thin vessels that run everywhere through the fat of the abdomen."""
     canvas, trunk, phase = surgeon.canvas, surgeon.trunk, surgeon.patient.phase
-    box = canvas.everywhere
+    box = canvas.around(trunk.below)
     one, two = canvas.noise(11.0, box, offset_mm=171.0), canvas.noise(16.0, box, offset_mm=93.0)
     thread = np.square(one) + np.square(two) < 0.035
-    fat = (canvas.owner == 0) & trunk.below & (trunk.cavity < -3)
+    fat = (canvas.owner[box] == 0) & trunk.below[box] & (trunk.cavity[box] < -3)
     canvas.paint(box, thread & fat, 0.6 * phase.portal + 0.1 * phase.aorta)

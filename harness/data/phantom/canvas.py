@@ -86,6 +86,14 @@ class Canvas:
             return part(x, 0), part(y, 1), part(z, 2)
         return part(x, 0), part(y, 1, (float(bend.min()), float(bend.max()))), part(z, 2)
 
+    def around(self, mask: Mask) -> Box:
+        """Return the smallest box that holds a mask of the whole canvas; an empty one if it is empty."""
+        slices = []
+        for axis in range(3):
+            found = np.flatnonzero(mask.any(axis=tuple(k for k in range(3) if k != axis)))
+            slices.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
+        return slices[0], slices[1], slices[2]
+
     def field(self, shape: Shape, box: Box, *, upright: bool = False) -> Floats:
         """Return a shape's field in a box.
 

@@ -79,25 +79,27 @@ def paint_chest(
     canvas: Canvas, patient: Patient, cavity: Floats, diaphragm: Floats, vertebra: Floats
 ) -> None:
     """Paint lungs, heart, the fat between them, and the diaphragm."""
-    x, y, _ = canvas.points
-    s, everywhere, phase = patient.scale, canvas.everywhere, patient.phase
+    s, phase = patient.scale, patient.phase
+    box = canvas.around((cavity < 0) & (diaphragm > -2))
+    x, y = canvas.points[0][box], canvas.points[1][box]
+    cavity, diaphragm, vertebra = cavity[box], diaphragm[box], vertebra[box]
     turn = rotation(z_deg=28, x_deg=14)
     centre = patient.at(-24, 66, 164)
-    heart = canvas.field(Ellipsoid(centre, np.array((60, 46, 50)) * s, turn), everywhere)
-    heart += 2.5 * canvas.noise(23.0, everywhere, offset_mm=48.0)
+    heart = canvas.field(Ellipsoid(centre, np.array((60, 46, 50)) * s, turn), box)
+    heart += 2.5 * canvas.noise(23.0, box, offset_mm=48.0)
     narrow = np.float32(24 * s) + np.abs(y - 20 * s) * np.float32(0.12)
     column = np.maximum(np.abs(x + 2) - narrow, y - np.float32(62 * s))
     pad = 7 + 0.45 * np.maximum(y - 75 * s, 0) * np.clip(1 - diaphragm / 70, 0.1, 1)
     stalk = np.maximum(np.abs(x + 8 * s) - pad, -y)
-    mediastinum = np.minimum(column, stalk) + 3.5 * canvas.noise(23.0, everywhere, offset_mm=9.0)
+    mediastinum = np.minimum(column, stalk) + 3.5 * canvas.noise(23.0, box, offset_mm=9.0)
     lung = (cavity < -1) & (diaphragm > 1) & (heart > 5) & (mediastinum > 0) & (vertebra > 5)
-    texture = canvas.noise(11.0, everywhere, offset_mm=77.0)
-    vessels = canvas.noise(6.0, everywhere, offset_mm=40.0) > 2.1
+    texture = canvas.noise(11.0, box, offset_mm=77.0)
+    vessels = canvas.noise(6.0, box, offset_mm=40.0) > 2.1
     chest = (cavity < 0) & (diaphragm > 0) & (vertebra > 0)
-    canvas.paint(everywhere, lung, -860 + 22 * texture + 700 * vessels)
-    canvas.paint(everywhere, chest & (heart < -5), phase.muscle + 0.28 * phase.aorta)
+    canvas.paint(box, lung, -860 + 22 * texture + 700 * vessels)
+    canvas.paint(box, chest & (heart < -5), phase.muscle + 0.28 * phase.aorta)
     for place, radii in (((-34, 62, 158), (30, 20, 26)), ((8, 74, 168), (26, 22, 30))):
-        chamber = canvas.field(Ellipsoid(patient.at(*place), np.array(radii) * s, turn), everywhere)
-        canvas.paint(everywhere, chest & (chamber < 0) & (heart < -7), 0.85 * phase.aorta + 6)
-    canvas.paint(everywhere, (cavity < 0) & (np.abs(diaphragm) < 1.6) & (vertebra > 3), phase.muscle - 5)
-    canvas.paint(everywhere, (cavity < 0) & (diaphragm > 1.6) & (heart > -5) & ~lung & (vertebra > 0), FAT_HU)
+        chamber = canvas.field(Ellipsoid(patient.at(*place), np.array(radii) * s, turn), box)
+        canvas.paint(box, chest & (chamber < 0) & (heart < -7), 0.85 * phase.aorta + 6)
+    canvas.paint(box, (cavity < 0) & (np.abs(diaphragm) < 1.6) & (vertebra > 3), phase.muscle - 5)
+    canvas.paint(box, (cavity < 0) & (diaphragm > 1.6) & (heart > -5) & ~lung & (vertebra > 0), FAT_HU)

@@ -43,11 +43,13 @@ class SmoothField:
             coordinates = axes_mm[axis]
             first, weights = self._taps(coordinates + np.float32(offset_mm * (1.0 + 0.37 * axis)))
             shape = [-1 if other == axis else 1 for other in range(3)]
-            total: Floats | None = None
-            for tap, weight in enumerate(weights):
-                term = np.take(values, first + tap, axis=axis) * weight.reshape(shape)
-                total = term if total is None else np.add(total, term, out=total)
-            assert total is not None
+            total = np.take(values, first, axis=axis)
+            total *= weights[0].reshape(shape)
+            term = np.empty_like(total)
+            for tap in (1, 2, 3):
+                np.take(values, first + tap, axis=axis, out=term, mode="clip")
+                term *= weights[tap].reshape(shape)
+                total += term
             values = total
         return values
 

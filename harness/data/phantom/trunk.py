@@ -146,23 +146,24 @@ def _paint_wall(
     angle: Floats,
     thickness: Floats,
 ) -> None:
-    everywhere = canvas.everywhere
-    strands = canvas.noise(11.0, everywhere)
-    fine = canvas.noise(6.0, everywhere)
+    box = canvas.around(skin < 0)
+    skin, muscle, cavity, angle, thickness = (v[box] for v in (skin, muscle, cavity, angle, thickness))
+    strands = canvas.noise(11.0, box)
+    fine = canvas.noise(6.0, box)
     septa = np.abs(strands + 0.6 * fine) < 0.07
-    canvas.paint(everywhere, skin < 0, FAT_HU + 4 * strands + 22 * septa)
-    canvas.paint(everywhere, (skin < 0) & (skin > -2.0), 5.0)
-    canvas.paint(everywhere, muscle < 0, patient.phase.muscle + 4 * strands - 9 * np.maximum(fine - 1.1, 0))
+    canvas.paint(box, skin < 0, FAT_HU + 4 * strands + 22 * septa)
+    canvas.paint(box, (skin < 0) & (skin > -2.0), 5.0)
+    canvas.paint(box, muscle < 0, patient.phase.muscle + 4 * strands - 9 * np.maximum(fine - 1.1, 0))
     # Fat planes between the three layers of the flank, and between the gluteal muscles.
-    depth = np.clip(-muscle / thickness, 0, 1) + 0.07 * canvas.noise(23.0, everywhere, offset_mm=31.0)
+    depth = np.clip(-muscle / thickness, 0, 1) + 0.07 * canvas.noise(23.0, box, offset_mm=31.0)
     half = np.float32(0.3 + 0.3 * patient.fat) * np.clip(thickness / 20, 1, 3) / thickness
     planes = (np.abs(depth - 0.36) < half) | (np.abs(depth - 0.69) < half)
     flank = (angle > 0.35) & (angle < 2.3) & (thickness > 11) & (muscle < -1) & (cavity > 0)
     # Layers touch here and there, the more the leaner the patient.
-    parted = canvas.noise(16.0, everywhere, offset_mm=77.0) > 0.3 - 0.9 * patient.fat
-    canvas.paint(everywhere, planes & flank & parted, FAT_HU * 0.55)
+    parted = canvas.noise(16.0, box, offset_mm=77.0) > 0.3 - 0.9 * patient.fat
+    canvas.paint(box, planes & flank & parted, FAT_HU * 0.55)
     mesentery = FAT_HU + 6 * np.maximum(strands, 0) + 3 * fine
-    canvas.paint(everywhere, cavity < 0, mesentery)
+    canvas.paint(box, cavity < 0, mesentery)
 
 
 def _paint_back(canvas: Canvas, patient: Patient, muscle: Floats, cavity: Floats) -> None:
