@@ -28,6 +28,10 @@ def phantom(
     shape: Annotated[
         str | None, typer.Option("--shape", help="Voxels such as 512x512x100; by default about 128x128x64.")
     ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Leave labels out: all, some organs, tumour or nothing annotated."),
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes.")] = 1,
 ) -> None:
     """Make abdominal CT phantoms with 13 organs and tumours."""
@@ -40,6 +44,7 @@ def phantom(
             seed=seed,
             split=split,
             shape=parse_shape(shape),
+            partial=partial,
             workers=workers,
             progress=advance,
         )

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
+from functools import partial as partial_call
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from harness.data.dataset import IMAGE_SUFFIX, LABEL_SUFFIX
 from harness.data.phantom.case import GENERATOR_VERSION, PhantomCase, check_recipe, make_case
+from harness.data.phantom.partial import annotation, show_only
 from harness.data.phantom.patient import ORGANS, TUMOUR
 from harness.errors import ConfigurationError
 
@@ -27,10 +28,11 @@ def write_dataset(
     seed: int,
     split: str = "Val",
     shape: tuple[int, int, int] | None = None,
+    partial: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write `imagesSPLIT`, `labelsSPLIT` and `dataset.json`.
+    """Write `imagesSPLIT`, `labelsSPLIT` and `dataset.json`; with `partial`, also `labelsFullSPLIT`.
 
     Files that are there from an earlier call with the same recipe are kept, so an interrupted call is
     taken up, and more cases can be added.
@@ -41,6 +43,9 @@ def write_dataset(
         seed: Names the population.
         split: `Tr`, `Val` or `Ts`; no two share a patient.
         shape: Voxels along x, y, z; by default 128 x 128 and the protocol's number of slices.
+        partial: Leave labels out as a set pooled from several sources does: in turn, cases annotate
+            everything, some organs, the tumour or nothing (and then have no label file). `annotated` of
+            `dataset.json` tells which; `labelsFullSPLIT` holds the complete labels.
         workers: Processes.
         progress: Called with how many cases are there, and how many there will be.
 
@@ -50,14 +55,20 @@ def write_dataset(
     check_recipe(split=split, shape=shape)
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError("the data folder is a file", where=folder, mend="Name another.")
-    recipe = {"seed": seed, "shape": list(shape) if shape else None}
+    recipe: dict[str, Any] = {"seed": seed, "shape": list(shape) if shape else None}
+    if partial:
+        recipe["partial"] = True
     _describe(folder, split, recipe, cases)
-    missing = [index for index in range(1, cases + 1) if not _is_there(folder, split, index)]
+    annotated = {
+        index: annotation(seed=seed, index=index, split=split)[1] if partial else None
+        for index in range(1, cases + 1)
+    }
+    missing = [i for i, values in annotated.items() if not _is_there(folder, split, i, values)]
     done = cases - len(missing)
     if progress is not None:
         progress(done, cases)
     with ProcessPoolExecutor(max_workers=max(1, min(workers, len(missing) or 1))) as pool:
-        jobs = [pool.submit(_write_case, folder, seed, index, split, shape) for index in missing]
+        jobs = [pool.submit(_write_case, folder, seed, i, split, shape, annotated[i]) for i in missing]
         try:
             for job in as_completed(jobs):
                 job.result()
@@ -97,15 +108,27 @@ def _describe(folder: Path, split: str, recipe: dict[str, Any], cases: int) -> N
             mend="Name a new folder, or delete this one.",
         )
     splits = description["splits"]
+    partial = bool(recipe.get("partial"))
+    if any(other != split and (partial or known["recipe"].get("partial")) for other, known in splits.items()):
+        raise ConfigurationError(
+            "a partially annotated split shares its folder with no other split, since ids would clash",
+            where=path,
+            mend="Name a new folder for this split.",
+        )
     if split in splits and splits[split]["recipe"] != recipe:
         raise ConfigurationError(
             f"the folder holds phantoms of another recipe: {json.dumps(splits[split]['recipe'])}",
             where=path,
-            mend="Give the same seed and shape, or name a new folder.",
+            mend="Give the same seed, shape and --partial or not, or name a new folder.",
         )
     splits[split] = {"recipe": recipe, "cases": max(cases, splits.get(split, {}).get("cases", 0))}
     description["numTraining"] = splits.get("Tr", {}).get("cases", 0)
-    for kind in ("images", "labels"):
+    if partial:
+        description["annotated"] = {
+            _name(index): list(annotation(seed=recipe["seed"], index=index, split=split)[1])
+            for index in range(1, splits[split]["cases"] + 1)
+        }
+    for kind in ("images", "labels", "labelsFull") if partial else ("images", "labels"):
         (folder / f"{kind}{split}").mkdir(parents=True, exist_ok=True)
     _replace(path, lambda file: file.write_text(json.dumps(description, indent=1) + "\n"))
 
@@ -120,23 +143,38 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else {}
 
 
-def _paths(folder: Path, split: str, index: int) -> tuple[Path, Path]:
-    name = f"phantom_{index:04d}"
-    return (
-        folder / f"images{split}" / f"{name}{IMAGE_SUFFIX}",
-        folder / f"labels{split}" / f"{name}{LABEL_SUFFIX}",
-    )
+def _name(index: int) -> str:
+    return f"phantom_{index:04d}"
 
 
-def _is_there(folder: Path, split: str, index: int) -> bool:
-    return all(path.is_file() for path in _paths(folder, split, index))
+def _is_there(folder: Path, split: str, index: int, annotated: tuple[int, ...] | None) -> bool:
+    return all(path.is_file() for path in _paths(folder, split, index, annotated).values())
 
 
-def _write_case(folder: Path, seed: int, index: int, split: str, shape: tuple[int, int, int] | None) -> None:
+def _paths(folder: Path, split: str, index: int, annotated: tuple[int, ...] | None) -> dict[str, Path]:
+    """Return the files of a case: its image and, as far as it has them, its labels."""
+    name = _name(index)
+    paths = {"image": folder / f"images{split}" / f"{name}{IMAGE_SUFFIX}"}
+    if annotated is None or annotated:
+        paths["label"] = folder / f"labels{split}" / f"{name}{LABEL_SUFFIX}"
+    if annotated is not None:
+        paths["full"] = folder / f"labelsFull{split}" / f"{name}{LABEL_SUFFIX}"
+    return paths
+
+
+def _write_case(
+    folder: Path,
+    seed: int,
+    index: int,
+    split: str,
+    shape: tuple[int, int, int] | None,
+    annotated: tuple[int, ...] | None,
+) -> None:
     phantom = make_case(seed=seed, index=index, split=split, shape=shape)
-    image_path, label_path = _paths(folder, split, index)
-    for path, array in ((image_path, phantom.image_hu), (label_path, phantom.label)):
-        _replace(path, partial(_write_volume, _as_image(phantom, array)))
+    shown = phantom.label if annotated is None else show_only(phantom.label, annotated)
+    arrays = {"image": phantom.image_hu, "label": shown, "full": phantom.label}
+    for kind, path in _paths(folder, split, index, annotated).items():
+        _replace(path, partial_call(_write_volume, _as_image(phantom, arrays[kind])))
 
 
 def _write_volume(volume: sitk.Image, path: Path) -> None:
