@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from segkit.body import find_body
@@ -11,6 +10,7 @@ from segkit.components import beside_largest_parts
 from segkit.engine import Engine
 from segkit.image import CT
 from segkit.labels import labels_from_logits
+from segkit.profile import Profile, say
 from segkit.resample import Shape, grid_shape
 from segkit.windows import run_tiles
 
@@ -31,12 +31,14 @@ class Cascade:
         organs: Runs the hybrid network on a tile of `plan.organs.patch`.
         logits_limit_bytes: Most memory for the sums of logits. A region that would need more (its
             header claims metres of patient) is run on a coarser grid.
+        profile: Told how long each stage takes.
     """
 
     plan: CascadePlan
     location: Engine
     organs: Engine
     logits_limit_bytes: int = _LOGITS_LIMIT_BYTES
+    profile: Profile = field(default_factory=Profile)
 
     def segment(self, ct: CT) -> np.ndarray:
         """The label map of a CT.
@@ -50,12 +52,15 @@ class Cascade:
         labels = np.zeros(ct.array.shape, dtype=np.uint8)
         if find_body(ct.array, ct.spacing_mm) is None:
             return labels
-        region = self.locate(ct)
+        with self.profile.stage("phase 1"):
+            region = self.locate(ct)
         if region is None:
             return labels
         logits = self.organ_logits(ct, region)
-        drop_side_parts(logits)
-        labels_from_logits(logits, labels[region.box])
+        with self.profile.stage("largest parts"):
+            drop_side_parts(logits)
+        with self.profile.stage("labels"):
+            labels_from_logits(logits, labels[region.box])
         return labels
 
     def locate(self, ct: CT) -> Region | None:
@@ -79,14 +84,17 @@ class Cascade:
         part = ct.array[region.box]
         shape = self._affordable(grid_shape(part.shape, ct.spacing_mm, plan.spacing_mm))
         inside = region.on_grid(shape)
-        return run_tiles(
-            network_image(part, shape, scaling_for(ct.array, plan.window)),
-            classes=len(self.plan.labels),
-            tile=plan.patch,
-            step=plan.step,
-            logits_of=self.organs.logits,
-            worth_looking=lambda tile: bool(inside[tile].any()),
-        )
+        with self.profile.stage("image for phase 2"):
+            image = network_image(part, shape, scaling_for(ct.array, plan.window))
+        with self.profile.stage("phase 2"):
+            return run_tiles(
+                image,
+                classes=len(self.plan.labels),
+                tile=plan.patch,
+                step=plan.step,
+                logits_of=self.organs.logits,
+                worth_looking=lambda tile: bool(inside[tile].any()),
+            )
 
     def _affordable(self, shape: Shape) -> Shape:
         patch = self.plan.organs.patch
@@ -95,7 +103,7 @@ class Cascade:
         excess = np.prod(padded) * 4 * (len(self.plan.labels) + 2) / self.logits_limit_bytes
         if excess <= 1:
             return shape
-        print(f"cascade: a grid of {shape} needs too much memory; running a coarser one", file=sys.stderr)
+        say(f"cascade: a grid of {shape} needs too much memory; running a coarser one")
         sizes = [
             size if size <= tile else max(tile, int(size / excess ** (1 / 3)))
             for size, tile in zip(shape, patch, strict=True)

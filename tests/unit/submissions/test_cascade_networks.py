@@ -64,8 +64,8 @@ def test_every_parameter_learns(kind):
 @BOTH
 def test_openvino_gives_the_logits_of_torch(kind, tmp_path):
     pytest.importorskip("openvino")
-    from cascade.engine import OpenVinoEngine
     from cascade.export import export_openvino
+    from segkit.openvino_engine import OpenVINOEngine
 
     torch.manual_seed(3)
     network = kind().eval()
@@ -73,7 +73,7 @@ def test_openvino_gives_the_logits_of_torch(kind, tmp_path):
     export_openvino(network, SMALLEST[kind], tmp_path / "network.xml")
     with torch.inference_mode():
         expected = network(tile)[0].numpy()
-    logits = OpenVinoEngine(tmp_path / "network.xml", threads=1).logits(tile[0, 0].numpy())
+    logits = OpenVINOEngine(tmp_path / "network.xml", threads=1).logits(tile[0, 0].numpy())
     # The file's weights are float16, the arithmetic is float32.
     assert np.abs(logits - expected).max() < 0.01 * expected.std()
 

@@ -3,7 +3,6 @@
 # ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -303,11 +302,12 @@ def test_a_broken_file_and_empty_inputs_are_said_in_one_line(workspace, tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_without_the_compiled_networks_says_what_writes_them(workspace, tmp_path):
+def test_a_folder_without_the_compiled_networks_says_which_file_is_missing(workspace, tmp_path):
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/plans.json").write_text(json.dumps(json.loads(PLAN.to_json())))
+    (tmp_path / "model/plans.json").write_text(PLAN.to_json())
     (tmp_path / "inputs").mkdir()
-    (tmp_path / "inputs/a_0000.nii.gz").write_bytes(b"")
+    write(tmp_path / "inputs/a_0000.nii.gz", make_body_hu((4, 8, 8)))
     done = run(workspace, tmp_path, "--model", tmp_path / "model")
     assert done.returncode == 2
-    assert "cascade.export" in done.stderr
+    assert "location.xml or its .bin is missing" in done.stderr
+    assert "Traceback" not in done.stderr
