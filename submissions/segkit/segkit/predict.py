@@ -29,7 +29,8 @@ class Settings:
     Attributes:
         step: Largest distance of neighbouring tiles as a fraction of the tile.
         tile_voxels: Tiles are widened up to this many voxels, so that few cover the body; 0 leaves them
-            as the model has them. Instance normalisation then sees more of the patient at once.
+            as the model has them. They overlap by as many voxels as before. Instance normalisation then
+            sees more of the patient at once, which changes its statistics.
         crop_to_body: Leave the air around the patient out of the volume.
         skip_air_tiles: Do not run tiles that hold no part of the body.
         mirror_axes: Axes (0 is z) along which each tile is also run mirrored, in all combinations, and
@@ -110,19 +111,23 @@ class Segmenter:
         inside = _body_on_grid(body, box, shape)
         with self.profile.stage("resample"):
             image = resample_image(array, shape, normaliser(self.plan.intensity))
+        tile, step = fitted_tile(
+            shape,
+            self.plan.patch,
+            self.plan.network.divisor,
+            self.settings.tile_voxels,
+            self.settings.step,
+        )
         with self.profile.stage("network"):
             return run_tiles(
                 image,
                 classes=self.plan.network.channels_out,
-                tile=self._tile(shape),
-                step=self.settings.step,
+                tile=tile,
+                step=step,
                 logits_of=mirrored(self.engine.logits, self.settings.mirror_axes),
                 worth_looking=lambda tile: not self.settings.skip_air_tiles or bool(inside[tile].any()),
                 on_tile=self.on_tile,
             )
-
-    def _tile(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        return fitted_tile(shape, self.plan.patch, self.plan.network.divisor, self.settings.tile_voxels)
 
     def _affordable(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         voxels = float(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,9 +25,10 @@ def tile_starts(size: int, tile: int, step: float) -> list[int]:
     return [int(np.round(distance * number)) for number in range(count)]
 
 
-def tiles(shape: Shape, tile: Shape, step: float) -> Iterator[tuple[slice, slice, slice]]:
-    """The tiles of a volume, z slowest."""
-    starts = [tile_starts(size, length, step) for size, length in zip(shape, tile, strict=True)]
+def tiles(shape: Shape, tile: Shape, step: float | Sequence[float]) -> Iterator[tuple[slice, slice, slice]]:
+    """The tiles of a volume, z slowest; `step` is one for all axes or one for each."""
+    steps = [step] * 3 if isinstance(step, float | int) else step
+    starts = [tile_starts(size, length, part) for size, length, part in zip(shape, tile, steps, strict=True)]
     for corner in itertools.product(*starts):
         first, second, third = (
             slice(start, start + length) for start, length in zip(corner, tile, strict=True)
@@ -48,8 +49,10 @@ def gaussian_weights(tile: Shape) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def fitted_tile(shape: Shape, tile: Shape, divisor: Shape, most_voxels: int) -> Shape:
-    """A tile that covers a volume with as little overlap as a bound on its size allows.
+def fitted_tile(
+    shape: Shape, tile: Shape, divisor: Shape, most_voxels: int, step: float = 0.5
+) -> tuple[Shape, tuple[float, float, float]]:
+    """A tile that covers a volume with as little overlap as a bound on its size allows, and its steps.
 
     Starts from the model's own tile. Where the bound leaves room it is widened to the whole of x, then of
     y, then along z so that few tiles of equal height suffice; it is never made smaller than it was.
@@ -59,20 +62,26 @@ def fitted_tile(shape: Shape, tile: Shape, divisor: Shape, most_voxels: int) -> 
         tile: The model's tile (z, y, x).
         divisor: What a tile must be divisible by (z, y, x).
         most_voxels: The bound; a model's tile beyond it stays as it is.
+        step: Largest distance of neighbours as a fraction of the model's tile. A wider tile overlaps its
+            neighbours by as many voxels as the model's own would.
+
+    Returns:
+        The tile, and for each axis the largest distance of neighbours as a fraction of it.
     """
     fitted = list(tile)
+    overlap = [round((1 - step) * size) for size in tile]
     for axis in (2, 1, 0):
         others = int(np.prod([fitted[other] for other in range(3) if other != axis]))
         room = most_voxels // others // divisor[axis] * divisor[axis]
         wanted = -(-shape[axis] // divisor[axis]) * divisor[axis]
         if wanted > room and axis == 0:
-            # Several tiles: as high as they need to be with an overlap of half the model's own tile.
-            overlap = tile[0] // 2
-            count = max(2, -(-(shape[0] - overlap) // max(1, room - overlap)))
-            wanted = -(-(shape[0] + (count - 1) * overlap) // count)
+            # Several tiles, no higher than they need to be.
+            count = max(2, -(-(shape[0] - overlap[0]) // max(1, room - overlap[0])))
+            wanted = -(-(shape[0] + (count - 1) * overlap[0]) // count)
             wanted = -(-wanted // divisor[0]) * divisor[0]
         fitted[axis] = max(tile[axis], min(wanted, room))
-    return (fitted[0], fitted[1], fitted[2])
+    first, second, third = (1 - (1 - step) * own / wide for own, wide in zip(tile, fitted, strict=True))
+    return (fitted[0], fitted[1], fitted[2]), (first, second, third)
 
 
 def run_tiles(
@@ -80,7 +89,7 @@ def run_tiles(
     *,
     classes: int,
     tile: Shape,
-    step: float,
+    step: float | Sequence[float],
     logits_of: Callable[[np.ndarray], np.ndarray],
     worth_looking: Callable[[tuple[slice, slice, slice]], bool],
     on_tile: Callable[[int, int], None] = lambda done, total: None,
@@ -93,7 +102,7 @@ def run_tiles(
         volume: float32, shape (z, y, x), normalised.
         classes: Number of output channels.
         tile: Size of a tile (z, y, x).
-        step: Largest distance of neighbours as a fraction of the tile.
+        step: Largest distance of neighbours as a fraction of the tile, one for all axes or one for each.
         logits_of: Logits (class, z, y, x), float32, of one tile (z, y, x).
         worth_looking: Whether a tile, given as slices of `volume`, may hold foreground.
         on_tile: Told after each tile how many are done and how many there are.

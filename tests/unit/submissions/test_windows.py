@@ -1,12 +1,14 @@
 # ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from segkit.windows import gaussian_weights, run_tiles, tile_starts
+from segkit.windows import fitted_tile, gaussian_weights, run_tiles, tile_starts
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,33 @@ def test_progress_is_told_tile_by_tile():
         on_tile=lambda done, total: told.append((done, total)),
     )
     assert told == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "most", "fitted"),
+    [
+        ((40, 50, 60), 0, (16, 32, 32)),  # no room: the model's own
+        ((40, 50, 60), 40 * 56 * 60, (40, 56, 60)),  # all of it, rounded up
+        ((16, 20, 20), 10**9, (16, 32, 32)),  # never smaller than the model's own
+        ((200, 50, 60), 112 * 56 * 60, (104, 56, 60)),  # the whole plane, two tiles along z
+        ((200, 500, 60), 16 * 32 * 64, (16, 32, 60)),  # room for x alone
+    ],
+)
+def test_tiles_are_widened_as_far_as_the_bound_allows(shape, most, fitted):
+    tile, _ = fitted_tile(shape, (16, 32, 32), (8, 8, 4), most)
+    assert tile == fitted
+    assert np.prod(tile) <= max(most, 16 * 32 * 32)
+
+
+@pytest.mark.parametrize("step", [0.5, 0.8])
+def test_a_wide_tile_overlaps_as_the_models_own_would(step):
+    tile, steps = fitted_tile((300, 64, 64), (32, 32, 32), (8, 8, 8), 120 * 64 * 64, step)
+    starts = tile_starts(300, tile[0], steps[0])
+    overlaps = [first + tile[0] - second for first, second in itertools.pairwise(starts)]
+    assert len(starts) == 3
+    assert starts[-1] + tile[0] == 300
+    assert min(overlaps) >= (1 - step) * 32 - 1  # starts are rounded
+
+
+def test_a_tile_that_stays_keeps_its_step():
+    assert fitted_tile((300, 64, 64), (32, 32, 32), (8, 8, 8), 0, 0.8)[1] == pytest.approx((0.8, 0.8, 0.8))
