@@ -13,6 +13,7 @@ from pathlib import Path
 
 from segkit import SegkitError, Segmenter, Settings, load_engine, load_plan
 from segkit.cases import Method, add_folder_options, segment_folder
+from segkit.openvino_engine import fastest
 from segkit.profile import Profile, say
 
 HERE = Path(__file__).resolve().parent
@@ -42,6 +43,8 @@ def load_method(options: argparse.Namespace, profile: Profile) -> Method:
     leave_out = [plan.labels.index(name) for name in task["leave_out"]]
     chosen = {**task["settings"], **(EXACT if options.mode != "fast" else {}), **dict(options.set)}
     engine_name = chosen.pop("engine")
+    if engine_name == "fastest":
+        engine_name = fastest(folder)
     settings = Settings(**{**chosen, "mirror_axes": tuple(chosen["mirror_axes"])})
     if options.mode == "reference" or engine_name == "torch":
         from segkit.model import load_model
@@ -73,7 +76,7 @@ def parse_options() -> argparse.Namespace:
         default=[],
         type=setting,
         metavar="NAME=VALUE",
-        help=f"engine=int8, bf16, f32 or torch; or one of {', '.join(setting_names())}",
+        help=f"engine=fastest, int8, bf16, f32 or torch; or one of {', '.join(setting_names())}",
     )
     options = parser.parse_args()
     if options.task not in tasks:  # argparse does not check a default

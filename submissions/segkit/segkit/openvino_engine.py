@@ -6,6 +6,7 @@ The network comes as OpenVINO's intermediate representation (IR), which `segkit.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Literal
@@ -69,6 +70,15 @@ class OpenVINOEngine:
         image = np.ascontiguousarray(tile, dtype=np.float32)[None, None]
         self._request.infer([image], share_inputs=True)
         return self._request.get_output_tensor(0).data[0]
+
+
+def fastest(folder: Path) -> Precision | Literal["torch"]:
+    """The fastest engine that a model folder has a network for; torch where there is no OpenVINO or no IR."""
+    if importlib.util.find_spec("openvino") is None:
+        return "torch"
+    if (folder / INT8_IR).is_file():
+        return "int8"
+    return "f32" if (folder / FLOAT_IR).is_file() else "torch"
 
 
 def load_engine(folder: Path, precision: Precision, *, threads: int | None = None) -> OpenVINOEngine:

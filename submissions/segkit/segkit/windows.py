@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -69,7 +70,7 @@ def fitted_tile(
         The tile, and for each axis the largest distance of neighbours as a fraction of it.
     """
     fitted = list(tile)
-    overlap = [round((1 - step) * size) for size in tile]
+    overlap = [math.ceil((1 - step) * size) for size in tile]
     for axis in (2, 1, 0):
         others = int(np.prod([fitted[other] for other in range(3) if other != axis]))
         room = most_voxels // others // divisor[axis] * divisor[axis]
