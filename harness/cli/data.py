@@ -26,7 +26,8 @@ def phantom(
     seed: Annotated[int, typer.Option("--seed", "-s", min=0, help="The same seed, the same voxels.")] = 7,
     split: Annotated[str, typer.Option("--split", help="Val or Tr: the two never share a patient.")] = "Val",
     shape: Annotated[
-        str | None, typer.Option("--shape", help="Voxels such as 512x512x100; by default about 128x128x64.")
+        str | None,
+        typer.Option("--shape", help="Voxels such as 512x512x100; by default 128x128 and 40 to 156 slices."),
     ] = None,
     partial: Annotated[
         bool,

@@ -15,7 +15,7 @@ from harness.data.phantom.shapes import Points, Shape
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
-VESSEL, BOWEL, FAT = 251, 252, 253
+VESSEL, BOWEL = 251, 252
 """Owners beside the labels 1 to 14: what has no label of its own, but keeps others off."""
 
 WARP_REACH_MM = 26.0

@@ -26,7 +26,7 @@ SPLITS = {"Tr": 0, "Val": 1, "Ts": 2}
 
 _SMALLEST_SHAPE = 16
 _USUAL_SHAPE = (128, 128)
-_SLAB_VOXELS = 2_000_000
+_SLAB_VOXELS = 2_000_000  # more take more memory, fewer take longer
 _TEXTURE_SCALES_MM = (6.0, 11.0, 16.0, 23.0)
 
 
@@ -104,7 +104,7 @@ def make_case(
 def _paint(
     grid: Grid, patient: Patient, protocol: Protocol, texture_seed: np.random.SeedSequence
 ) -> tuple[Floats, NDArray[np.uint8], list[dict[str, object]]]:
-    """Return HU, labels and tumours, painted slab by slab: memory then does not grow with the scan."""
+    """Return HU, labels and tumours, painted slab by slab, so that only these arrays grow with the scan."""
     rng = np.random.default_rng(texture_seed)
     warp = ((SmoothField(rng, scale_mm=70), 5.5), (SmoothField(rng, scale_mm=28), 1.6))
     texture = {scale: SmoothField(rng, scale_mm=scale) for scale in _TEXTURE_SCALES_MM}

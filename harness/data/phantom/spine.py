@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
 
-from harness.data.phantom.canvas import Canvas
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.phantom.canvas import Box, Canvas, Mask
 from harness.data.phantom.fields import Floats
 from harness.data.phantom.patient import FAT_HU, Patient
 from harness.data.phantom.shapes import Ellipsoid, smooth_union
@@ -35,16 +39,49 @@ def paint_spine(canvas: Canvas, patient: Patient) -> Floats:
     return body
 
 
-def _paint_vertebrae(canvas: Canvas, patient: Patient, everything: Floats) -> None:
-    rng, s = patient.rng, np.float32(patient.scale)
-    spongy = float(rng.normal(150, 35))
+@dataclass(frozen=True)
+class _Levels:
+    """Where each voxel near the spine lies in its vertebra; mm of the average adult.
+
+    Attributes:
+        body: The field of the bodies, with their waist.
+        core: How far inside a body along the spine; negative in a disc.
+        above_middle: How far above the middle of a body.
+        here: Above the sacrum.
+    """
+
+    body: Floats
+    core: NDArray[np.floating[Any]]
+    above_middle: NDArray[np.floating[Any]]
+    here: Mask
+
+
+def _paint_vertebrae(canvas: Canvas, patient: Patient, column: Floats) -> None:
+    s = np.float32(patient.scale)
+    spongy = float(patient.rng.normal(150, 35))
     reach = Ellipsoid(patient.at(0, -22, 0), np.array((48, 52, 4000)) * patient.scale)
     box = canvas.box(reach, 0.0)
-    x, y, z = (axis[box] / s for axis in canvas.points)
-    wide, transverse = (
-        np.interp(canvas.axes_mm[2][box[2]] / s, _TABLE_Z_MM, values).astype(np.float32)
-        for values in (_WIDE_MM, _TRANSVERSE_MM)
-    )
+    levels = _levels(canvas, patient, box, column)
+    noise = canvas.noise(6.0, box, offset_mm=21.0)
+    canvas.paint(box, (column[box] < -0.6) & (levels.core < 0) & levels.here, 82.0 + 6 * noise)
+    bone = (levels.body < 0) & (levels.core >= 0) & levels.here
+    canvas.paint(box, bone, spongy + 26 * noise)
+    canvas.paint(box, bone & ((levels.body > -1.8) | (levels.core < 1.7)), spongy + 240)
+    x, y = canvas.points[0][box] / s, canvas.points[1][box] / s
+    canal = np.hypot(x / 10.5, (y + 25) / 8.2)
+    canvas.paint(box, (levels.body > 0) & (canal < 1.12) & levels.here & (y > -40), FAT_HU * 0.5)
+    arch, facet = _arch(canvas, patient, box, levels)
+    posterior = (arch < 0) & (levels.body > -1) & (canal > 1) & levels.here
+    canvas.paint(box, posterior, spongy + 20 + 30 * noise)
+    canvas.paint(box, posterior & (arch > -1.4), spongy + 310)
+    joint = np.abs(facet) < 0.35
+    canvas.paint(box, posterior & joint & (np.abs(x) > 12), spongy + 60)
+    canvas.paint(box, (np.hypot(x / 8.6, (y + 24) / 6.6) < 1) & (levels.body > 0.3), 28.0)
+
+
+def _levels(canvas: Canvas, patient: Patient, box: Box, column: Floats) -> _Levels:
+    s = np.float32(patient.scale)
+    y, z = canvas.points[1][box] / s, canvas.points[2][box] / s
     # Vertebrae stand at right angles to the spine's curve.
     heights = canvas.axes_mm[2][box[2]]
     slope = 0.5 * (patient.forward_mm(heights + 1) - patient.forward_mm(heights - 1))
@@ -56,22 +93,24 @@ def _paint_vertebrae(canvas: Canvas, patient: Patient, everything: Floats) -> No
     disc_mm = 0.4 * tall - 5.4  # 9 mm in the loin, 5 mm in the chest
     above_disc, below_top = up - disc_mm, tall - up
     core = np.minimum(above_disc, below_top)
-    here = z > LOWEST_MM
     waist = 2.2 * np.clip(core / (0.35 * tall), 0, 1)
-    body = everything[box] / s + waist
-    noise = canvas.noise(6.0, box, offset_mm=21.0)
-    canvas.paint(box, (everything[box] < -0.6) & (core < 0) & here, 82.0 + 6 * noise)
-    bone = (body < 0) & (core >= 0) & here
-    canvas.paint(box, bone, spongy + 26 * noise)
-    canvas.paint(box, bone & ((body > -1.8) | (core < 1.7)), spongy + 240)
-    middle = above_disc - 0.5 * (tall - disc_mm)  # from the middle of the body
+    return _Levels(column[box] / s + waist, core, above_disc - 0.5 * (tall - disc_mm), z > LOWEST_MM)
+
+
+def _arch(canvas: Canvas, patient: Patient, box: Box, levels: _Levels) -> tuple[Floats, Floats]:
+    """Return the fields of the vertebral arches with all their processes, and of the facet joints."""
+    s = np.float32(patient.scale)
+    side, y = np.abs(canvas.points[0][box] / s), canvas.points[1][box] / s
+    wide, transverse = (
+        np.interp(canvas.axes_mm[2][box[2]] / s, _TABLE_Z_MM, values).astype(np.float32)
+        for values in (_WIDE_MM, _TRANSVERSE_MM)
+    )
 
     def lump(px: Floats | float, py: float, pz: float, rx: float, ry: float, rz: float) -> Floats:
         """Return an ellipsoid of both sides at once."""
-        n = np.sqrt(((side - px) / rx) ** 2 + ((y - py) / ry) ** 2 + ((middle - pz) / rz) ** 2)
+        n = np.sqrt(((side - px) / rx) ** 2 + ((y - py) / ry) ** 2 + ((levels.above_middle - pz) / rz) ** 2)
         return np.asarray((n - 1) * min(rx, ry, rz), np.float32)
 
-    side = np.abs(x)
     half = wide * np.float32(0.5)
     pedicle = lump(half + 2, -21, 5, 4.2, 9, 7.5)
     lamina = lump(9.0, -37, -3, 9, 4.2, 12)
@@ -80,12 +119,4 @@ def _paint_vertebrae(canvas: Canvas, patient: Patient, everything: Floats) -> No
     wing = np.asarray(np.where(side < transverse, wing, 9.0), np.float32)
     spinous = lump(0.0, -52, -8, 3.6, 17, 10)
     arch = smooth_union(smooth_union(pedicle, lamina, 4), smooth_union(facet, spinous, 4), 3)
-    arch = smooth_union(arch, wing, 4)
-    canal = np.hypot(x / 10.5, (y + 25) / 8.2)
-    canvas.paint(box, (body > 0) & (canal < 1.12) & here & (y > -40), FAT_HU * 0.5)
-    posterior = (arch < 0) & (body > -1) & (canal > 1) & here
-    canvas.paint(box, posterior, spongy + 20 + 30 * noise)
-    canvas.paint(box, posterior & (arch > -1.4), spongy + 310)
-    joint = np.abs(facet) < 0.35
-    canvas.paint(box, posterior & joint & (side > 12), spongy + 60)
-    canvas.paint(box, (np.hypot(x / 8.6, (y + 24) / 6.6) < 1) & (body > 0.3), 28.0)
+    return smooth_union(arch, wing, 4), facet
