@@ -14,6 +14,7 @@ import torch
 from segkit.errors import SegkitError
 from torch import nn
 
+from cascade.fold import folded
 from cascade.model import load_network, save_plan, tile_of
 from cascade.plan import PHASES, load_plan
 
@@ -26,7 +27,8 @@ def export(weights: Path, model: Path) -> None:
     """
     plan = load_plan(weights)
     for phase in PHASES:
-        export_openvino(load_network(weights, plan, phase), tile_of(plan, phase), model / f"{phase}.xml")
+        network = folded(load_network(weights, plan, phase))
+        export_openvino(network, tile_of(plan, phase), model / f"{phase}.xml")
     save_plan(model, plan)
 
 
