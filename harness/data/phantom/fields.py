@@ -37,11 +37,18 @@ class SmoothField:
             axes_mm: Coordinates along x, y, z.
             offset_mm: Shifts the field, which gives an almost independent one for free.
         """
-        values = self._lattice
+        taps = [
+            self._taps(coordinates + np.float32(offset_mm * (1.0 + 0.37 * axis)))
+            for axis, coordinates in enumerate(axes_mm)
+        ]
+        if any(not len(first) for first, _ in taps):
+            return np.empty([len(first) for first, _ in taps], np.float32)
+        # Only the part of the lattice that matters; boxes are much smaller than the patient.
+        values = self._lattice[tuple(slice(int(first.min()), int(first.max()) + 4) for first, _ in taps)]
         # x last: then the only steps of full size copy whole planes.
         for axis in (2, 1, 0):
-            coordinates = axes_mm[axis]
-            first, weights = self._taps(coordinates + np.float32(offset_mm * (1.0 + 0.37 * axis)))
+            first, weights = taps[axis]
+            first = first - first.min()
             shape = [-1 if other == axis else 1 for other in range(3)]
             total = np.take(values, first, axis=axis)
             total *= weights[0].reshape(shape)
