@@ -7,7 +7,6 @@ The network comes as OpenVINO's intermediate representation (IR), which `segkit.
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -35,9 +34,7 @@ class OpenVINOEngine:
         Raises:
             PlanError: The file is missing or no IR.
         """
-        # OpenVINO would look for a place to count its users, and for one to keep telemetry.
-        os.environ.setdefault("OPENVINO_TELEMETRY_ENABLED", "0")
-        import openvino
+        import openvino  # only where it is used: the CUDA image has none
 
         if not ir.is_file() or not ir.with_suffix(".bin").is_file():
             raise PlanError(f"{ir} or its .bin is missing; make it with python -m segkit.export {ir.parent}.")
