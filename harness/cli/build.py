@@ -45,6 +45,9 @@ def build(
     built: dict[str, BuiltImage] = {}
     for name in discover(submissions):
         submission = find(name, submissions)
+        if submission.missing:
+            say(f"{name}: not built; it must be trained first, which makes {', '.join(submission.missing)}")
+            continue
         for rules in shipped_names():
             image = build_image(submission, challenge=rules, client=client, progress=say)
             built.setdefault(image.reference, image)

@@ -54,6 +54,12 @@ def build(submission: Submission, *, challenge: str, client: Any, progress: Prog
             where=submission.folder,
             mend="Add one, FROM flareharness/runtime:cpu or any image that has Python and your libraries.",
         )
+    if submission.missing:
+        raise SubmissionError(
+            f"the submission has no {' and no '.join(submission.missing)}, which its training makes",
+            where=submission.folder,
+            mend=f"Train it first: make train TEAM={submission.name} DATA=dir.",
+        )
     with build_lock(progress):
         return _build_submission(client, submission, challenge, progress)
 

@@ -30,6 +30,11 @@ class Submission:
         """Where the Dockerfile must be; only building needs it."""
         return self.folder / "Dockerfile"
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the manifest says must be made before a build, and is not there."""
+        return tuple(name for name in self.manifest.needs if not (self.folder / name).exists())
+
 
 def discover(submissions: Path) -> tuple[str, ...]:
     """Return the names of all folders with a submission.toml, sorted.

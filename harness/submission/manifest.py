@@ -48,6 +48,9 @@ class Manifest(_Record):
     requires_root: bool = Field(False, description="opt-out: the container's user is root")
     writable_root: bool = Field(False, description="opt-out: the container may write to its root file system")
     build_network: bool = Field(False, description="whether the Dockerfile's RUN lines may use the network")
+    needs: tuple[TomlText, ...] = Field(
+        (), description="what training must have made in the folder before a build"
+    )
     build_args: dict[str, TomlText] = {}
     challenge: dict[str, ForChallenge] = {}
 

@@ -44,12 +44,12 @@ ONE_BY_ONE = {
     "no crop to the body": {"crop_to_body": False},
     "air tiles run, too": {"skip_air_tiles": False, "crop_to_body": False},
     "step 0.8": {"step": 0.8},
-    "wide tiles, 1 million voxels": {"tile_voxels": 1_000_000},
     "wide tiles, 2 million voxels": {"tile_voxels": 2_000_000},
     "wide tiles, 4 million voxels": {"tile_voxels": 4_000_000},
-    "wide tiles of 2 million, step 0.8": {"tile_voxels": 2_000_000, "step": 0.8},
-    "mirrored left-right": {"mirror_axes": (2,)},
-    "int8, wide tiles of 2 million, step 0.8": {"engine": "int8", "tile_voxels": 2_000_000, "step": 0.8},
+    "wide tiles, 2 million, step 0.8": {"tile_voxels": 2_000_000, "step": 0.8},
+    "bfloat16, wide tiles, 2 million": {"engine": "bf16", "tile_voxels": 2_000_000},
+    "int8, wide tiles, 2 million": {"engine": "int8", "tile_voxels": 2_000_000},
+    "int8, wide tiles, 2 million, step 0.8": {"engine": "int8", "tile_voxels": 2_000_000, "step": 0.8},
 }
 
 
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="settings: folder with imagesVal and labelsVal")
     parser.add_argument("--challenge", default="flare23", help="settings: table of labels to score")
     parser.add_argument("--task", default="organs_tumour", help="stock: task of small_unet")
+    parser.add_argument("--cases", type=int, help="settings: only the first so many")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="stock: leave what was predicted here")
     options = parser.parse_args()
@@ -114,7 +115,7 @@ def stock(options: argparse.Namespace) -> None:
 def settings(options: argparse.Namespace) -> None:
     """One change of the exact path at a time: time, Dice against the reference, Dice against nnU-Net."""
     plan, network = load_model(options.model)
-    cases = sorted((options.data / "imagesVal").glob("*_0000.nii.gz"))
+    cases = sorted((options.data / "imagesVal").glob("*_0000.nii.gz"))[: options.cases]
     read = [read_ct(path) for path in cases]
     say(f"nnU-Net's way for {len(cases)} cases")
     slow = Reference(plan, network)

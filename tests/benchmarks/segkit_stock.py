@@ -14,6 +14,7 @@ import torch
 from segkit.model import load_model
 
 CONFIGURATION = "3d_fullres"
+DATASET = "Dataset001_stock"
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ def write_results_folder(model: Path, out: Path) -> None:
 
     Args:
         model: A model folder of segkit's.
-        out: The results folder to make.
+        out: The folder of all results; the model lies in it under its data set and trainer.
     """
+    out = out / DATASET / f"nnUNetTrainer__nnUNetPlans__{CONFIGURATION}"
     plan, network = load_model(model)
     linear = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": False}
     numbers = plan.network
     plans = {
-        "dataset_name": "Dataset001_stock",
+        "dataset_name": DATASET,
         "plans_name": "nnUNetPlans",
         "image_reader_writer": "SimpleITKIO",
         "transpose_forward": [0, 1, 2],
@@ -98,12 +100,29 @@ def write_results_folder(model: Path, out: Path) -> None:
     (out / "plans.json").write_text(json.dumps(plans))
     (out / "dataset.json").write_text(json.dumps(dataset))
     checkpoint = {
-        "network_weights": network.state_dict(),
+        "network_weights": with_aliases(plans, len(plan.labels), network.state_dict()),
         "trainer_name": "nnUNetTrainer",
         "init_args": {"configuration": CONFIGURATION},
         "inference_allowed_mirroring_axes": None,
     }
     torch.save(checkpoint, out / "fold_all" / "checkpoint_final.pth")
+
+
+def with_aliases(plans: dict, outputs: int, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights under all the names that nnU-Net's own network has for them."""
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    architecture = plans["configurations"][CONFIGURATION]["architecture"]
+    network = get_network_from_plans(
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+        1,
+        outputs,
+        deep_supervision=False,
+    )
+    network.load_state_dict(state, strict=False)
+    return network.state_dict()
 
 
 def predict(results: Path, inputs: Path, outputs: Path, *, threads: int) -> Run:
@@ -113,14 +132,14 @@ def predict(results: Path, inputs: Path, outputs: Path, *, threads: int) -> Run:
         RuntimeError: It failed; with what it said last.
     """
     command = [
-        str(Path(sys.executable).parent / "nnUNetv2_predict_from_modelfolder"),
-        *("-i", str(inputs), "-o", str(outputs), "-m", str(results), "-f", "all"),
+        str(Path(sys.executable).parent / "nnUNetv2_predict"),
+        *("-i", str(inputs), "-o", str(outputs), "-d", DATASET, "-c", CONFIGURATION, "-f", "all"),
         *("-npp", "0", "-nps", "0", "-device", "cpu", "--disable_tta", "--disable_progress_bar"),
     ]
     outputs.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
-        **{f"nnUNet_{name}": str(outputs) for name in ("raw", "preprocessed", "results")},
+        **{f"nnUNet_{name}": str(results) for name in ("raw", "preprocessed", "results")},
         "OMP_NUM_THREADS": str(threads),
     }
     return timed(command, environment)

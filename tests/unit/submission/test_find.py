@@ -3,6 +3,7 @@
 import pytest
 
 from harness.errors import EXIT_SUBMISSION_FAILED, EXIT_USAGE, ConfigurationError, SubmissionError
+from harness.submission.build import build
 from harness.submission.find import discover, find, open_submission
 
 
@@ -81,3 +82,18 @@ def test_a_manifest_that_names_another_team_is_refused(submissions):
     make(submissions, "copied", manifest='name = "small_unet"')
     with pytest.raises(SubmissionError, match="names 'small_unet', its folder is 'copied'"):
         open_submission(submissions / "copied")
+
+
+def test_what_training_has_yet_to_make_is_named(tmp_path):
+    folder = make(tmp_path, "mine", manifest='name = "mine"\nneeds = ["weights", "model/plans.json"]')
+    assert open_submission(folder).missing == ("weights", "model/plans.json")
+    (folder / "weights").mkdir()
+    assert open_submission(folder).missing == ("model/plans.json",)
+
+
+def test_a_submission_that_is_not_trained_is_not_built(tmp_path):
+    folder = make(tmp_path, "mine", manifest='name = "mine"\nneeds = ["weights"]')
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    with pytest.raises(SubmissionError, match="no weights, which its training makes") as caught:
+        build(open_submission(folder), challenge="phantom", client=None)
+    assert "make train TEAM=mine" in str(caught.value)
