@@ -14,6 +14,7 @@ from segkit.plan import Plan, load_plan
 
 PLAN_NAME = "plans.json"
 WEIGHTS_NAME = "model.safetensors"
+MADE_FROM_WEIGHTS = ("network.xml", "network.bin", "int8.xml", "int8.bin", "int8.json")
 
 
 def load_model(folder: Path) -> tuple[Plan, PlainConvUNet]:
@@ -38,6 +39,9 @@ def load_model(folder: Path) -> tuple[Plan, PlainConvUNet]:
 def save_model(folder: Path, plan: Plan, state: dict[str, torch.Tensor]) -> None:
     """Write a model folder; each file appears whole or not at all.
 
+    What was made from other weights (OpenVINO's network, its 8-bit form) is removed: it is faster and
+    would be run in place of the new ones.
+
     Args:
         folder: Made where missing.
         plan: The plan.
@@ -57,6 +61,8 @@ def save_model(folder: Path, plan: Plan, state: dict[str, torch.Tensor]) -> None
     except RuntimeError as error:
         raise PlanError(f"the weights do not fit the plan: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
+    for name in MADE_FROM_WEIGHTS:
+        (folder / name).unlink(missing_ok=True)
     part = folder / f"{WEIGHTS_NAME}.part"
     save_file(halves, part)
     # safetensors makes it private, and the images run as another user.

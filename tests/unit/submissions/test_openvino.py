@@ -46,6 +46,14 @@ def test_labels_are_those_of_torch(model_folder):
     assert (by_torch == by_openvino).mean() > 0.9999
 
 
+def test_new_weights_leave_no_network_of_the_old_ones(model_folder):
+    plan, network = load_model(model_folder)
+    for name in ("int8.xml", "int8.bin", "int8.json"):
+        (model_folder / name).write_text("of the old weights")
+    save_model(model_folder, plan, network.state_dict())
+    assert sorted(path.name for path in model_folder.iterdir()) == ["model.safetensors", "plans.json"]
+
+
 def test_a_missing_network_is_said_with_the_mend(tmp_path):
     with pytest.raises(PlanError, match=r"segkit\.export"):
         load_engine(tmp_path, "f32")
