@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cascade.pipeline import Cascade
 from cascade.plan import PHASES, load_plan
-from segkit import OpenVINOEngine, SegkitError
+from segkit import OpenVINOEngine
 from segkit.cases import add_folder_options, segment_folder
-from segkit.profile import Profile, say
+from segkit.profile import Profile
 
 HERE = Path(__file__).resolve().parent
 
@@ -20,16 +20,12 @@ HERE = Path(__file__).resolve().parent
 def main() -> int:
     """Segment every CT of the inputs folder."""
     options = parse_options()
-    try:
-        return segment_folder(
-            options.inputs,
-            options.outputs,
-            lambda profile: load_cascade(options, profile),
-            show_profile=options.profile,
-        )
-    except SegkitError as error:
-        say(f"error: {error}")
-        return 2
+    return segment_folder(
+        options.inputs,
+        options.outputs,
+        lambda profile: load_cascade(options, profile),
+        show_profile=options.profile,
+    )
 
 
 def load_cascade(options: argparse.Namespace, profile: Profile) -> Cascade:

@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from segkit import SegkitError, Segmenter, Settings, load_engine, load_plan
+from segkit import Segmenter, Settings, load_engine, load_plan
 from segkit.cases import Method, add_folder_options, segment_folder
 from segkit.openvino_engine import fastest
-from segkit.profile import Profile, say
+from segkit.profile import Profile
 
 HERE = Path(__file__).resolve().parent
 EXACT = {"engine": "f32", "step": 0.5, "tile_voxels": 0}
@@ -23,16 +23,12 @@ EXACT = {"engine": "f32", "step": 0.5, "tile_voxels": 0}
 def main() -> int:
     """Segment every CT of the inputs folder."""
     options = parse_options()
-    try:
-        return segment_folder(
-            options.inputs,
-            options.outputs,
-            lambda profile: load_method(options, profile),
-            show_profile=options.profile,
-        )
-    except SegkitError as error:
-        say(f"error: {error}")
-        return 2
+    return segment_folder(
+        options.inputs,
+        options.outputs,
+        lambda profile: load_method(options, profile),
+        show_profile=options.profile,
+    )
 
 
 def load_method(options: argparse.Namespace, profile: Profile) -> Method:

@@ -24,29 +24,14 @@ sys.path.insert(0, str(HERE.parent / "segkit"))
 
 from segkit.convert import convert  # noqa: E402
 from segkit.errors import SegkitError  # noqa: E402
+from segkit.plan import ABDOMINAL_ORGANS  # noqa: E402
 
 DATASET_ID = 1
 PLANS_NAME = "S4D2W32"
 CONFIGURATION = "S4D2W32"
 LABELS = {
     "tumour": ["background", "tumour"],
-    "organs_tumour": [
-        "background",
-        "liver",
-        "right_kidney",
-        "spleen",
-        "pancreas",
-        "aorta",
-        "inferior_vena_cava",
-        "right_adrenal_gland",
-        "left_adrenal_gland",
-        "gallbladder",
-        "esophagus",
-        "stomach",
-        "duodenum",
-        "left_kidney",
-        "tumour",
-    ],
+    "organs_tumour": ["background", *ABDOMINAL_ORGANS, "tumour"],
 }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from segkit.errors import PlanError
+from segkit.model import in_float16, write_weights
 from torch import nn
 
 from cascade.hybrid import HybridNet
@@ -51,26 +51,12 @@ def save_network(folder: Path, phase: str, network: nn.Module) -> None:
     Raises:
         PlanError: A weight is not finite in float16.
     """
-    state = {name: _half(value).contiguous() for name, value in network.state_dict().items()}
-    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise PlanError(
-            f"{broken[0]} holds values that are not finite in float16; the training has diverged."
-        )
+    state = in_float16(network.state_dict())
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{phase}.safetensors.part"
-    save_file(state, part)
-    # safetensors makes it private, and the images run as another user.
-    part.chmod(0o644)
-    part.replace(folder / f"{phase}.safetensors")
+    write_weights(folder / f"{phase}.safetensors", state)
 
 
 def save_plan(folder: Path, plan: CascadePlan) -> None:
     """Write plans.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLAN_NAME).write_text(plan.to_json())
-
-
-def _half(value: torch.Tensor) -> torch.Tensor:
-    value = value.detach().cpu()
-    return value.to(torch.float16) if value.is_floating_point() else value

@@ -7,27 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from segkit.errors import PlanError
-from segkit.plan import Intensity
+from segkit.plan import ABDOMINAL_ORGANS, Intensity
 
 PLAN_NAME = "plans.json"
 PHASES = ("location", "organs")
 
-LABELS = (
-    "background",
-    "liver",
-    "right_kidney",
-    "spleen",
-    "pancreas",
-    "aorta",
-    "inferior_vena_cava",
-    "right_adrenal_gland",
-    "left_adrenal_gland",
-    "gallbladder",
-    "esophagus",
-    "stomach",
-    "duodenum",
-    "left_kidney",
-)
+LABELS = ("background", *ABDOMINAL_ORGANS)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -85,6 +86,23 @@ class CT:
     header: sitk.Image
     stored_size: tuple[int, ...]
     nifti_header: bytes | None = None
+
+    def laid_out(
+        self, labels: np.ndarray, orientation: Literal["canonical", "stored"]
+    ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+        """The voxels as a model was trained to see them.
+
+        Args:
+            labels: Canonical array of the CT's shape.
+            orientation: That of the model's training.
+
+        Returns:
+            Views of the CT's array and of `labels`, and the spacing (mm) of their axes.
+        """
+        if orientation == "canonical":
+            return self.array, labels, self.spacing_mm
+        spacing_mm = tuple(self.spacing_mm[axis] for axis in np.argsort(self.orientation.order))
+        return self.orientation.to_stored(self.array), self.orientation.to_stored(labels), spacing_mm
 
 
 def read_ct(path: Path) -> CT:

@@ -50,12 +50,7 @@ def save_model(folder: Path, plan: Plan, state: dict[str, torch.Tensor]) -> None
     Raises:
         PlanError: A weight is not finite in float16, or the state does not fit the plan.
     """
-    halves = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in state.items()}
-    broken = [name for name, value in halves.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise PlanError(
-            f"{broken[0]} holds values that are not finite in float16; the training has diverged."
-        )
+    halves = in_float16(state)
     try:
         PlainConvUNet(plan.network).load_state_dict(halves)
     except RuntimeError as error:
@@ -63,9 +58,34 @@ def save_model(folder: Path, plan: Plan, state: dict[str, torch.Tensor]) -> None
     folder.mkdir(parents=True, exist_ok=True)
     for name in MADE_FROM_WEIGHTS:
         (folder / name).unlink(missing_ok=True)
-    part = folder / f"{WEIGHTS_NAME}.part"
-    save_file(halves, part)
+    write_weights(folder / WEIGHTS_NAME, halves)
+    (folder / PLAN_NAME).write_text(plan.to_json())
+
+
+def in_float16(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict with its numbers in float16; integers, such as counters, stay as they are.
+
+    Raises:
+        PlanError: A weight is not finite in float16.
+    """
+    halves = {
+        name: value.detach()
+        .to("cpu", torch.float16 if value.is_floating_point() else value.dtype)
+        .contiguous()
+        for name, value in state.items()
+    }
+    broken = [name for name, value in halves.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise PlanError(
+            f"{broken[0]} holds values that are not finite in float16; the training has diverged."
+        )
+    return halves
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Write a state dict as safetensors; the file appears whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    save_file(state, part)
     # safetensors makes it private, and the images run as another user.
     part.chmod(0o644)
-    part.replace(folder / WEIGHTS_NAME)
-    (folder / PLAN_NAME).write_text(plan.to_json())
+    part.replace(path)

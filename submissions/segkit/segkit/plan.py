@@ -12,6 +12,24 @@ from segkit.errors import PlanError
 Triple = tuple[int, int, int]
 
 
+ABDOMINAL_ORGANS = (
+    "liver",
+    "right_kidney",
+    "spleen",
+    "pancreas",
+    "aorta",
+    "inferior_vena_cava",
+    "right_adrenal_gland",
+    "left_adrenal_gland",
+    "gallbladder",
+    "esophagus",
+    "stomach",
+    "duodenum",
+    "left_kidney",
+)
+"""FLARE's organs, labels 1 to 13."""
+
+
 @dataclass(frozen=True)
 class NetworkPlan:
     """The shape of a plain convolutional U-Net; lists run from the finest stage to the coarsest."""

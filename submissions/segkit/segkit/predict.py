@@ -88,12 +88,7 @@ class Segmenter:
             uint8 array of the CT's shape; all zero where no body is found.
         """
         labels = np.zeros(ct.array.shape, dtype=np.uint8)
-        spacing_mm: tuple[float, ...] = ct.spacing_mm
-        array, target = ct.array, labels
-        if self.plan.orientation == "stored":
-            order = np.argsort(ct.orientation.order)
-            spacing_mm = tuple(spacing_mm[axis] for axis in order)
-            array, target = ct.orientation.to_stored(array), ct.orientation.to_stored(labels)
+        array, target, spacing_mm = ct.laid_out(labels, self.plan.orientation)
         with self.profile.stage("find body"):
             body = find_body(array, spacing_mm)
         if body is None:

@@ -55,12 +55,7 @@ class Reference:
     def segment(self, ct: CT) -> np.ndarray:
         """uint8 labels of the shape of `ct.array`."""
         labels = np.zeros(ct.array.shape, dtype=np.uint8)
-        spacing_mm: tuple[float, ...] = ct.spacing_mm
-        array, target = ct.array, labels
-        if self.plan.orientation == "stored":
-            order = np.argsort(ct.orientation.order)
-            spacing_mm = tuple(spacing_mm[axis] for axis in order)
-            array, target = ct.orientation.to_stored(array), ct.orientation.to_stored(labels)
+        array, target, spacing_mm = ct.laid_out(labels, self.plan.orientation)
         box = _not_zero(array)
         if box is None:
             return labels
