@@ -1,4 +1,4 @@
-"""What can go wrong before training starts, each with one clear sentence."""
+"""What can go wrong on the way to a student, each with one clear sentence."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class FusionError(SegkitError):
 
 
 class PipelineError(SegkitError):
-    """A step cannot run: what it needs is not there, or the work folder belongs to something else."""
+    """A step that cannot run: what it needs is not there, or its folder was made from something else."""
