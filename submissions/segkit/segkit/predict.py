@@ -6,17 +6,24 @@ import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 
 from segkit.body import Body, find_body
+from segkit.centre_first import run_centre_first
 from segkit.engine import Engine
+from segkit.errors import SegkitError
 from segkit.image import CT
-from segkit.labels import labels_from_logits
+from segkit.labels import enlarged, labels_from_logits, winners
 from segkit.plan import Intensity, Plan
 from segkit.profile import Profile
 from segkit.resample import grid_shape, linear_taps, resample_image
-from segkit.windows import fitted_tile, run_tiles
+from segkit.windows import Box, fitted_tile, run_tiles
+
+Windows = Literal["all", "centre_first"]
+LabelsAt = Literal["ct", "network"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,11 @@ class Settings:
         mirror_axes: Axes (0 is z) along which each tile is also run mirrored, in all combinations, and
             the logits averaged: one axis doubles the time, three take eight times as long. Only for
             models that were trained on mirrored volumes.
+        windows: "all" tiles are run, or, "centre_first", from the middle of each plane outwards as far as
+            organs lead (`segkit.centre_first`). For models of organs: a lesion that touches no organ may
+            lie in a tile that nothing led to.
+        labels_at: Where the arg-max is taken: on the grid of the "ct", to which logits are interpolated,
+            or on that of the "network", from which the label map is enlarged by the nearest voxel.
         logits_limit_bytes: Most memory for the sums of logits. A volume that would need more (its
             header claims metres of patient) is run on a coarser grid.
     """
@@ -45,7 +57,14 @@ class Settings:
     crop_to_body: bool = True
     skip_air_tiles: bool = True
     mirror_axes: tuple[int, ...] = ()
+    windows: Windows = "all"
+    labels_at: LabelsAt = "ct"
     logits_limit_bytes: int = 2 * 2**30
+
+    def __post_init__(self) -> None:
+        for name, choices in (("windows", get_args(Windows)), ("labels_at", get_args(LabelsAt))):
+            if getattr(self, name) not in choices:
+                raise SegkitError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}.")
 
 
 class Segmenter:
@@ -94,14 +113,25 @@ class Segmenter:
         if body is None:
             return labels
         box = body.box if self.settings.crop_to_body else tuple(slice(0, size) for size in array.shape)
-        logits = self._logits(array[box], spacing_mm, body, box)
-        with self.profile.stage("labels"):
-            labels_from_logits(logits, target[box], self.leave_out)
+        if self.settings.labels_at == "ct":
+            logits = self._logits(array[box], spacing_mm, body, box)
+            with self.profile.stage("labels"):
+                labels_from_logits(logits, target[box], self.leave_out)
+        else:
+            small = self._labels_of_network(array[box], spacing_mm, body, box)
+            with self.profile.stage("labels"):
+                enlarged(small, target[box])
         return labels
 
-    def _logits(
-        self, array: np.ndarray, spacing_mm: Sequence[float], body: Body, box: tuple[slice, slice, slice]
+    def _labels_of_network(
+        self, array: np.ndarray, spacing_mm: Sequence[float], body: Body, box: Box
     ) -> np.ndarray:
+        """The arg-max on the network's grid; the logits are let go before labels are enlarged."""
+        logits = self._logits(array, spacing_mm, body, box)
+        with self.profile.stage("labels"):
+            return winners(logits, self.leave_out)
+
+    def _logits(self, array: np.ndarray, spacing_mm: Sequence[float], body: Body, box: Box) -> np.ndarray:
         shape = self._affordable(grid_shape(array.shape, spacing_mm, self.plan.spacing_mm))
         inside = _body_on_grid(body, box, shape)
         with self.profile.stage("resample"):
@@ -113,8 +143,12 @@ class Segmenter:
             self.settings.tile_voxels,
             self.settings.step,
         )
+        run = run_tiles
+        if self.settings.windows == "centre_first":
+            box_ml = float(np.prod(array.shape) * np.prod(spacing_mm)) / 1000
+            run = partial(run_centre_first, voxel_ml=box_ml / float(np.prod(shape)))
         with self.profile.stage("network"):
-            return run_tiles(
+            return run(
                 image,
                 classes=self.plan.network.channels_out,
                 tile=tile,
@@ -167,7 +201,7 @@ def normaliser(intensity: Intensity) -> Callable[[np.ndarray], np.ndarray]:
     return normalised
 
 
-def _body_on_grid(body: Body, box: tuple[slice, slice, slice], shape: tuple[int, int, int]) -> np.ndarray:
+def _body_on_grid(body: Body, box: Box, shape: tuple[int, int, int]) -> np.ndarray:
     """The body's mask on the network's grid, by the nearest voxel."""
     index = []
     for axis in range(3):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 Shape = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 
 
 def tile_starts(size: int, tile: int, step: float) -> list[int]:
@@ -26,10 +28,17 @@ def tile_starts(size: int, tile: int, step: float) -> list[int]:
     return [int(np.round(distance * number)) for number in range(count)]
 
 
-def tiles(shape: Shape, tile: Shape, step: float | Sequence[float]) -> Iterator[tuple[slice, slice, slice]]:
+def steps_of(step: float | Sequence[float]) -> Sequence[float]:
+    """A step for each axis, of one for all axes or one for each."""
+    return [step] * 3 if isinstance(step, float | int) else step
+
+
+def tiles(shape: Shape, tile: Shape, step: float | Sequence[float]) -> Iterator[Box]:
     """The tiles of a volume, z slowest; `step` is one for all axes or one for each."""
-    steps = [step] * 3 if isinstance(step, float | int) else step
-    starts = [tile_starts(size, length, part) for size, length, part in zip(shape, tile, steps, strict=True)]
+    starts = [
+        tile_starts(size, length, part)
+        for size, length, part in zip(shape, tile, steps_of(step), strict=True)
+    ]
     for corner in itertools.product(*starts):
         first, second, third = (
             slice(start, start + length) for start, length in zip(corner, tile, strict=True)
@@ -85,6 +94,49 @@ def fitted_tile(
     return (fitted[0], fitted[1], fitted[2]), (first, second, third)
 
 
+@dataclass(frozen=True)
+class Padding:
+    """The even padding with zeros, the mean intensity, of a volume that is smaller than a tile.
+
+    Attributes:
+        shape: Size of the volume (z, y, x).
+        before, after: Voxels added at the two ends of each axis.
+    """
+
+    shape: Shape
+    before: Shape
+    after: Shape
+
+    @classmethod
+    def around(cls, shape: Shape, tile: Shape) -> Padding:
+        """The padding that makes a volume at least as large as a tile."""
+        missing = [max(0, length - size) for size, length in zip(shape, tile, strict=True)]
+        low = [gap // 2 for gap in missing]
+        high = [gap - part for gap, part in zip(missing, low, strict=True)]
+        return cls(shape, (low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+    @property
+    def inner(self) -> Box:
+        """Where the volume lies in the padded one."""
+        first, second, third = (
+            slice(low, low + size) for low, size in zip(self.before, self.shape, strict=True)
+        )
+        return first, second, third
+
+    def applied(self, volume: np.ndarray) -> np.ndarray:
+        """The padded volume; the volume itself where nothing is missing."""
+        gaps = list(zip(self.before, self.after, strict=True))
+        return np.pad(volume, gaps) if any(map(any, gaps)) else volume
+
+    def removed(self, where: Box) -> Box:
+        """Slices of the padded volume as slices of the volume."""
+        first, second, third = (
+            slice(max(0, part.start - low), max(0, part.stop - low))
+            for part, low in zip(where, self.before, strict=True)
+        )
+        return first, second, third
+
+
 def run_tiles(
     volume: np.ndarray,
     *,
@@ -92,7 +144,7 @@ def run_tiles(
     tile: Shape,
     step: float | Sequence[float],
     logits_of: Callable[[np.ndarray], np.ndarray],
-    worth_looking: Callable[[tuple[slice, slice, slice]], bool],
+    worth_looking: Callable[[Box], bool],
     on_tile: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
     """Run a network over a volume in overlapping tiles.
@@ -112,14 +164,9 @@ def run_tiles(
         float32 logits, shape (class, z, y, x). Where no tile was run they are zero for all classes,
         which counts as background.
     """
-    missing = [max(0, length - size) for size, length in zip(volume.shape, tile, strict=True)]
-    before = [gap // 2 for gap in missing]
-    if any(missing):
-        volume = np.pad(volume, [(low, gap - low) for low, gap in zip(before, missing, strict=True)])
-    inner = tuple(
-        slice(low, size - gap + low) for low, gap, size in zip(before, missing, volume.shape, strict=True)
-    )
-    todo = [where for where in tiles(volume.shape, tile, step) if worth_looking(_shifted(where, before))]
+    padding = Padding.around(volume.shape, tile)
+    volume = padding.applied(volume)
+    todo = [where for where in tiles(volume.shape, tile, step) if worth_looking(padding.removed(where))]
 
     weights = gaussian_weights(tile)
     weight_sum = np.zeros(volume.shape, dtype=np.float32)
@@ -134,12 +181,4 @@ def run_tiles(
         for label in range(classes):
             total[label][where] += logits[label] * share
         on_tile(number, len(todo))
-    return total[(slice(None), *inner)]
-
-
-def _shifted(where: tuple[slice, slice, slice], before: list[int]) -> tuple[slice, slice, slice]:
-    first, second, third = (
-        slice(max(0, part.start - low), max(0, part.stop - low))
-        for part, low in zip(where, before, strict=True)
-    )
-    return first, second, third
+    return total[(slice(None), *padding.inner)]

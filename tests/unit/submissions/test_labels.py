@@ -1,13 +1,15 @@
 # ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from scipy import ndimage
-from segkit.labels import labels_from_logits
+from segkit.labels import enlarged, labels_from_logits, winners
 
 from .test_resample import SHAPES, by_torch
 
@@ -68,3 +70,28 @@ def test_labels_can_be_written_into_a_part_of_a_volume():
     labels_from_logits(logits, labels[1:4, 2:5, 0:6:2])
     assert labels.sum() == 27
     assert labels[1:4, 2:5, 0:6:2].all()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_winners_are_the_argmax_where_the_logits_lie(threads):
+    logits = np.random.default_rng(3).normal(size=(5, 7, 8, 9)).astype(np.float32)
+    found = winners(logits, threads=threads)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, logits.argmax(axis=0))
+    logits[2] = -np.inf
+    assert np.array_equal(winners(logits, leave_out=[2]), logits.argmax(axis=0))
+
+
+@pytest.mark.parametrize(("shape_in", "shape_out"), SHAPES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_labels_are_enlarged_by_the_nearest_voxel(shape_in, shape_out, threads):
+    labels = np.random.default_rng(4).integers(0, 15, size=shape_in, dtype=np.uint8)
+    out = np.full(shape_out, 99, dtype=np.uint8)
+    enlarged(labels, out, threads=threads)
+    index = np.ix_(
+        *(
+            [int(Fraction(2 * i + 1, 2) * have / wanted) for i in range(wanted)]
+            for have, wanted in zip(shape_in, shape_out, strict=True)
+        )
+    )
+    assert np.array_equal(out, labels[index])

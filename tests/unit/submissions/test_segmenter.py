@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 import SimpleITK as sitk
 from segkit import Segmenter, Settings, TorchEngine
+from segkit.errors import SegkitError
 from segkit.image import from_image
 
 from .conftest import make_body_hu, make_tiny_plan
@@ -121,3 +122,53 @@ def test_the_same_volume_gives_the_same_answer_twice(tiny_model):
     segmenter = Segmenter(plan, TorchEngine(network))
     ct = volume(make_body_hu((20, 40, 40)))
     assert np.array_equal(segmenter.segment(ct), segmenter.segment(ct))
+
+
+def block_in_tissue():
+    """A bright block in soft tissue in air, boundaries on the network's grid of 6 x 2 x 2 mm."""
+    array = np.full((60, 60, 60), -1000, dtype=np.int16)
+    array[:, 10:50, 10:50] = 0
+    array[12:48, 20:40, 20:46] = 200
+    return volume(array, spacing=(1.0, 1.0, 2.0)), array == 200
+
+
+@pytest.mark.parametrize("windows", ["all", "centre_first"])
+def test_every_choice_of_windows_and_labels_finds_the_same_block(windows):
+    ct, block = block_in_tissue()
+    exact = Segmenter(make_tiny_plan(), BrightIsForeground(), Settings(windows=windows)).segment(ct)
+    rough = Segmenter(
+        make_tiny_plan(), BrightIsForeground(), Settings(windows=windows, labels_at="network")
+    ).segment(ct)
+    assert np.array_equal(exact == 1, Segmenter(make_tiny_plan(), BrightIsForeground()).segment(ct) == 1)
+    overlap = 2 * np.count_nonzero((rough == 1) & block) / (np.count_nonzero(rough == 1) + block.sum())
+    assert overlap > 0.9
+
+
+def test_labels_at_the_networks_resolution_leave_out_labels_too(tiny_model):
+    plan, network = tiny_model
+    ct = volume(make_body_hu((20, 40, 40)))
+    settings = Settings(labels_at="network")
+    free = Segmenter(plan, TorchEngine(network), settings).segment(ct)
+    label = int(np.bincount(free[free > 0]).argmax())
+    without = Segmenter(plan, TorchEngine(network), settings, leave_out=[label]).segment(ct)
+    assert not (without == label).any()
+
+
+def test_centre_first_runs_fewer_tiles():
+    array = np.full((30, 200, 200), -1000, dtype=np.int16)
+    array[:, 10:190, 10:190] = 0
+    array[:, 90:110, 90:110] = 200
+    ct = volume(array, spacing=(1.0, 1.0, 3.0))
+    every, few = BrightIsForeground(), BrightIsForeground()
+    plan = make_tiny_plan(patch=(16, 32, 32))
+    assert np.array_equal(
+        Segmenter(plan, every).segment(ct),
+        Segmenter(plan, few, Settings(windows="centre_first")).segment(ct),
+    )
+    assert few.tiles < every.tiles / 10
+
+
+@pytest.mark.parametrize("change", [{"windows": "some"}, {"labels_at": "home"}])
+def test_a_setting_that_is_none_is_refused_by_name(change):
+    with pytest.raises(SegkitError, match=rf"{next(iter(change))} is '\w+'; it must be"):
+        Settings(**change)
