@@ -1,0 +1,302 @@
+"""The trained teacher: finds tumours in a CT slice by slice. No pickle is opened to use it.
+
+save_teacher(Path("results/fold_all/checkpoint_final.pth"), Path("teacher"))
+labels = load_teacher(Path("teacher")).segment(read_ct(Path("case_0000.nii.gz")))
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from segkit.body import find_body
+from segkit.convert import _PLAIN_VALUES, without_aliases
+from segkit.engine import usable_cpus
+from segkit.errors import PlanError
+from segkit.image import CT
+from segkit.model import PLAN_NAME, WEIGHTS_NAME, in_float16, write_weights
+from segkit.plan import Intensity
+from segkit.predict import normaliser
+from segkit.resample import Shape, grid_shape, resample_image
+from segkit.torch_engine import best_device
+from segkit.windows import run_tiles
+
+from distilled.attention_unet import AttentionUNet2d
+
+STEP = 0.5
+"""Distance of neighbouring windows in a slice, as a fraction of the window."""
+
+_PIXELS_AT_ONCE = 2**19
+"""Pixels of windows that go through the network together; its features take some 2 KB for each."""
+
+_PIXELS_PER_SLICE = 2**22
+"""The largest slice on the network's grid: 1.6 m a side at the published 0.8 mm."""
+
+
+@dataclass(frozen=True)
+class TeacherPlan:
+    """Everything about a teacher but its weights.
+
+    Attributes:
+        spacing_mm: The network's grid in a slice (y, x); slices stay as they are.
+        patch: Size of a window in pixels of that grid (y, x).
+        intensity: The normalisation.
+        labels: Names of the two outputs; the first is the background.
+        network: Arguments of `AttentionUNet2d`.
+        source: Where the weights come from, for people.
+    """
+
+    spacing_mm: tuple[float, float]
+    patch: tuple[int, int]
+    intensity: Intensity
+    labels: tuple[str, str]
+    network: dict[str, Any]
+    source: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.spacing_mm) != 2 or len(self.patch) != 2 or len(self.labels) != 2:
+            raise PlanError(
+                f"a teacher is two-dimensional and has two outputs, not spacing {self.spacing_mm}, patch "
+                f"{self.patch} and labels {self.labels}."
+            )
+        if not min(self.spacing_mm) > 0 or not min(self.patch) > 0:
+            raise PlanError("spacing and patch must be positive.")
+
+    def to_json(self) -> str:
+        """The plan as JSON text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = PLAN_NAME) -> TeacherPlan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            PlanError: The text is no such plan.
+        """
+        try:
+            content = json.loads(text)
+            for key in ("spacing_mm", "patch", "labels"):
+                content[key] = tuple(content[key])
+            return cls(intensity=Intensity(**content.pop("intensity")), **content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise PlanError(
+                f"{where} is no plan of a teacher ({error!r}); save_teacher writes one from a training."
+            ) from error
+
+
+class Teacher:
+    """A trained teacher, ready to label one CT after another."""
+
+    def __init__(
+        self,
+        plan: TeacherPlan,
+        network: AttentionUNet2d,
+        device: str | None = None,
+        threads: int | None = None,
+    ):
+        """Make a network ready.
+
+        Args:
+            plan: What the network was trained for.
+            network: Moved to the device.
+            device: "cpu" or "cuda"; the GPU where there is one if None.
+            threads: CPU threads; what this process may use if None.
+
+        Raises:
+            PlanError: The network's strides do not divide the plan's patch.
+        """
+        if any(size % divisor for size, divisor in zip(plan.patch, network.divisor, strict=True)):
+            raise PlanError(
+                f"a patch of {plan.patch} cannot be halved as often as the network's strides ask; its sides "
+                f"must be multiples of {network.divisor}."
+            )
+        self.plan = plan
+        self.device = torch.device(device or best_device())
+        self.network = network.to(self.device).eval()
+        self.bfloat16 = _has_bfloat16(self.device)
+        torch.set_num_threads(threads or usable_cpus())
+
+    def segment(self, ct: CT) -> np.ndarray:
+        """Where the teacher sees a tumour.
+
+        Memory beside the CT and the result is that of a few slices, however many there are.
+
+        Args:
+            ct: In canonical orientation, as `read_ct` gives it.
+
+        Returns:
+            uint8 array of the CT's shape, 1 in a tumour; all zero where no body is found.
+        """
+        labels = np.zeros(ct.array.shape, dtype=np.uint8)
+        body = find_body(ct.array, ct.spacing_mm)
+        if body is None:
+            return labels
+        array, target = ct.array[body.box], labels[body.box]
+        at_once = max(1, _PIXELS_AT_ONCE // (self.plan.patch[0] * self.plan.patch[1]))
+        for first in range(0, array.shape[0], at_once):
+            some = slice(first, first + at_once)
+            target[some] = self._evidence(array[some], ct.spacing_mm) > 0
+        return labels
+
+    def _evidence(self, slices_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+        """Logit of the tumour less that of the background, float32, in the shape of `slices_hu`.
+
+        Resampling is linear, so their difference can be resampled in place of both.
+        """
+        shape = _affordable(grid_shape(slices_hu.shape, spacing_mm, (spacing_mm[0], *self.plan.spacing_mm)))
+        image = resample_image(slices_hu, shape, normaliser(self.plan.intensity))
+        evidence = run_tiles(
+            image,
+            classes=1,
+            tile=(shape[0], *self.plan.patch),
+            step=STEP,
+            logits_of=self._evidence_in_window,
+            worth_looking=lambda window: True,
+        )
+        return resample_image(evidence[0], slices_hu.shape)
+
+    def _evidence_in_window(self, window: np.ndarray) -> np.ndarray:
+        """The same for one window (slice, y, x) of the network's size, with a leading axis."""
+        with torch.inference_mode():
+            images = torch.from_numpy(np.ascontiguousarray(window))[:, None].to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                logits = self.network(images).float()
+            return (logits[:, 1] - logits[:, 0])[None].cpu().numpy()
+
+
+def load_teacher(folder: Path, device: str | None = None, threads: int | None = None) -> Teacher:
+    """The teacher of a folder that `save_teacher` wrote.
+
+    Args:
+        folder: Holds plans.json and model.safetensors.
+        device: "cpu" or "cuda"; the GPU where there is one if None.
+        threads: CPU threads; what this process may use if None.
+
+    Raises:
+        PlanError: A file is missing or damaged, or the weights do not fit the plan.
+    """
+    for name in (PLAN_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise PlanError(f"{folder / name} is missing; a teacher is {PLAN_NAME} and {WEIGHTS_NAME}.")
+    plan = TeacherPlan.from_json((folder / PLAN_NAME).read_text(), where=str(folder / PLAN_NAME))
+    network = _network_of(plan)
+    try:
+        _load_weights(network, load_file(folder / WEIGHTS_NAME))
+    except (RuntimeError, SafetensorError) as error:
+        raise PlanError(
+            f"{folder / WEIGHTS_NAME} does not hold the weights of {folder / PLAN_NAME}: {error}"
+        ) from error
+    return Teacher(plan, network, device, threads)
+
+
+def save_teacher(checkpoint: Path, out: Path) -> None:
+    """Write a checkpoint of nnU-Net as float16 weights and a plan.
+
+    A checkpoint is a pickle. It is opened with torch's restricted unpickler, which runs no code.
+
+    Args:
+        checkpoint: In its fold's folder, where the training left it; plans.json and dataset.json lie above.
+        out: The teacher's folder; each file appears whole or not at all.
+
+    Raises:
+        PlanError: A file is missing, the training was no teacher's, or it has diverged.
+    """
+    plans_path, dataset_path = (checkpoint.parent.parent / name for name in ("plans.json", "dataset.json"))
+    for path in (checkpoint, plans_path, dataset_path):
+        if not path.is_file():
+            raise PlanError(f"{path} is missing; nnU-Net leaves it in its results folder.")
+    try:
+        with torch.serialization.safe_globals(_PLAIN_VALUES):
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = without_aliases(content["network_weights"])
+        configuration = content["init_args"]["configuration"]
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
+        raise PlanError(
+            f"{checkpoint} is no checkpoint of nnU-Net v2 that can be opened safely: {error}"
+        ) from error
+    plan = _plan_of(
+        json.loads(plans_path.read_text()),
+        json.loads(dataset_path.read_text()),
+        configuration,
+        source={
+            "trainer": str(content.get("trainer_name", "unknown")),
+            "epochs": str(content.get("current_epoch", "unknown")),
+        },
+    )
+    halves = in_float16(state)
+    try:
+        _load_weights(_network_of(plan), halves)
+    except RuntimeError as error:
+        raise PlanError(f"{checkpoint} does not hold the weights of {plans_path}: {error}") from error
+    out.mkdir(parents=True, exist_ok=True)
+    write_weights(out / WEIGHTS_NAME, halves)
+    part = out / f"{PLAN_NAME}.part"
+    part.write_text(plan.to_json())
+    part.replace(out / PLAN_NAME)
+
+
+def _plan_of(plans: dict, dataset: dict, configuration: str, source: dict[str, str]) -> TeacherPlan:
+    """The plan of a training, from nnU-Net's files."""
+    settings = plans["configurations"][configuration]
+    architecture = settings["architecture"]
+    if architecture["network_class_name"].rsplit(".", 1)[-1] != AttentionUNet2d.__name__:
+        raise PlanError(
+            f"the training is that of a {architecture['network_class_name']}; a teacher is an "
+            f"{AttentionUNet2d.__name__}."
+        )
+    intensity = plans["foreground_intensity_properties_per_channel"]["0"]
+    return TeacherPlan(
+        spacing_mm=tuple(settings["spacing"]),
+        patch=tuple(settings["patch_size"]),
+        intensity=Intensity(
+            clip_low_hu=intensity["percentile_00_5"],
+            clip_high_hu=intensity["percentile_99_5"],
+            mean_hu=intensity["mean"],
+            std_hu=intensity["std"],
+        ),
+        labels=tuple(sorted(dataset["labels"], key=lambda name: int(dataset["labels"][name]))),
+        network=architecture["arch_kwargs"],
+        source={"dataset": plans["dataset_name"], "configuration": configuration, **source},
+    )
+
+
+def _network_of(plan: TeacherPlan) -> AttentionUNet2d:
+    try:
+        return AttentionUNet2d(1, len(plan.labels), **plan.network)
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        raise PlanError(f"the plan describes no network of a teacher: {error}") from error
+
+
+def _load_weights(network: AttentionUNet2d, state: dict[str, torch.Tensor]) -> None:
+    """Copy weights, each under one name only, into a network; float16 values are widened.
+
+    Raises:
+        RuntimeError: They are those of another network.
+    """
+    missing, unknown = network.load_state_dict(state, strict=False)
+    missing = list(without_aliases(dict.fromkeys(missing)))
+    if missing or unknown:
+        raise RuntimeError(f"missing {missing[:3]}, unknown {unknown[:3]}")
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively; emulated it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _affordable(shape: Shape) -> Shape:
+    """The shape, or a coarser one where a header claims metres of patient."""
+    excess = shape[1] * shape[2] / _PIXELS_PER_SLICE
+    if excess <= 1:
+        return shape
+    return shape[0], max(1, int(shape[1] / excess**0.5)), max(1, int(shape[2] / excess**0.5))
