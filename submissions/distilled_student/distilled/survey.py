@@ -34,14 +34,18 @@ class CaseSurvey:
         annotated: The annotated label values, ascending.
         label_sha256: Of the label file; None if there is none.
         voxels: Voxels by label value, those that occur.
-        voxel_mm3: The volume of a voxel.
+        grid: The CT's grid, see `distilled.volumes.Grid`.
     """
 
     case: str
     annotated: tuple[int, ...]
     label_sha256: str | None
     voxels: dict[int, int]
-    voxel_mm3: float
+    grid: dict[str, list[float]]
+
+    def volume_ml(self, value: int) -> float:
+        """The volume of what holds a label value."""
+        return self.voxels[value] * math.prod(self.grid["spacing_mm"]) / 1000
 
 
 def survey(table: AnnotationTable, out: Path) -> str:
@@ -102,7 +106,7 @@ def text_of(table: AnnotationTable, rows: list[CaseSurvey]) -> str:
     ]
     for value, name in LABEL_NAMES.items():
         annotated = sum(value in row.annotated for row in rows)
-        volumes_ml = [row.voxels[value] * row.voxel_mm3 / 1000 for row in rows if value in row.voxels]
+        volumes_ml = [row.volume_ml(value) for row in rows if value in row.voxels]
         median = f"{statistics.median(volumes_ml):.1f}" if volumes_ml else ""
         lines.append(f"{value:>2} {name:<20}{annotated:>10}{len(volumes_ml):>7}{median:>11}".rstrip())
     return "\n".join(lines)
@@ -130,16 +134,16 @@ def write_draft(survey_json: Path, out: Path) -> None:
 
 def _survey_case(case: Case, known: CaseSurvey | None) -> CaseSurvey:
     grid = read_grid(case.image)
+    place = grid.as_dict()
     sha256 = file_sha256(case.label) if case.label else None
     annotated = tuple(sorted(case.annotated))
-    voxel_mm3 = math.prod(grid.spacing_mm)
-    if known and (known.annotated, known.label_sha256, known.voxel_mm3) == (annotated, sha256, voxel_mm3):
+    if known and (known.annotated, known.label_sha256, known.grid) == (annotated, sha256, place):
         return known
     voxels: dict[int, int] = {}
     if case.label:
         mend = f"the table says that {case.name} annotates no other; mend the table or the file"
         voxels = voxels_by_value(read_labels(case.label, grid, case.annotated, mend))
-    return CaseSurvey(case.name, annotated, sha256, voxels, voxel_mm3)
+    return CaseSurvey(case.name, annotated, sha256, voxels, place)
 
 
 def _earlier(path: Path) -> dict[str, CaseSurvey]:
@@ -152,7 +156,7 @@ def _earlier(path: Path) -> dict[str, CaseSurvey]:
                 annotated=tuple(row["annotated"]),
                 label_sha256=row["label_sha256"],
                 voxels={int(value): count for value, count in row["voxels"].items()},
-                voxel_mm3=row["voxel_mm3"],
+                grid=row["grid"],
             )
             for row in rows
         }

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 import tempfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from isal import igzip, isal_zlib
 
 from distilled.errors import VolumeError
 
@@ -92,7 +94,8 @@ def read_grid(path: Path) -> Grid:
 def read_labels(path: Path, grid: Grid, values: Collection[int], mend: str) -> np.ndarray:
     """Read a label map that must lie on a CT's grid.
 
-    Whole numbers stored as another type, float included, are taken as what they are.
+    Whole numbers stored as another type, float included, are taken as what they are. (ITK reads NaN in a
+    NIfTI file as 0.)
 
     Args:
         path: The label file.
@@ -107,6 +110,7 @@ def read_labels(path: Path, grid: Grid, values: Collection[int], mend: str) -> n
         VolumeError: The file cannot be read, has another grid, or holds something that is no such label.
     """
     reader = _reader(path)
+    _check_whole(path)
     if reader.GetNumberOfComponents() != 1:
         raise VolumeError(f"{path}: {reader.GetNumberOfComponents()} values in each voxel; labels have one.")
     if difference := grid.difference(Grid.of(reader)):
@@ -117,7 +121,7 @@ def read_labels(path: Path, grid: Grid, values: Collection[int], mend: str) -> n
         stored = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    if stored.dtype.kind == "f" and not (np.isfinite(stored).all() and (stored == np.rint(stored)).all()):
+    if stored.dtype.kind == "f" and not (stored == np.rint(stored)).all():
         raise VolumeError(
             f"{path}: its values are not whole numbers, so it is no label map. Is it a map of "
             "probabilities, or was it resampled with interpolation?"
@@ -204,8 +208,20 @@ def _reader(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def _unreadable(path: Path, error: RuntimeError) -> VolumeError:
-    reason = str(error).strip().splitlines()[-1]
+def _check_whole(path: Path) -> None:
+    """Read a gzip stream to its checksum. ITK does not, and fills up with zeros what was torn off."""
+    if not path.name.endswith(".gz"):
+        return
+    try:
+        with igzip.open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error, isal_zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> VolumeError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return VolumeError(f"{path}: cannot be read as an image ({reason}). Is it there, and whole?")
 
 
