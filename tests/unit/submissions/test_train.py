@@ -53,11 +53,11 @@ def recipe(path, epochs):
         "weight_decay": 0.01,
         "oversample_foreground": 0.5,
         "mirror_axes": [2],
-        "jitter": {"label_sd": 0.3, "texture_sd": 0.4, "elastic_probability": 1.0},
+        "elastic_probability": 1.0,
+        "jitter": {"label_sd": 0.3, "texture_sd": 0.4},
         "seed": 3,
     }
     content = {
-        "trainer": "nnUNetTrainerS4D2W32Short",
         "spacing": [4.0, 4.0, 4.0],
         "patch_size": [16, 16, 16],
         "batch_size": 1,

@@ -1,0 +1,198 @@
+"""What a training learns from: pairs of a CT and its labels, and nnU-Net's raw folder made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from segkit.body import find_body
+from segkit.errors import SegkitError
+from segkit.image import read_ct
+
+IMAGE_ENDING = "_0000.nii.gz"
+LABEL_ENDING = ".nii.gz"
+_SOURCES = "sources.json"
+
+
+class TrainingDataError(SegkitError):
+    """The training folder, or a recipe, cannot be used as it is."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A CT and its labels.
+
+    Attributes:
+        case: The case's name.
+        image: The CT, NIfTI.
+        label: Its label map on the same grid, NIfTI.
+    """
+
+    case: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learnt.
+
+    Attributes:
+        name: Names folders; letters, digits and underscores.
+        labels: Name of each output; the first is the background.
+        values: The output that each stored label value stands for, every other value being background;
+            None where the stored values are the outputs.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    values: Mapping[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise TrainingDataError(f"the task {self.name} needs a background and at least one label.")
+        if self.values and not set(self.values.values()) <= set(range(len(self.labels))):
+            raise TrainingDataError(
+                f"the task {self.name} maps labels to {sorted(set(self.values.values()))} and has outputs 0 "
+                f"to {len(self.labels) - 1}."
+            )
+
+    def learnt(self, stored: np.ndarray) -> np.ndarray:
+        """Stored label values (any shape) as outputs, uint8; what is not mapped stays as it is."""
+        if self.values is None:
+            return stored
+        learnt = np.zeros(stored.shape, dtype=np.uint8)
+        for value, output in self.values.items():
+            learnt[stored == value] = output
+        return learnt
+
+
+def pairs_of(data: Path, labels: Path | None = None, cases: Collection[str] | None = None) -> list[Pair]:
+    """The pairs of a FLARE-layout folder, by name.
+
+    Args:
+        data: Holds imagesTr/<case>_0000.nii.gz.
+        labels: Holds <case>.nii.gz; labelsTr beside imagesTr if None.
+        cases: Only these; every image if None.
+
+    Raises:
+        TrainingDataError: There is no image, an image has no label, or a wanted case has no image.
+    """
+    labels = labels or data / "labelsTr"
+    images = {
+        path.name.removesuffix(IMAGE_ENDING): path for path in (data / "imagesTr").glob(f"*{IMAGE_ENDING}")
+    }
+    if not images:
+        raise TrainingDataError(
+            f"no imagesTr/<case>{IMAGE_ENDING} in {data}; give the folder that holds imagesTr"
+        )
+    wanted = sorted(images if cases is None else cases)
+    if not wanted:
+        raise TrainingDataError(f"none of the cases in {data} is to be learnt from")
+    for case in wanted:
+        if case not in images:
+            raise TrainingDataError(f"{data / 'imagesTr' / (case + IMAGE_ENDING)} is missing")
+        if not (labels / f"{case}{LABEL_ENDING}").exists():
+            raise TrainingDataError(
+                f"{labels / (case + LABEL_ENDING)} is missing; every training image needs its label"
+            )
+    return [Pair(case, images[case], labels / f"{case}{LABEL_ENDING}") for case in wanted]
+
+
+def write_raw_folder(pairs: Sequence[Pair], task: Task, raw: Path) -> None:
+    """Write nnU-Net's raw folder: each case turned to LPS and cropped to the body, as inference sees it.
+
+    Cases that are there already are left as they are.
+
+    Raises:
+        TrainingDataError: The folder was begun with other data, or a label does not fit its image or the
+            task.
+    """
+    for folder in ("imagesTr", "labelsTr", "part"):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+    _check_sources(pairs, task, raw / _SOURCES)
+    for number, pair in enumerate(pairs, start=1):
+        # The label is written last, so where it is, the image is whole.
+        if not (raw / "labelsTr" / f"{pair.case}{LABEL_ENDING}").exists():
+            _write_case(pair, task, raw)
+            print(f"raw folder: {number} of {len(pairs)}", file=sys.stderr, flush=True)
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {name: value for value, name in enumerate(task.labels)},
+        "numTraining": len(pairs),
+        "file_ending": LABEL_ENDING,
+    }
+    (raw / "dataset.json").write_text(json.dumps(description, indent=2))
+
+
+def _write_case(pair: Pair, task: Task, raw: Path) -> None:
+    ct = read_ct(pair.image)
+    labels = ct.orientation.to_canonical(task.learnt(_read_labels(pair.label)))
+    if labels.shape != ct.array.shape or not 0 <= labels.min() <= labels.max() < len(task.labels):
+        raise TrainingDataError(
+            f"{pair.label}: shape {labels.shape} for an image of {ct.array.shape}, values up to "
+            f"{labels.max()} for {len(task.labels) - 1} labels; the label must lie on the image's grid "
+            f"and fit the task {task.name}"
+        )
+    body = find_body(ct.array, ct.spacing_mm)
+    box = body.box if body else (slice(None),) * 3
+    for array, path in (
+        (ct.array[box], raw / "imagesTr" / f"{pair.case}{IMAGE_ENDING}"),
+        (labels[box].astype(np.uint8), raw / "labelsTr" / f"{pair.case}{LABEL_ENDING}"),
+    ):
+        cropped = sitk.GetImageFromArray(np.ascontiguousarray(array))
+        cropped.SetSpacing(ct.spacing_mm[::-1])
+        part = raw / "part" / path.name
+        sitk.WriteImage(cropped, str(part), useCompression=True, compressionLevel=1)
+        part.replace(path)
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    try:
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise TrainingDataError(
+            f"{path}: cannot be read as an image. Is it a whole {LABEL_ENDING} file?"
+        ) from error
+    if labels.ndim == 2:
+        labels = labels[None]
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
+        raise TrainingDataError(f"{path}: holds values that are no whole numbers, so it is no label map")
+    return labels
+
+
+def _check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
+    """Refuse a work folder that was begun with other data; its later steps would silently keep them."""
+    sources = {
+        "task": [list(task.labels), sorted((task.values or {}).items())],
+        "cases": {
+            pair.case: {
+                "image_bytes": pair.image.stat().st_size,
+                "label_sha256": hashlib.sha256(pair.label.read_bytes()).hexdigest(),
+            }
+            for pair in pairs
+        },
+    }
+    sources = json.loads(json.dumps(sources))
+    if not path.exists():
+        path.write_text(json.dumps(sources, indent=1))
+        return
+    known = json.loads(path.read_text())
+    if known == sources:
+        return
+    differing = sorted(
+        case
+        for case in known["cases"].keys() | sources["cases"].keys()
+        if known["cases"].get(case) != sources["cases"].get(case)
+    )
+    what = f"{len(differing)} cases differ, the first is {differing[0]}" if differing else "the labels differ"
+    raise TrainingDataError(
+        f"{path.parent} was made from other data ({what}); delete the work folder or name another"
+    )

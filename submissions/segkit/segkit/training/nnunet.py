@@ -1,0 +1,221 @@
+"""nnU-Net's steps before training: fingerprint, plans, preprocessing, and the folders they lie in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segkit.training.data import TrainingDataError
+from segkit.training.recipe import Recipe
+
+DATASET_ID = 1
+PLANS_NAME = "segkit"
+_RESAMPLING = "resample_data_or_seg_to_shape"
+_LINEAR = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": False}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where nnU-Net keeps things in a work folder.
+
+    Attributes:
+        work: The work folder.
+        task: The task's name.
+        axes: 2 or 3.
+    """
+
+    work: Path
+    task: str
+    axes: int
+
+    @property
+    def dataset(self) -> str:
+        """nnU-Net's name of the data."""
+        return f"Dataset{DATASET_ID:03d}_{self.task}"
+
+    @property
+    def configuration(self) -> str:
+        """nnU-Net's name of what is trained."""
+        return f"{self.axes}d"
+
+    @property
+    def raw(self) -> Path:
+        """Images and labels as NIfTI."""
+        return self.work / "raw" / self.dataset
+
+    @property
+    def preprocessed(self) -> Path:
+        """Fingerprint, plans and the cases on the network's grid."""
+        return self.work / "preprocessed" / self.dataset
+
+    def fold(self, trainer: str, fold: str | int) -> Path:
+        """The folder with a training's checkpoints."""
+        name = f"{trainer}__{PLANS_NAME}__{self.configuration}"
+        return self.work / "results" / self.dataset / name / f"fold_{fold}"
+
+
+@contextmanager
+def environment(layout: Layout, threads: int, import_from: Sequence[Path]) -> Iterator[None]:
+    """Let nnU-Net work in this work folder, and put everything back afterwards.
+
+    nnU-Net 2.8 reads these variables whenever it needs them, so that trainings with different work
+    folders can follow each other in one process.
+
+    Args:
+        layout: The work folder.
+        threads: CPU threads to use.
+        import_from: Folders from which network classes are imported.
+    """
+    defaults = {
+        # On few cores a second process only takes time from the network.
+        "nnUNet_n_proc_DA": "0" if threads <= 4 else str(min(12, threads - 2)),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    wanted = {
+        "nnUNet_raw": str(layout.work / "raw"),
+        "nnUNet_preprocessed": str(layout.work / "preprocessed"),
+        "nnUNet_results": str(layout.work / "results"),
+        **{name: os.environ.get(name, value) for name, value in defaults.items()},
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    path_before = list(sys.path)
+    os.environ.update(wanted)
+    sys.path[:0] = [str(folder) for folder in import_from]
+    try:
+        yield
+    finally:
+        sys.path[:] = path_before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def make_fingerprint(layout: Layout, threads: int) -> dict[str, Any]:
+    """nnU-Net's fingerprint of the data: sizes, spacings and the intensities of the foreground."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
+
+    path = layout.preprocessed / "dataset_fingerprint.json"
+    if not path.exists():
+        print("fingerprint", file=sys.stderr, flush=True)
+        extract_fingerprints([DATASET_ID], num_processes=_processes(threads), check_dataset_integrity=False)
+    return json.loads(path.read_text())
+
+
+def write_plans(
+    layout: Layout, fingerprint: Mapping[str, Any], recipe: Recipe, architecture: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write nnU-Net's plans: intensities of the data unless the recipe has its own, the rest from the recipe.
+
+    Resampling is linear on all axes, as at inference.
+
+    Returns:
+        The plans.
+
+    Raises:
+        TrainingDataError: Network and patch do not fit.
+    """
+    _check_architecture(architecture, recipe)
+    intensity = fingerprint["foreground_intensity_properties_per_channel"]["0"]
+    spacings = np.array(fingerprint["spacings"])
+    shapes = np.array(fingerprint["shapes_after_crop"])
+    grids = (shapes * spacings)[:, -len(recipe.spacing) :] / np.array(recipe.spacing)
+    configuration = {
+        "data_identifier": f"{PLANS_NAME}_{layout.configuration}",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": recipe.batch_size,
+        "patch_size": list(recipe.patch_size),
+        "spacing": list(recipe.spacing),
+        "median_image_size_in_voxels": np.median(grids, axis=0).tolist(),
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        "resampling_fn_data": _RESAMPLING,
+        "resampling_fn_data_kwargs": _LINEAR,
+        "resampling_fn_seg": _RESAMPLING,
+        "resampling_fn_seg_kwargs": {**_LINEAR, "is_seg": True},
+        "resampling_fn_probabilities": _RESAMPLING,
+        "resampling_fn_probabilities_kwargs": _LINEAR,
+        "architecture": {"_kw_requires_import": [], **architecture},
+        "batch_dice": recipe.batch_dice,
+        "schedule": recipe.schedule.to_dict(),
+    }
+    plans = {
+        "dataset_name": layout.dataset,
+        "plans_name": PLANS_NAME,
+        "original_median_spacing_after_transp": np.median(spacings, axis=0).tolist(),
+        "original_median_shape_after_transp": np.median(shapes, axis=0).astype(int).tolist(),
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {layout.configuration: configuration},
+        "experiment_planner_used": "segkit.training",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": {**intensity, **recipe.intensity}},
+    }
+    (layout.preprocessed / f"{PLANS_NAME}.json").write_text(json.dumps(plans, indent=2))
+    shutil.copyfile(layout.raw / "dataset.json", layout.preprocessed / "dataset.json")
+    return plans
+
+
+def preprocess(layout: Layout, plans: Mapping[str, Any], threads: int) -> None:
+    """Normalise and resample every case, once.
+
+    Raises:
+        TrainingDataError: It was done before, with another grid or other intensities.
+    """
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess as nnunet_preprocess
+
+    finished = layout.preprocessed / "preprocessed.json"
+    settings = {
+        "spacing": plans["configurations"][layout.configuration]["spacing"],
+        "intensity": plans["foreground_intensity_properties_per_channel"]["0"],
+    }
+    if finished.exists():
+        if json.loads(finished.read_text()) != settings:
+            raise TrainingDataError(
+                f"{layout.work} was preprocessed with another spacing or other intensities; delete it or "
+                f"name another work folder"
+            )
+        return
+    print("preprocessing", file=sys.stderr, flush=True)
+    nnunet_preprocess(
+        [DATASET_ID],
+        PLANS_NAME,
+        configurations=[layout.configuration],
+        num_processes=[_processes(threads)],
+    )
+    finished.write_text(json.dumps(settings))
+
+
+def _check_architecture(architecture: Mapping[str, Any], recipe: Recipe) -> None:
+    try:
+        strides = architecture["arch_kwargs"]["strides"]
+        name = architecture["network_class_name"]
+    except KeyError as error:
+        raise TrainingDataError(
+            f"the architecture lacks {error}; it needs network_class_name and arch_kwargs with strides"
+        ) from error
+    if any(len(stride) != len(recipe.patch_size) for stride in strides):
+        raise TrainingDataError(
+            f"{name} has strides of {len(strides[0])} axes and the recipe a patch of {len(recipe.patch_size)}"
+        )
+    divisors = np.prod(strides, axis=0)
+    if any(size % divisor for size, divisor in zip(recipe.patch_size, divisors, strict=True)):
+        raise TrainingDataError(
+            f"a patch of {list(recipe.patch_size)} is not divisible by {divisors.tolist()}, the product of "
+            f"the strides of {name}"
+        )
+
+
+def _processes(threads: int) -> int:
+    return max(1, min(2, threads))
