@@ -9,6 +9,7 @@ to the training's patch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -91,9 +92,7 @@ class AttentionUNet2d(nn.Module):
             return_skips=True,
         )
         self.decoder = AttentionDecoder(features_per_stage, strides, levels, num_classes, deep_supervision)
-        self.divisor = tuple(
-            int(torch.tensor([stride[axis] for stride in strides]).prod()) for axis in range(2)
-        )
+        self.divisor = tuple(math.prod(stride[axis] for stride in strides) for axis in range(2))
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Logits of an image.
