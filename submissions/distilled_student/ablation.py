@@ -1,0 +1,96 @@
+"""What each kind of pseudo label is worth: students of different labels, judged on complete ones.
+
+    for labels in annotated organs fused; do
+        python train.py DATA --schedule short --work WORK --student-labels $labels --out WORK/models/$labels
+    done
+    python ablation.py DIR WORK/organs/model WORK/models/annotated WORK/models/organs WORK/models/fused
+
+The first three lines make one student for each kind, all else equal: recipe, seed, first weights. DIR holds
+imagesVal and labelsVal of other patients with every class annotated. Predictions (float32, the exact
+setting) stay beside each model in predictions/ and are reused. Prints a table in Markdown.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "segkit"), str(HERE.parents[1])]
+
+import numpy as np  # noqa: E402
+from distilled.annotation import IMAGE_ENDING, TUMOUR  # noqa: E402
+from distilled.exact_model import load_model_exactly  # noqa: E402
+from distilled.labelling import label_cases  # noqa: E402
+from segkit.errors import SegkitError  # noqa: E402
+from segkit.profile import say  # noqa: E402
+
+from evaluator import label_table, score_folder  # noqa: E402
+from evaluator.errors import EvaluatorError  # noqa: E402
+
+
+def main() -> int:
+    """Predict with every model and print how they compare."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("data", type=Path, help="folder with imagesVal and labelsVal")
+    parser.add_argument("models", type=Path, nargs="+", help="model folders, one row each")
+    parser.add_argument("--challenge", default="flare23", help="labels and tolerances")
+    parser.add_argument("--json", type=Path, help="write every score here, too")
+    options = parser.parse_args()
+    images = sorted((options.data / "imagesVal").glob(f"*{IMAGE_ENDING}"))
+    if not images:
+        say(f"error: no imagesVal/<case>{IMAGE_ENDING} in {options.data}")
+        return 2
+    rows = {}
+    try:
+        for model in options.models:
+            name = model.parent.name if model.name == "model" else model.name
+            rows[name] = scores_of(model, images, options)
+    except (SegkitError, EvaluatorError) as error:
+        say(f"error: {error}")
+        return 2
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    first = next(iter(rows.values()))
+    with_tumour = sum(row["label"] == TUMOUR and row["reference_ml"] > 0 for row in first)
+    print(f"| model | organs | tumour ({with_tumour} cases) | tumour found where there is none |")
+    print("|---|---|---|---|")
+    for name, scores in rows.items():
+        organs = mean_of([row for row in scores if row["label"] != TUMOUR and row["reference_ml"] > 0])
+        tumour = mean_of([row for row in scores if row["label"] == TUMOUR and row["reference_ml"] > 0])
+        without = [row for row in scores if row["label"] == TUMOUR and row["reference_ml"] == 0]
+        false = sum(row["prediction_ml"] > 0 for row in without)
+        print(f"| {name} | {organs} | {tumour} | {false} of {len(without)} |")
+    return 0
+
+
+def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> list[dict]:
+    """What the evaluator says of each case and label."""
+    predictions = model / "predictions"
+    cases = [(image.name.removesuffix(IMAGE_ENDING), image) for image in images]
+    label_cases(
+        model / "model.safetensors",
+        lambda: load_model_exactly(model),
+        cases,
+        predictions,
+        lambda case: say(f"{model}: {case}"),
+    )
+    scored = score_folder(
+        options.data / "labelsVal",
+        predictions,
+        labels=label_table(options.challenge),
+        cases=[name for name, _ in cases],
+    )
+    return [{"case": case.case, **dataclasses.asdict(label)} for case in scored for label in case.labels]
+
+
+def mean_of(rows: list[dict]) -> str:
+    """DSC and NSD in per cent, one cell of the table."""
+    if not rows:
+        return ""
+    return " / ".join(f"{100 * np.mean([row[name] for row in rows]):.1f}" for name in ("dsc", "nsd"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""From partially annotated CTs to a student: all steps, or some of them; resumable at any point.
+
+    python train.py DATA [--schedule full|short] [--until STEP | --only STEP] [--annotated TABLE]
+
+DATA holds imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz for the cases that have any label, and in
+dataset.json which values each case annotates ("annotated": {"case": [1, 2, 14]}), or in a table of its own
+(--annotated). The inputs are only read. Every step leaves what it made in the work folder, and the same
+command goes on where it stopped (Ctrl-C, power cut).
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
+
+from distilled.pipeline import STEPS, WHAT_STUDENTS_LEARN_FROM, Pipeline, Setup, say  # noqa: E402
+from segkit.errors import SegkitError  # noqa: E402
+from segkit.training import Options, TrainingDataError  # noqa: E402
+
+
+def main() -> int:
+    """Run the steps that are wanted and left to do."""
+    options = parse_options()
+    # A scheduler's polite kill stops like Ctrl-C, with a checkpoint.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        pipeline = Pipeline(make_setup(options))
+        say(f"work folder {options.work}: delete it to start anew")
+        for step in options.steps:
+            pipeline.run(step)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on")
+        return 130
+    except (TrainingDataError, SegkitError) as error:
+        say(f"error: {error}")
+        return 2
+    return 0
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=f"steps in order: {', '.join(STEPS)}"
+    )
+    parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and dataset.json")
+    parser.add_argument("--schedule", choices=["full", "short"], default="full")
+    steps = parser.add_mutually_exclusive_group()
+    steps.add_argument("--until", choices=STEPS, help="the last step to run")
+    steps.add_argument("--only", choices=STEPS, help="one step, from what the others left")
+    parser.add_argument("--annotated", type=Path, help="JSON or CSV: which label values each case annotates")
+    parser.add_argument(
+        "--organ-labels", type=Path, help="organ pseudo labels of another model, <case>.nii.gz"
+    )
+    parser.add_argument(
+        "--student-labels",
+        choices=sorted(WHAT_STUDENTS_LEARN_FROM),
+        default="fused",
+        help="what the student learns from; "
+        + "; ".join(f"{name}: {what}" for name, what in WHAT_STUDENTS_LEARN_FROM.items()),
+    )
+    parser.add_argument(
+        "--recipes", type=Path, help="folder with teacher, organs and student recipes of your own"
+    )
+    parser.add_argument("--hours", type=float, help="time for all trainings, shared as in the recipes")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="work folder (default: .cache/SCHEDULE beside train.py)")
+    parser.add_argument("--out", type=Path, default=HERE / "weights", help="the student's model folder")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    options = parser.parse_args()
+    options.work = options.work or HERE / ".cache" / options.schedule
+    if options.only:
+        options.steps = [options.only]
+    else:
+        options.steps = STEPS[: STEPS.index(options.until or STEPS[-1]) + 1]
+    return options
+
+
+def make_setup(options: argparse.Namespace) -> Setup:
+    """Read the table of annotations and the recipes."""
+    from distilled.annotation import read_annotations
+
+    recipes = load_recipes(options.recipes or HERE / "plans", options.schedule)
+    if options.hours is not None:
+        share_hours(recipes, options.hours)
+    starts_from_organs = recipes["student"].pop("starts_from_organs", False) and not options.organ_labels
+    return Setup(
+        table=read_annotations(options.data, options.annotated),
+        recipes=recipes,
+        work=options.work,
+        out=options.out,
+        options=Options(
+            work=options.work,
+            threads=options.threads,
+            device=options.device,
+            fold="all",
+            hours=None,
+            seed=options.seed,
+            start_from=None,
+            import_from=(HERE,),
+        ),
+        organ_labels=options.organ_labels,
+        student_labels=options.student_labels,
+        student_starts_from_organs=starts_from_organs,
+    )
+
+
+def load_recipes(folder: Path, schedule: str) -> dict[str, dict]:
+    """The three recipes, each with its architecture; the organ model is a student trained on other cases."""
+    student = json.loads((folder / f"student.{schedule}.json").read_text())
+    student["architecture"] = json.loads((folder / "architecture.student.json").read_text())
+    organs = {name: value for name, value in student.items() if name != "starts_from_organs"}
+    teacher = json.loads((folder / f"teacher.{schedule}.json").read_text())
+    return {"teacher": teacher, "organs": json.loads(json.dumps(organs)), "student": student}
+
+
+def share_hours(recipes: dict[str, dict], hours: float) -> None:
+    """Give each recipe its part of `hours`; schedules that count epochs alone stay as they are."""
+    timed = [recipe["schedule"] for recipe in recipes.values() if "hours" in recipe.get("schedule", {})]
+    whole = sum(schedule["hours"] for schedule in timed)
+    for schedule in timed:
+        schedule["hours"] *= hours / whole
+
+
+if __name__ == "__main__":
+    sys.exit(main())
