@@ -135,7 +135,7 @@ def fuse_case(case: Case, sources: Mapping[Source, Path], out: Path) -> FusedCas
         FusionError: No source says anything, or `out` holds an input or a label file of another origin.
         VolumeError: A file cannot be used.
     """
-    if not sources:
+    if not case.annotated and sources.keys() <= {Source.ANNOTATION}:
         raise FusionError(
             f"{case.name} annotates nothing and has no pseudo label: an empty map would call everything "
             "background. Leave the case out, or give pseudo labels."
@@ -159,7 +159,8 @@ def fuse_case(case: Case, sources: Mapping[Source, Path], out: Path) -> FusedCas
     if labels_path.exists():
         if earlier is None:
             raise FusionError(
-                f"{labels_path} was not written here: it has no sidecar. Give an output folder of its own."
+                f"{labels_path} was not written here: it has no whole sidecar. Take it away, or give an "
+                "output folder of its own."
             )
         if _is_current(earlier, made_from, labels_path):
             return FusedCase(case.name, labels_path, earlier, is_new=False)

@@ -14,6 +14,7 @@ import json
 import math
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,37 +49,40 @@ class CaseSurvey:
         return self.voxels[value] * math.prod(self.grid["spacing_mm"]) / 1000
 
 
-def survey(table: AnnotationTable, out: Path) -> str:
+def survey(table: AnnotationTable, out: Path, on_case: Callable[[str], None] = lambda case: None) -> str:
     """Read all label files, write what they hold to a JSON file and return it as a text table.
 
-    Files that an earlier survey in `out` has read are not read again while they stay the same.
+    Files that an earlier survey has read are not read again while they stay the same; that goes for a survey
+    that was stopped or found faults, too.
 
     Args:
         table: The cases and what they annotate.
         out: The JSON file, survey.json.
+        on_case: Told each case when its files have been looked at.
 
     Raises:
         AnnotationError: Label files that cannot be used or hold what the table says they do not annotate;
             the message names the first few.
     """
-    known = _earlier(out)
-    rows, faults = [], []
-    for case in table.cases:
-        try:
-            rows.append(_survey_case(case, known.get(case.name)))
-        except VolumeError as fault:
-            faults.append(str(fault))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f"{out.name}.part")
+    known = _earlier(part) | _earlier(out)
+    rows: list[CaseSurvey] = []
+    faults = []
+    try:
+        for case in table.cases:
+            try:
+                rows.append(_survey_case(case, known.get(case.name)))
+            except VolumeError as fault:
+                faults.append(str(fault))
+            on_case(case.name)
+    finally:
+        cases = [asdict(row) for row in rows]
+        content = {"table": table.origin, "groups": groups_of(table), "cases": cases}
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if faults:
         shown = "\n  ".join(faults[:10]) + ("\n  ..." if len(faults) > 10 else "")
         raise AnnotationError(f"{len(faults)} of {len(table.cases)} cases cannot be used:\n  {shown}")
-    content = {
-        "table": table.origin,
-        "groups": groups_of(table),
-        "cases": [asdict(row) for row in rows],
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"{out.name}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     part.replace(out)
     return text_of(table, rows)
 
@@ -173,9 +177,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--draft", type=Path, help="write the table that the label files suggest, .csv")
     options = parser.parse_args(arguments)
     try:
-        print(survey(read_annotations(options.data, options.annotated), options.json))
+        table = read_annotations(options.data, options.annotated)
+        print(survey(table, options.json, lambda case: print(case, file=sys.stderr, flush=True)))
         if options.draft:
             write_draft(options.json, options.draft)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     except (SegkitError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

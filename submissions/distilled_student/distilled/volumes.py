@@ -209,7 +209,7 @@ def _reader(path: Path) -> sitk.ImageFileReader:
 
 
 def _check_whole(path: Path) -> None:
-    """Read a gzip stream to its checksum. ITK does not, and fills up with zeros what was torn off."""
+    """Read a gzip stream to its checksum. ITK does not, and makes up the voxels that were torn off."""
     if not path.name.endswith(".gz"):
         return
     try:

@@ -244,6 +244,24 @@ def test_a_survey_does_not_read_a_label_file_twice(four, tmp_path, monkeypatch):
     assert read == ["some.nii.gz"]
 
 
+def test_a_survey_that_was_stopped_goes_on(four, tmp_path, monkeypatch):
+    table, out = read_annotations(four), tmp_path / "survey.json"
+
+    def stop(case):
+        if case == "organs":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        survey(table, out, stop)
+    assert not out.exists()
+    read = []
+    monkeypatch.setattr(
+        "distilled.survey.read_labels", lambda path, *_: read.append(path.name) or label_map(values=[2])
+    )
+    survey(table, out)
+    assert read == ["some.nii.gz"]
+
+
 def test_the_survey_names_every_label_file_that_contradicts_the_table(four, tmp_path):
     write_image(four / "labelsTr" / "some.nii.gz", label_map(values=[2, 3, 3]))
     (four / "labelsTr" / "organs.nii.gz").write_bytes(b"no image")

@@ -158,6 +158,18 @@ def test_an_annotated_class_is_where_the_annotation_says_and_nowhere_else(situat
         assert np.array_equal(fused.labels == value, (annotation == value) & ~hidden)
 
 
+@given(
+    truth=arrays.arrays(np.uint8, (2, 3, 3), elements=st.integers(0, 14)),
+    under_tumours=st.integers(0, 13),
+    annotated=st.frozensets(st.integers(1, 14)),
+)
+def test_sources_that_tell_the_truth_give_the_truth(truth, under_tumours, annotated):
+    annotation = np.where(np.isin(truth, list(annotated)), truth, 0)
+    organs = np.where(truth == TUMOUR, under_tumours, truth)
+    fused = fuse(truth.shape, annotation, annotated, organs, truth == TUMOUR)
+    assert np.array_equal(fused.labels, truth)
+
+
 @given(situations())
 def test_no_voxel_of_any_source_is_lost_from_the_account(situation):
     _, annotation, _, organs, tumour = situation
@@ -304,8 +316,11 @@ def test_without_pseudo_labels_cases_that_annotate_nothing_are_left_out(folders)
     done = folders.fuse(organ_labels=None, tumour_labels=None)
     assert [case.name for case in done] == ["all", "some", "tumour"]
     assert folders.first_voxels("some")[:4] == [LIVER, LIVER, SPLEEN, 0]
-    with pytest.raises(FusionError, match="nothing annotates nothing"):
-        folders.fuse(organ_labels=None, tumour_labels=None, cases=["nothing"])
+    # Not even with an empty label file, which says nothing either.
+    for _ in range(2):
+        with pytest.raises(FusionError, match="nothing annotates nothing"):
+            folders.fuse(organ_labels=None, tumour_labels=None, cases=["nothing"])
+        write_image(folders.data / "labelsTr" / "nothing.nii.gz", label_map(values=[]))
 
 
 def test_only_the_named_cases_are_fused(folders):
