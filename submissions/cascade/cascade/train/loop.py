@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from segkit.training.plot import plot_progress
 from torch import nn
 
 from cascade.train.cases import Case, patch_at
 from cascade.train.objective import DiceCounter, dice_and_cross_entropy
-from cascade.train.plot import plot_progress
 from cascade.train.sampler import Sampler, fixed_samples
 from cascade.train.schedule import Schedule
 

@@ -1,0 +1,360 @@
+"""segkit.training: any task, grid and network through nnU-Net, in one process and on tiny cases."""
+
+# ruff: noqa: E402 - torch is looked for before what needs it
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing.pool import ThreadPool
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("nnunetv2")
+
+import SimpleITK as sitk
+from segkit.model import load_model
+from segkit.training import Options, Task, TrainingDataError, export, newest_checkpoint, pairs_of, train
+from segkit.training.recipe import Recipe, Schedule
+
+from .conftest import make_body_hu
+
+ORGAN, TUMOUR = 3, 14
+TASK = Task("block", ("background", "block"), {TUMOUR: 1})
+EPOCHS = {"epochs": 1, "learning_rate": 0.01, "iterations_per_epoch": 2, "validation_iterations_per_epoch": 1}
+SPATIAL = {"spacing": [4.0, 4.0, 4.0], "patch_size": [16, 16, 16], "batch_size": 1}
+FLAT = {"spacing": [4.0, 4.0], "patch_size": [32, 16], "batch_size": 3}
+
+STUB = '''
+"""A network as small as one can be that has deep supervision."""
+
+from torch import nn
+
+
+class Decoder(nn.Module):
+    def __init__(self, width, classes, deep_supervision):
+        super().__init__()
+        self.deep_supervision = deep_supervision
+        self.heads = nn.ModuleList(nn.Conv2d(width, classes, 1) for _ in range(2))
+
+    def forward(self, levels):
+        outputs = [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        return outputs if self.deep_supervision else outputs[0]
+
+
+class Stub(nn.Module):
+    def __init__(self, input_channels, num_classes, width, strides, deep_supervision):
+        super().__init__()
+        self.first = nn.Conv2d(input_channels, width, 3, padding=1)
+        self.decoder = Decoder(width, num_classes, deep_supervision)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        return self.decoder([x, nn.functional.avg_pool2d(x, 2)])
+'''
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two cases with an organ and a tumour, stored flipped."""
+    folder = tmp_path / "data"
+    (folder / "imagesTr").mkdir(parents=True)
+    (folder / "labelsTr").mkdir()
+    for number in range(2):
+        array = make_body_hu((16, 32, 32), seed=number)
+        labels = np.zeros(array.shape, dtype=np.uint8)
+        labels[4:12, 8:24, 8:24] = ORGAN
+        labels[6:10, 10:20, 10 + number : 20 + number] = TUMOUR
+        array[labels == TUMOUR] += 300
+        write(folder / f"imagesTr/case{number}_0000.nii.gz", array)
+        write(folder / f"labelsTr/case{number}.nii.gz", labels)
+    return folder
+
+
+@pytest.fixture
+def threads_for_processes(monkeypatch):
+    """nnU-Net starts fresh processes for its preparations, which cost seconds each; threads do here."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _kind: SimpleNamespace(Pool=ThreadPool))
+
+
+@pytest.fixture
+def stub(tmp_path):
+    """An architecture whose class lies in a folder of its own."""
+    folder = tmp_path / "networks"
+    folder.mkdir()
+    (folder / "stub_network.py").write_text(STUB)
+    yield {
+        "network_class_name": "stub_network.Stub",
+        "arch_kwargs": {"width": 4, "strides": [[1, 1], [2, 2], [2, 2]]},
+    }
+    sys.modules.pop("stub_network", None)
+
+
+def write(path, array):
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((2.0, 2.0, 3.0))
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(path))
+
+
+def plain_network():
+    return {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": 2,
+            "features_per_stage": [4, 8],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3], [3, 3, 3]],
+            "strides": [[1, 1, 1], [2, 2, 2]],
+            "n_conv_per_stage": [1, 1],
+            "n_conv_per_stage_decoder": [1],
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def options(tmp_path, name="work", **changes):
+    return Options(work=tmp_path / name, threads=1, device="cpu", **changes)
+
+
+def table_of(checkpoint):
+    with (checkpoint.parent / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_two_trainings_follow_each_other_in_a_process(data, tmp_path, stub, threads_for_processes, capfd):
+    before = dict(os.environ), list(sys.path)
+    volumes = train(
+        pairs_of(data), TASK, {**SPATIAL, "schedule": EPOCHS}, plain_network(), options(tmp_path, "volumes")
+    )
+    schedule = {
+        **EPOCHS,
+        "hours": 1.0,
+        "epochs": 2,
+        "mirror_axes": [1],
+        "elastic_probability": 1.0,
+        "jitter": {"label_sd": 0.2, "texture_sd": 0.3},
+        "seed": 1,
+    }
+    slices = train(
+        pairs_of(data, cases=["case1"]),
+        Task("flat", ("background", "organ", "tumour"), {ORGAN: 1, TUMOUR: 2}),
+        {**FLAT, "schedule": schedule},
+        stub,
+        options(tmp_path, "slices", import_from=(tmp_path / "networks",)),
+    )
+    assert (dict(os.environ), list(sys.path)) == before
+    assert volumes == tmp_path / (
+        "volumes/results/Dataset001_block/EpochTrainer__segkit__3d/fold_all/checkpoint_final.pth"
+    )
+    assert slices == tmp_path / (
+        "slices/results/Dataset001_flat/ClockTrainer__segkit__2d/fold_all/checkpoint_final.pth"
+    )
+
+    export(volumes, tmp_path / "model")
+    plan, _ = load_model(tmp_path / "model")
+    assert plan.labels == ("background", "block")
+    assert plan.patch == (16, 16, 16)
+    assert plan.orientation == "canonical"
+
+    rows = table_of(slices)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(np.isfinite(float(row["train_loss"])) for row in rows)
+    assert {"learning_rate", "elapsed_s", "pseudo_dice_1", "pseudo_dice_2"} <= rows[0].keys()
+    assert "<svg" in slices.with_name("progress.svg").read_text()
+    assert "flat: epoch 2: loss" in capfd.readouterr().err
+    plans = json.loads((slices.parent.parent / "plans.json").read_text())
+    assert plans["configurations"]["2d"]["architecture"]["network_class_name"] == "stub_network.Stub"
+    # In 2-D, slices stay as they lie: the body is as many slices high as before.
+    assert plans["configurations"]["2d"]["spacing"] == [4.0, 4.0]
+
+
+@pytest.mark.slow
+def test_a_polite_kill_leaves_a_checkpoint_to_go_on_from(
+    data, tmp_path, stub, threads_for_processes, monkeypatch, capfd
+):
+    from segkit.training.trainers import EpochTrainer
+
+    taken = []
+    step = EpochTrainer.train_step
+
+    def step_and_be_killed(self, batch):
+        taken.append(self.current_epoch)
+        if len(taken) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    monkeypatch.setattr(EpochTrainer, "train_step", step_and_be_killed)
+    handler = signal.getsignal(signal.SIGTERM)
+    recipe = {**FLAT, "schedule": {**EPOCHS, "epochs": 3, "seed": 5}}
+    job = (pairs_of(data), TASK, recipe, stub)
+    how = options(tmp_path, import_from=(tmp_path / "networks",))
+    with pytest.raises(KeyboardInterrupt):
+        train(*job, how)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    latest = newest_checkpoint(TASK, recipe, how)
+    assert latest.name == "checkpoint_latest.pth"
+    assert [row["epoch"] for row in table_of(latest)] == ["0"]
+
+    final = train(*job, how)
+    assert final.name == "checkpoint_final.pth"
+    assert "going on from epoch 1" in capfd.readouterr().err
+    assert taken == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert [row["epoch"] for row in table_of(final)] == ["0", "1", "2"]
+    # A finished training is found finished.
+    assert train(*job, how) == final
+    assert len(taken) == 8
+
+
+@pytest.mark.slow
+def test_the_raw_folder_holds_what_inference_sees_with_the_task_s_labels(data, tmp_path):
+    from segkit.training.data import write_raw_folder
+
+    write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+    label = sitk.ReadImage(str(tmp_path / "raw/labelsTr/case0.nii.gz"))
+    assert label.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    array = sitk.GetArrayFromImage(label)
+    assert np.unique(array).tolist() == [0, 1]
+    assert int(array.sum()) == 4 * 10 * 10
+    assert sorted(path.name for path in (tmp_path / "raw/imagesTr").iterdir()) == [
+        "case0_0000.nii.gz",
+        "case1_0000.nii.gz",
+    ]
+    description = json.loads((tmp_path / "raw/dataset.json").read_text())
+    assert description["labels"] == {"background": 0, "block": 1}
+
+
+def test_a_work_folder_of_other_data_is_refused(data, tmp_path):
+    from segkit.training.data import write_raw_folder
+
+    write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+    write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+    with pytest.raises(TrainingDataError, match="1 cases differ, the first is case1"):
+        write_raw_folder(pairs_of(data, cases=["case0"]), TASK, tmp_path / "raw")
+    with pytest.raises(TrainingDataError, match="the labels differ"):
+        write_raw_folder(pairs_of(data), Task("block", TASK.labels, {ORGAN: 1}), tmp_path / "raw")
+    write(data / "labelsTr/case0.nii.gz", np.full((16, 32, 32), TUMOUR, dtype=np.uint8))
+    with pytest.raises(TrainingDataError, match="the first is case0"):
+        write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.full((16, 32, 32), 14.5, dtype=np.float32), "no whole numbers"),
+        (np.zeros((16, 32, 30), dtype=np.uint8), "must lie on the image's grid"),
+    ],
+)
+def test_a_label_that_does_not_fit_is_named(data, tmp_path, array, said):
+    from segkit.training.data import write_raw_folder
+
+    write(data / "labelsTr/case1.nii.gz", array)
+    with pytest.raises(TrainingDataError, match=rf"case1\.nii\.gz.*{said}"):
+        write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+
+
+def test_pairs_come_from_the_labels_and_cases_asked_for(data, tmp_path):
+    assert [pair.case for pair in pairs_of(data)] == ["case0", "case1"]
+    (pair,) = pairs_of(data, cases=["case1"])
+    assert pair.image.name == "case1_0000.nii.gz"
+    other = tmp_path / "other"
+    other.mkdir()
+    (data / "labelsTr/case0.nii.gz").rename(other / "case0.nii.gz")
+    assert pairs_of(data, labels=other, cases=["case0"])[0].label == other / "case0.nii.gz"
+    with pytest.raises(TrainingDataError, match="every training image needs its label"):
+        pairs_of(data, labels=other)
+    with pytest.raises(TrainingDataError, match=r"case7_0000\.nii\.gz is missing"):
+        pairs_of(data, cases=["case7"])
+    with pytest.raises(TrainingDataError, match="none of the cases"):
+        pairs_of(data, cases=[])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"trainer": "mine"}, "no entry 'trainer'"),
+        ({"spacing": [1.0, 1.0]}, "both need three entries"),
+        ({"schedule": {"epochs": 3}}, "lacks the entry 'learning_rate'"),
+        ({"schedule": {**EPOCHS, "mirror_axes": [3]}}, "mirrors along axes"),
+        ({"schedule": {**EPOCHS, "jitter": {"label_sd": 1.0}}}, "lacks the entry 'texture_sd'"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_says_why(change, said):
+    with pytest.raises(TrainingDataError, match=said):
+        Recipe.from_dict({**SPATIAL, "schedule": EPOCHS, **change})
+
+
+def test_a_schedule_survives_the_plans():
+    schedule = Schedule.from_dict(
+        {**EPOCHS, "mirror_axes": [], "jitter": {"label_sd": 0.1, "texture_sd": 0.2}, "seed": 1}
+    )
+    assert Schedule.from_dict(json.loads(json.dumps(schedule.to_dict()))) == schedule
+    assert schedule.mirror_axes == ()
+    assert Schedule.from_dict(EPOCHS).mirror_axes is None
+
+
+def test_hours_are_for_schedules_that_follow_the_clock(tmp_path):
+    recipe = {**SPATIAL, "schedule": EPOCHS}
+    with pytest.raises(TrainingDataError, match="it counts epochs"):
+        newest_checkpoint(TASK, recipe, options(tmp_path, hours=1.0))
+    with pytest.raises(TrainingDataError, match="train first"):
+        newest_checkpoint(TASK, recipe, options(tmp_path))
+
+
+@pytest.mark.parametrize("size", [(8, 12), (6, 8, 12)])
+def test_jitter_shifts_each_label_and_works_on_slices_and_volumes(size):
+    from segkit.training.augment import TissueJitter
+
+    torch.manual_seed(0)
+    labels = torch.zeros(1, *size, dtype=torch.int16)
+    labels[..., 6:] = 1
+    labels[..., :2] = -1  # outside of the image
+    image = torch.zeros(1, *size)
+    moved = TissueJitter(label_sd=1.0, texture_sd=0.0)(image=image, segmentation=labels)["image"]
+    assert len(moved[labels == 1].unique()) == 1
+    assert moved[labels == 1][0] != moved[labels == 0][0]
+    assert torch.equal(moved[labels == -1].unique(), moved[labels == 0].unique())
+    textured = TissueJitter(label_sd=0.0, texture_sd=1.0)(image=image, segmentation=labels)["image"]
+    assert textured.shape == image.shape
+    assert textured.std() > 0
+
+
+@pytest.mark.parametrize(("patch", "place"), [((32, 128, 192), 3), ((48, 80, 96), 1), ((160, 192), 1)])
+def test_jitter_comes_right_after_the_spatial_steps(patch, place):
+    from segkit.training.augment import TissueJitter
+    from segkit.training.trainers import EpochTrainer
+
+    trainer = EpochTrainer.__new__(EpochTrainer)
+    trainer.schedule = Schedule.from_dict(
+        {**EPOCHS, "elastic_probability": 0.2, "jitter": {"label_sd": 0.1, "texture_sd": 0.2}}
+    )
+    flat = max(patch) / patch[0] > 3
+    steps = trainer.get_training_transforms(patch, (-0.5, 0.5), None, (), flat, use_mask_for_norm=[False])
+    kinds = [type(step) for step in steps.transforms]
+    assert kinds.index(TissueJitter) == place
+    spatial = next(step for step in steps.transforms if hasattr(step, "p_elastic_deform"))
+    assert spatial.p_elastic_deform == 0.2
+
+
+def test_importing_it_does_not_import_torch():
+    code = "import sys, segkit.training; sys.exit('torch' in sys.modules or 'nnunetv2' in sys.modules)"
+    path = [folder for folder in sys.path if folder.endswith("segkit")]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}, check=False
+    )
+    assert done.returncode == 0
