@@ -250,7 +250,7 @@ class Pipeline:
         return weights
 
     def _check_same_work(self) -> None:
-        """A work folder belongs to one data set and one annotation table; trainings check their own recipes."""
+        """A work folder belongs to one data set and one table; trainings check their own recipes."""
         told = {case.name: sorted(case.annotated) for case in self.setup.table.cases}
         mine = {
             "data": str(self.setup.table.data.resolve()),

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import os
 import tempfile
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from isal import igzip, isal_zlib
+from segkit.errors import ImageError
+from segkit.nifti import check_whole
 
 from distilled.errors import VolumeError
 
@@ -110,7 +110,10 @@ def read_labels(path: Path, grid: Grid, values: Collection[int], mend: str) -> n
         VolumeError: The file cannot be read, has another grid, or holds something that is no such label.
     """
     reader = _reader(path)
-    _check_whole(path)
+    try:
+        check_whole(path)
+    except ImageError as error:
+        raise VolumeError(str(error)) from error
     if reader.GetNumberOfComponents() != 1:
         raise VolumeError(f"{path}: {reader.GetNumberOfComponents()} values in each voxel; labels have one.")
     if difference := grid.difference(Grid.of(reader)):
@@ -206,18 +209,6 @@ def _reader(path: Path) -> sitk.ImageFileReader:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return reader
-
-
-def _check_whole(path: Path) -> None:
-    """Read a gzip stream to its checksum. ITK does not, and makes up the voxels that were torn off."""
-    if not path.name.endswith(".gz"):
-        return
-    try:
-        with igzip.open(path, "rb") as file:
-            while file.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error, isal_zlib.error) as error:
-        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> VolumeError:

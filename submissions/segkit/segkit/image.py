@@ -123,14 +123,12 @@ def read_ct(path: Path) -> CT:
         plain = nifti.read_plain(path)
         if plain is not None and plain.array.shape == reader.GetSize()[::-1]:
             return _plain_ct(reader, plain)
+        nifti.check_whole(path)
         if reader.GetNumberOfComponents() == 1 and reader.GetPixelID() not in _SMALL_INTEGERS:
             reader.SetOutputPixelType(sitk.sitkFloat32)
         image = reader.Execute()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ImageError(
-            f"{path}: cannot be read as an image ({reason}). Is it a whole .nii.gz file?"
-        ) from error
+        raise _unreadable(path, error) from error
     if image.GetNumberOfComponentsPerPixel() > 1:
         image = sitk.VectorIndexSelectionCast(image, 0, sitk.sitkFloat32)
     while image.GetDimension() > 3:
@@ -138,6 +136,25 @@ def read_ct(path: Path) -> CT:
     if image.GetDimension() < 2 or image.GetNumberOfPixels() == 0:
         raise ImageError(f"{path}: an image of size {image.GetSize()} is no CT volume.")
     return from_image(image)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read a label map.
+
+    Returns:
+        Whole numbers of the stored type, shape (z, y, x) in stored order.
+
+    Raises:
+        ImageError: The file cannot be read, is torn, or holds values that are no whole numbers.
+    """
+    nifti.check_whole(path)
+    try:
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
+        raise ImageError(f"{path}: holds values that are no whole numbers, so it is no label map.")
+    return labels[None] if labels.ndim == 2 else labels
 
 
 def from_image(image: sitk.Image) -> CT:
@@ -209,6 +226,11 @@ def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
     except RuntimeError as error:
         raise _not_written(path) from error
+
+
+def _unreadable(path: Path, error: RuntimeError) -> ImageError:
+    reason = str(error).strip().splitlines()[-1]
+    return ImageError(f"{path}: cannot be read as an image ({reason}). Is it a whole .nii.gz file?")
 
 
 def _not_written(path: Path) -> ImageError:

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from isal import igzip, igzip_threaded, isal_zlib
 
+from segkit.errors import ImageError
+
 _HEADER_BYTES = 348
 _DATA_OFFSET = 352
 _INT16, _UINT8 = 4, 2
@@ -34,7 +36,7 @@ class PlainFile:
 
 
 def read_plain(path: Path) -> PlainFile | None:
-    """Read a plain CT; None where the file is of another kind or damaged, which SimpleITK then tells."""
+    """Read a plain CT; None where the file is of another kind or damaged; `check_whole` then tells."""
     if not path.name.endswith(".nii.gz"):
         return None
     try:
@@ -58,6 +60,26 @@ def read_plain(path: Path) -> PlainFile | None:
     except (OSError, EOFError, MemoryError, ValueError, zlib.error, gzip.BadGzipFile, isal_zlib.error):
         return None
     return PlainFile(array, header)
+
+
+def check_whole(path: Path) -> None:
+    """Read a gzip stream to its checksum. ITK does not, and makes up the voxels that were torn off.
+
+    Args:
+        path: Any file; only .gz files are looked into.
+
+    Raises:
+        ImageError: The file is torn, damaged, or cannot be read.
+    """
+    if not path.name.endswith(".gz"):
+        return
+    try:
+        with igzip.open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error, isal_zlib.error) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise ImageError(f"{path}: cannot be read as an image ({reason}). Is it there, and whole?") from error
 
 
 def write_labels(path: Path, labels: np.ndarray, header: bytes) -> None:

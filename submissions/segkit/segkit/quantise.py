@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import openvino
-import SimpleITK as sitk
 
 from segkit.body import find_body
 from segkit.errors import ImageError, SegkitError
 from segkit.export import export
-from segkit.image import read_ct
+from segkit.image import read_ct, read_labels
 from segkit.openvino_engine import INT8_IR, OpenVINOEngine
 from segkit.plan import Plan, load_plan
 from segkit.predict import Segmenter, Settings, normaliser
@@ -146,7 +145,7 @@ def compared(
         path = data / "labelsTr" / f"{case}.nii.gz"
         if not path.is_file():
             raise ImageError(f"{path} is missing; the comparison needs the label of every case.")
-        reference = ct.orientation.to_canonical(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+        reference = ct.orientation.to_canonical(read_labels(path))
         maps = [segmenter.segment(ct) for segmenter in segmenters]
         for scores, labels in zip(against_reference, maps, strict=True):
             scores += dice_per_label(labels, reference)

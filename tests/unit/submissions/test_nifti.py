@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 
 import SimpleITK as sitk
 from segkit import nifti
-from segkit.image import read_ct, write_labels
+from segkit.errors import ImageError
+from segkit.image import read_ct, read_labels, write_labels
 
 
 def write(path, array, spacing=(0.75, 0.8, 2.5)):
@@ -73,6 +74,18 @@ def test_a_truncated_file_is_none_of_ours(tmp_path, keep):
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
     assert nifti.read_plain(path) is None
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint8, np.float32])
+@pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
+def test_a_truncated_ct_or_label_is_refused_and_never_completed(tmp_path, keep, kind):
+    path = tmp_path / "a_0000.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(noise((20, 30, 40)).astype(kind)), str(path))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+    for read in (read_ct, read_labels):
+        with pytest.raises(ImageError, match=r"a_0000\.nii\.gz: cannot be read as an image"):
+            read(path)
 
 
 def test_a_damaged_checksum_is_noticed(tmp_path):

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
-from segkit.image import CT, read_ct
+from segkit.image import CT, read_ct, read_labels
 from segkit.resample import Shape, grid_shape, linear_taps
 
 from cascade.plan import CascadePlan
@@ -144,7 +143,7 @@ def _read_pair(image_path: Path, label_path: Path) -> tuple[CT, np.ndarray]:
     if not label_path.exists():
         raise TrainingDataError(f"{label_path} is missing; every training image needs its label")
     ct = read_ct(image_path)
-    labels = ct.orientation.to_canonical(sitk.GetArrayFromImage(sitk.ReadImage(str(label_path))))
+    labels = ct.orientation.to_canonical(read_labels(label_path))
     if labels.shape != ct.array.shape or labels.min() < 0 or labels.max() > 255:
         raise TrainingDataError(
             f"{label_path}: shape {labels.shape} for an image of {ct.array.shape}, values from "

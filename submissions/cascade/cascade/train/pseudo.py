@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from segkit.errors import SegkitError
+from segkit.nifti import check_whole
 
 from cascade.plan import LABELS
 from cascade.train.cases import TrainingDataError
@@ -49,7 +51,10 @@ def merge_files(labels: Path, predicted: Path, out: Path) -> int:
 
     Raises:
         TrainingDataError: A file cannot be read, or the sizes differ.
+        ImageError: A file is torn.
     """
+    for path in (labels, predicted):
+        check_whole(path)
     try:
         old, new = sitk.ReadImage(str(labels)), sitk.ReadImage(str(predicted))
     except RuntimeError as error:
@@ -96,7 +101,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         merge_folders(options.labels, options.predicted, options.out)
-    except TrainingDataError as error:
+    except (TrainingDataError, SegkitError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

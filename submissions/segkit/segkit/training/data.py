@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from segkit.body import find_body
 from segkit.errors import SegkitError
-from segkit.image import read_ct
+from segkit.image import read_ct, read_labels
 
 IMAGE_ENDING = "_0000.nii.gz"
 LABEL_ENDING = ".nii.gz"
@@ -134,7 +134,7 @@ def write_raw_folder(pairs: Sequence[Pair], task: Task, raw: Path) -> None:
 
 def _write_case(pair: Pair, task: Task, raw: Path) -> None:
     ct = read_ct(pair.image)
-    labels = ct.orientation.to_canonical(task.learnt(_read_labels(pair.label)))
+    labels = ct.orientation.to_canonical(task.learnt(read_labels(pair.label)))
     if labels.shape != ct.array.shape or not 0 <= labels.min() <= labels.max() < len(task.labels):
         raise TrainingDataError(
             f"{pair.label}: shape {labels.shape} for an image of {ct.array.shape}, values up to "
@@ -152,20 +152,6 @@ def _write_case(pair: Pair, task: Task, raw: Path) -> None:
         part = raw / "part" / path.name
         sitk.WriteImage(cropped, str(part), useCompression=True, compressionLevel=1)
         part.replace(path)
-
-
-def _read_labels(path: Path) -> np.ndarray:
-    try:
-        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise TrainingDataError(
-            f"{path}: cannot be read as an image. Is it a whole {LABEL_ENDING} file?"
-        ) from error
-    if labels.ndim == 2:
-        labels = labels[None]
-    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
-        raise TrainingDataError(f"{path}: holds values that are no whole numbers, so it is no label map")
-    return labels
 
 
 def _check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
