@@ -190,6 +190,7 @@ class Pipeline:
             organ_labels=None if kind == "annotated" else self.organ_label_folder,
             tumour_labels=self.work / "tumour_labels" if kind == "fused" else None,
             out=self.fused_folder,
+            on_case=lambda case: say(f"{case.name}: {'fused' if case.is_new else 'there already'}"),
         )
         say(f"{len(fused)} cases in {self.fused_folder}, {sum(case.is_new for case in fused)} of them new")
 
