@@ -2,13 +2,17 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import SimpleITK as sitk
+from segkit import Segmenter, Settings, read_ct
 from segkit.centre_first import LEAST_CENTRE_ML, centred_starts, run_centre_first
+from segkit.plan import Intensity, NetworkPlan, Plan
 from segkit.windows import run_tiles
 
 TILE = (8, 16, 16)
@@ -157,3 +161,34 @@ def test_progress_ends_with_all_tiles_done():
     )
     assert [done for done, _ in told] == list(range(1, 10))
     assert told[-1] == (9, 9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["torso", "slab"])
+def test_with_a_network_that_is_never_wrong_no_organ_of_a_patient_is_lost(shared_data, case):
+    """The student's short plan; organs are 1, the rest of the body 0, so that brightness is the label."""
+    ct = read_ct(shared_data / f"abdomen/imagesVal/{case}_0000.nii.gz")
+    labels = sitk.ReadImage(str(shared_data / f"abdomen/labelsVal/{case}.nii.gz"))
+    organs = ct.orientation.to_canonical(sitk.GetArrayFromImage(labels)) > 0
+    ct = replace(ct, array=np.where(organs, 1, np.minimum(ct.array, 0)).astype(np.int16))
+    network = NetworkPlan(
+        channels_in=1,
+        channels_out=2,
+        features=(1,) * 5,
+        kernels=((3, 3, 3),) * 5,
+        strides=((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2)),
+        convs_encoder=(2,) * 5,
+        convs_decoder=(2,) * 4,
+    )
+    plan = Plan((4.0, 2.5, 2.5), (32, 96, 128), Intensity(0, 1, 0, 1), ("background", "organ"), network)
+
+    class Perfect(Bright):
+        def logits(self, tile):
+            return self(tile - 0.5)
+
+    every, few = Perfect(), Perfect()
+    expected = Segmenter(plan, every).segment(ct)
+    found = Segmenter(plan, few, Settings(windows="centre_first")).segment(ct)
+    assert expected.any()
+    assert not (expected.astype(bool) & ~found.astype(bool)).any()
+    assert few.tiles < every.tiles / 2
