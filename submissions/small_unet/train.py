@@ -40,7 +40,7 @@ def main() -> int:
         threads=arguments.threads,
         device=arguments.device,
         fold=arguments.fold,
-        hours=arguments.hours if "hours" in recipe["schedule"] else None,
+        hours=arguments.hours if "hours" in recipe.get("schedule", {}) else None,
         seed=arguments.seed,
         start_from=arguments.start_from,
     )

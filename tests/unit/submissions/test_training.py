@@ -108,13 +108,13 @@ def plain_network():
     return {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {
-            "n_stages": 2,
-            "features_per_stage": [4, 8],
+            "n_stages": 3,
+            "features_per_stage": [4, 8, 8],
             "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3], [3, 3, 3]],
-            "strides": [[1, 1, 1], [2, 2, 2]],
-            "n_conv_per_stage": [1, 1],
-            "n_conv_per_stage_decoder": [1],
+            "kernel_sizes": [[3, 3, 3]] * 3,
+            "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+            "n_conv_per_stage": [1, 1, 1],
+            "n_conv_per_stage_decoder": [1, 1],
             "conv_bias": True,
             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
             "norm_op_kwargs": {"eps": 1e-05, "affine": True},
@@ -174,14 +174,13 @@ def test_two_trainings_follow_each_other_in_a_process(data, tmp_path, stub, thre
 
     rows = table_of(slices)
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert all(np.isfinite(float(row["train_loss"])) for row in rows)
+    assert all(np.isfinite(float(row["train_loss"])) for row in (*rows, *table_of(volumes)))
     assert {"learning_rate", "elapsed_s", "pseudo_dice_1", "pseudo_dice_2"} <= rows[0].keys()
     assert "<svg" in slices.with_name("progress.svg").read_text()
     assert "flat: epoch 2: loss" in capfd.readouterr().err
     plans = json.loads((slices.parent.parent / "plans.json").read_text())
     assert plans["configurations"]["2d"]["architecture"]["network_class_name"] == "stub_network.Stub"
-    # In 2-D, slices stay as they lie: the body is as many slices high as before.
-    assert plans["configurations"]["2d"]["spacing"] == [4.0, 4.0]
+    assert plans["configurations"]["2d"]["patch_size"] == [32, 16]
 
 
 @pytest.mark.slow
@@ -218,6 +217,7 @@ def test_a_polite_kill_leaves_a_checkpoint_to_go_on_from(
     assert [row["epoch"] for row in table_of(final)] == ["0", "1", "2"]
     # A finished training is found finished.
     assert train(*job, how) == final
+    assert "finished, with 3 epochs" in capfd.readouterr().err
     assert len(taken) == 8
 
 
@@ -306,6 +306,28 @@ def test_a_schedule_survives_the_plans():
     assert Schedule.from_dict(json.loads(json.dumps(schedule.to_dict()))) == schedule
     assert schedule.mirror_axes == ()
     assert Schedule.from_dict(EPOCHS).mirror_axes is None
+
+
+@pytest.mark.parametrize(
+    ("strides", "said"),
+    [
+        ([[1, 1, 1], [2, 2, 2]], "at least three"),
+        ([[1, 1], [2, 2], [2, 2]], "strides of 2 axes"),
+        ([[1, 1, 1], [4, 4, 4], [8, 2, 2]], "not divisible by"),
+    ],
+)
+def test_a_network_that_does_not_fit_its_patch_says_why(tmp_path, strides, said):
+    from segkit.training.nnunet import Layout, write_plans
+
+    fingerprint = {
+        "foreground_intensity_properties_per_channel": {"0": {}},
+        "spacings": [[3.0, 2.0, 2.0]],
+        "shapes_after_crop": [[16, 32, 32]],
+    }
+    recipe = Recipe.from_dict({**SPATIAL, "schedule": EPOCHS})
+    architecture = {"network_class_name": "a.Network", "arch_kwargs": {"strides": strides}}
+    with pytest.raises(TrainingDataError, match=said):
+        write_plans(Layout(tmp_path, "block", 3), fingerprint, recipe, architecture)
 
 
 def test_hours_are_for_schedules_that_follow_the_clock(tmp_path):

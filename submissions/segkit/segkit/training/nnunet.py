@@ -205,6 +205,9 @@ def _check_architecture(architecture: Mapping[str, Any], recipe: Recipe) -> None
         raise TrainingDataError(
             f"the architecture lacks {error}; it needs network_class_name and arch_kwargs with strides"
         ) from error
+    if len(strides) < 3:
+        # nnU-Net gives the coarsest of a network's outputs no weight in the loss, so it needs two.
+        raise TrainingDataError(f"{name} has {len(strides)} stages; deep supervision needs at least three")
     if any(len(stride) != len(recipe.patch_size) for stride in strides):
         raise TrainingDataError(
             f"{name} has strides of {len(strides[0])} axes and the recipe a patch of {len(recipe.patch_size)}"

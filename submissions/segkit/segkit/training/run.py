@@ -22,6 +22,10 @@ from segkit.training.data import Pair, Task, TrainingDataError, write_raw_folder
 from segkit.training.nnunet import Layout, environment, make_fingerprint, preprocess, write_plans
 from segkit.training.recipe import Recipe
 
+# nnU-Net's names.
+_FINAL = "checkpoint_final.pth"
+_LATEST = "checkpoint_latest.pth"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -151,7 +155,7 @@ def _train_network(layout: Layout, plans: dict[str, Any], recipe: Recipe, option
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cpu":
         torch.set_num_threads(options.threads)
-        with suppress(RuntimeError):  # can be set once in a process
+        with suppress(RuntimeError):  # it can be set once in a process
             torch.set_num_interop_threads(1)
     _seed(recipe.schedule.seed)
     newest = _newest(layout.fold(_trainer_name(recipe), _fold(options)))
@@ -164,9 +168,10 @@ def _train_network(layout: Layout, plans: dict[str, Any], recipe: Recipe, option
     )
     if newest is not None:
         trainer.load_checkpoint(str(newest))
-        _say(f"going on from epoch {trainer.current_epoch}")
         if trainer.is_done():
+            _say(f"the training is finished, with {trainer.current_epoch} epochs")
             return
+        _say(f"going on from epoch {trainer.current_epoch}")
         # The same seed again would draw the patches that were seen.
         if recipe.schedule.seed is not None:
             _seed(recipe.schedule.seed + trainer.current_epoch)
@@ -199,10 +204,6 @@ def copy_weights(folder: Path, network: Any) -> None:
     if unknown or any("all_modules" not in name and "decoder.encoder" not in name for name in missing):
         raise TrainingDataError(f"{folder}: its weights are those of another network")
     _say(f"beginning with the weights of {folder}")
-
-
-_FINAL = "checkpoint_final.pth"
-_LATEST = "checkpoint_latest.pth"
 
 
 def _newest(folder: Path) -> Path | None:
