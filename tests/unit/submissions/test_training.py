@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("nnunetv2")
 
 import SimpleITK as sitk
+from segkit.errors import SegkitError
 from segkit.model import load_model
 from segkit.training import Options, Task, TrainingDataError, export, newest_checkpoint, pairs_of, train
 from segkit.training.recipe import Recipe, Schedule
@@ -264,7 +265,7 @@ def test_a_label_that_does_not_fit_is_named(data, tmp_path, array, said):
     from segkit.training.data import write_raw_folder
 
     write(data / "labelsTr/case1.nii.gz", array)
-    with pytest.raises(TrainingDataError, match=rf"case1\.nii\.gz.*{said}"):
+    with pytest.raises(SegkitError, match=rf"case1\.nii\.gz.*{said}"):
         write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
 
 
