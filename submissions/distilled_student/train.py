@@ -22,6 +22,8 @@ from distilled.pipeline import STEPS, WHAT_STUDENTS_LEARN_FROM, Pipeline, Setup,
 from segkit.errors import SegkitError  # noqa: E402
 from segkit.training import Options, TrainingDataError  # noqa: E402
 
+RECIPES = ("teacher", "organs", "student")
+
 
 def main() -> int:
     """Run the steps that are wanted and left to do."""
@@ -111,12 +113,11 @@ def make_setup(options: argparse.Namespace) -> Setup:
 
 
 def load_recipes(folder: Path, schedule: str) -> dict[str, dict]:
-    """The three recipes, each with its architecture; the organ model is a student trained on other cases."""
-    student = json.loads((folder / f"student.{schedule}.json").read_text())
-    student["architecture"] = json.loads((folder / "architecture.student.json").read_text())
-    organs = {name: value for name, value in student.items() if name != "starts_from_organs"}
-    teacher = json.loads((folder / f"teacher.{schedule}.json").read_text())
-    return {"teacher": teacher, "organs": json.loads(json.dumps(organs)), "student": student}
+    """The three recipes, each with its architecture; the organ model has the student's."""
+    recipes = {name: json.loads((folder / f"{name}.{schedule}.json").read_text()) for name in RECIPES}
+    for name in ("organs", "student"):
+        recipes[name]["architecture"] = json.loads((folder / "architecture.student.json").read_text())
+    return recipes
 
 
 def share_hours(recipes: dict[str, dict], hours: float) -> None:

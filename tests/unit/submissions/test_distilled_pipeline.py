@@ -70,7 +70,7 @@ def recipes(tmp_path, submissions):
     folder.mkdir()
     plans = submissions / "distilled_student/plans"
     (folder / "architecture.student.json").write_text((plans / "architecture.student.json").read_text())
-    for name, patch in (("teacher", [64, 64]), ("student", [16, 32, 32])):
+    for name, patch in (("teacher", [64, 64]), ("organs", [16, 32, 32]), ("student", [16, 32, 32])):
         recipe = json.loads((plans / f"{name}.short.json").read_text())
         recipe["patch_size"] = patch
         recipe["batch_size"] = 1
