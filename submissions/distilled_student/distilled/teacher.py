@@ -34,7 +34,7 @@ STEP = 0.5
 """Distance of neighbouring windows in a slice, as a fraction of the window."""
 
 _PIXELS_AT_ONCE = 2**19
-"""Pixels of windows that go through the network together; its features take some 2 KB for each."""
+"""Pixels of windows that go through the network together; its features take up to some 2 KB for each."""
 
 _PIXELS_PER_SLICE = 2**22
 """The largest slice on the network's grid: 1.6 m a side at the published 0.8 mm."""
