@@ -17,6 +17,7 @@ from segkit.openvino_engine import fastest
 from segkit.profile import Profile
 
 HERE = Path(__file__).resolve().parent
+WORDS = ("engine", "windows", "labels_at")
 EXACT = {"engine": "f32", "step": 0.5, "tile_voxels": 0}
 
 
@@ -81,11 +82,11 @@ def parse_options() -> argparse.Namespace:
 
 
 def setting(text: str) -> tuple[str, object]:
-    """One NAME=VALUE of the command line; values are JSON, and bare words are themselves."""
+    """One NAME=VALUE of the command line; a value that is no word is JSON."""
     name, separator, value = text.partition("=")
     if not separator or name not in ["engine", *setting_names()]:
         raise argparse.ArgumentTypeError(f"{text!r} is no setting; names are {', '.join(setting_names())}")
-    return name, value if name == "engine" else json.loads(value)
+    return name, value if name in WORDS else json.loads(value)
 
 
 def setting_names() -> list[str]:

@@ -7,7 +7,6 @@ labels = load_teacher(Path("teacher")).segment(read_ct(Path("case_0000.nii.gz"))
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segkit.body import find_body
-from segkit.convert import _PLAIN_VALUES, without_aliases
-from segkit.engine import usable_cpus
+from segkit.convert import load_checkpoint, without_aliases
+from segkit.engine import cpu_multiplies_bfloat16, usable_cpus
 from segkit.errors import PlanError
 from segkit.image import CT
 from segkit.model import PLAN_NAME, WEIGHTS_NAME, in_float16, write_weights
@@ -212,15 +211,8 @@ def save_teacher(checkpoint: Path, out: Path) -> None:
     for path in (checkpoint, plans_path, dataset_path):
         if not path.is_file():
             raise PlanError(f"{path} is missing; nnU-Net leaves it in its results folder.")
-    try:
-        with torch.serialization.safe_globals(_PLAIN_VALUES):
-            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        state = without_aliases(content["network_weights"])
-        configuration = content["init_args"]["configuration"]
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
-        raise PlanError(
-            f"{checkpoint} is no checkpoint of nnU-Net v2 that can be opened safely: {error}"
-        ) from error
+    content = load_checkpoint(checkpoint)
+    configuration = content["init_args"]["configuration"]
     plan = _plan_of(
         json.loads(plans_path.read_text()),
         json.loads(dataset_path.read_text()),
@@ -230,7 +222,7 @@ def save_teacher(checkpoint: Path, out: Path) -> None:
             "epochs": str(content.get("current_epoch", "unknown")),
         },
     )
-    halves = in_float16(state)
+    halves = in_float16(without_aliases(content["network_weights"]))
     try:
         _load_weights(_network_of(plan), halves)
     except RuntimeError as error:
@@ -287,11 +279,9 @@ def _load_weights(network: AttentionUNet2d, state: dict[str, torch.Tensor]) -> N
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively; emulated it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return cpu_multiplies_bfloat16()
 
 
 def _affordable(shape: Shape) -> Shape:

@@ -13,7 +13,7 @@ import json
 import pickle
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -63,21 +63,35 @@ def convert(
     for path in (checkpoint, plans, dataset):
         if not path.is_file():
             raise PlanError(f"{path} is missing; nnU-Net leaves it in its results folder.")
-    try:
-        with torch.serialization.safe_globals(_PLAIN_VALUES):
-            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        state = content["network_weights"]
-        configuration = configuration or content["init_args"]["configuration"]
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
-        raise PlanError(
-            f"{checkpoint} is no checkpoint of nnU-Net v2 that can be opened safely: {error}"
-        ) from error
+    content = load_checkpoint(checkpoint)
+    configuration = configuration or content["init_args"]["configuration"]
     plan = from_nnunet(
         json.loads(plans.read_text()), json.loads(dataset.read_text()), configuration, orientation
     )
     plan.source["trainer"] = str(content.get("trainer_name", "unknown"))
     plan.source["epochs"] = str(content.get("current_epoch", "unknown"))
-    save_model(out, plan, without_aliases(state))
+    save_model(out, plan, without_aliases(content["network_weights"]))
+
+
+def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's content, opened with torch's restricted unpickler.
+
+    Raises:
+        PlanError: It is no checkpoint of nnU-Net v2 that can be opened safely.
+    """
+    try:
+        with torch.serialization.safe_globals(_PLAIN_VALUES):
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        missing = {"network_weights", "init_args"} - content.keys() or {"configuration"} - content[
+            "init_args"
+        ].keys()
+        if missing:
+            raise KeyError(f"it has no {sorted(missing)[0]}")
+    except (pickle.UnpicklingError, RuntimeError, AttributeError, KeyError, TypeError) as error:
+        raise PlanError(
+            f"{checkpoint} is no checkpoint of nnU-Net v2 that can be opened safely: {error}"
+        ) from error
+    return content
 
 
 def without_aliases(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -30,6 +30,15 @@ def usable_cpus() -> int:
     return max(1, min(count, round(quota))) if quota else count
 
 
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this CPU has bfloat16 arithmetic; emulated it is many times slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 def _cgroup_cpus() -> float | None:
     root = Path("/sys/fs/cgroup")
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from segkit.engine import cpu_multiplies_bfloat16
 from segkit.training.plot import plot_progress
 from torch import nn
 
@@ -213,15 +214,6 @@ class Trainer:
         self.sampler.random.set_state(content["random"])
         self.state = State(**content["state"])
         print(f"{self.name}: going on from step {self.state.iteration}", file=sys.stderr, flush=True)
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether this CPU has bfloat16 arithmetic; emulated it is many times slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _save_whole(content: dict, path: Path) -> None:

@@ -17,6 +17,7 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from segkit.engine import cpu_multiplies_bfloat16
 from segkit.training.augment import TissueJitter
 from segkit.training.plot import EPOCHS, plot_progress
 from segkit.training.recipe import Schedule
@@ -201,7 +202,7 @@ class ClockTrainer(EpochTrainer):
     ):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.probabilistic_oversampling = True
-        self.uses_bfloat16 = device.type == "cpu" and cpu_has_bfloat16()
+        self.uses_bfloat16 = device.type == "cpu" and cpu_multiplies_bfloat16()
 
     def progress(self) -> float:
         """The larger of the fractions of epochs and of hours."""
@@ -244,12 +245,3 @@ class _CosineByProgress:
         factor = min(1.0, (done + 0.005) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self.optimizer.param_groups:
             group["lr"] = self.trainer.initial_lr * max(factor, 0.01)
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively; emulated it is many times slower than float32."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return False
-    flags = cpuinfo.read_text()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
