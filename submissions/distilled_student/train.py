@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
 
 from distilled.pipeline import STEPS, WHAT_STUDENTS_LEARN_FROM, Pipeline, Setup, say  # noqa: E402
 from segkit.errors import SegkitError  # noqa: E402
-from segkit.training import Options, TrainingDataError  # noqa: E402
+from segkit.training import Options  # noqa: E402
 
 RECIPES = ("teacher", "organs", "student")
 
@@ -38,7 +38,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("stopped; the same command goes on")
         return 130
-    except (TrainingDataError, SegkitError) as error:
+    except SegkitError as error:
         say(f"error: {error}")
         return 2
     return 0

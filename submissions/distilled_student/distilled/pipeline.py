@@ -146,7 +146,11 @@ class Pipeline:
         self._label(
             self.setup.table.lacking_tumour(),
             weights,
-            lambda: load_teacher(self.teacher_model, self.setup.options.device).segment,
+            lambda: (
+                load_teacher(
+                    self.teacher_model, self.setup.options.device, self.setup.options.threads
+                ).segment
+            ),
             self.work / "tumour_labels",
         )
 
