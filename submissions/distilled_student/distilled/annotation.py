@@ -21,12 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segkit.cases import IMAGE_ENDING, LABEL_ENDING
 from segkit.plan import ABDOMINAL_ORGANS
 
 from distilled.errors import AnnotationError
 
-IMAGE_ENDING = "_0000.nii.gz"
-LABEL_ENDING = ".nii.gz"
 TUMOUR = len(ABDOMINAL_ORGANS) + 1
 ORGANS = frozenset(range(1, TUMOUR))
 EVERYTHING = ORGANS | {TUMOUR}

@@ -16,6 +16,7 @@ from segkit.image import CT, read_ct, write_labels
 from segkit.profile import Profile, say, since_process_start_s
 
 IMAGE_ENDING = "_0000.nii.gz"
+LABEL_ENDING = ".nii.gz"
 
 
 class Method(Protocol):
@@ -78,7 +79,7 @@ def segment_folder(
             try:
                 labels = method.segment(ct)
                 with profile.stage("write"):
-                    write_labels(outputs / f"{case}.nii.gz", labels, like=ct)
+                    write_labels(outputs / f"{case}{LABEL_ENDING}", labels, like=ct)
             except SegkitError as error:
                 say(f"error: {error}")
                 failed += 1

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from segkit.cases import IMAGE_ENDING
 from segkit.image import CT, read_ct, read_labels
 from segkit.resample import Shape, grid_shape, linear_taps
 
@@ -15,7 +16,6 @@ from cascade.plan import CascadePlan
 from cascade.preprocess import network_image, scaling_for
 from cascade.region import find_region
 
-IMAGE_ENDING = "_0000.nii.gz"
 _PLACES_PER_LABEL = 4000
 
 

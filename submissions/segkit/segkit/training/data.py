@@ -13,11 +13,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from segkit.body import find_body
+from segkit.cases import IMAGE_ENDING, LABEL_ENDING
 from segkit.errors import SegkitError
 from segkit.image import read_ct, read_labels
 
-IMAGE_ENDING = "_0000.nii.gz"
-LABEL_ENDING = ".nii.gz"
 _SOURCES = "sources.json"
 
 
