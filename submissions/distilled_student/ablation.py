@@ -21,8 +21,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "segkit"), str(HERE.parents[1])]
 
 import numpy as np  # noqa: E402
 from distilled.annotation import IMAGE_ENDING, TUMOUR  # noqa: E402
-from distilled.exact_model import load_model_exactly  # noqa: E402
 from distilled.labelling import label_cases  # noqa: E402
+from distilled.unet_model import load_unet  # noqa: E402
 from segkit.errors import SegkitError  # noqa: E402
 from segkit.profile import say  # noqa: E402
 
@@ -71,7 +71,7 @@ def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> l
     cases = [(image.name.removesuffix(IMAGE_ENDING), image) for image in images]
     label_cases(
         model / "model.safetensors",
-        lambda: load_model_exactly(model),
+        lambda: load_unet(model),
         cases,
         predictions,
         lambda case: say(f"{model}: {case}"),

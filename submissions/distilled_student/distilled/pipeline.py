@@ -170,7 +170,7 @@ class Pipeline:
 
     def organ_labels(self) -> None:
         """Let the organ model label the cases that lack organs."""
-        from distilled.exact_model import load_model_exactly
+        from distilled.unet_model import load_unet
 
         if self.setup.organ_labels:
             say(f"left out: organ labels come from {self.setup.organ_labels}")
@@ -180,7 +180,7 @@ class Pipeline:
             self.setup.table.lacking_organs(),
             weights,
             # Where a tumour was seen, the organ that it lies in.
-            lambda: load_model_exactly(self.organ_model, leave_out=[TUMOUR]),
+            lambda: load_unet(self.organ_model, leave_out=[TUMOUR], step=0.8),
             self.organ_label_folder,
         )
 
