@@ -11,7 +11,6 @@ command goes on where it stopped (Ctrl-C, power cut).
 import argparse
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -28,8 +27,6 @@ RECIPES = ("teacher", "organs", "student")
 def main() -> int:
     """Run the steps that are wanted and left to do."""
     options = parse_options()
-    # A scheduler's polite kill stops like Ctrl-C, with a checkpoint.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         pipeline = Pipeline(make_setup(options))
         say(f"work folder {options.work}: delete it to start anew")

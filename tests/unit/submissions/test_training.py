@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 
@@ -22,7 +23,7 @@ pytest.importorskip("nnunetv2")
 import SimpleITK as sitk
 from segkit.errors import SegkitError
 from segkit.model import load_model
-from segkit.training import Options, Task, TrainingDataError, export, newest_checkpoint, pairs_of, train
+from segkit.training import Options, Task, TrainingDataError, export, newest_checkpoint, pairs_of, run, train
 from segkit.training.recipe import Recipe, Schedule
 
 from .conftest import make_body_hu
@@ -186,6 +187,17 @@ def test_two_trainings_follow_each_other_in_a_process(data, tmp_path, stub, thre
     plans = json.loads((slices.parent.parent / "plans.json").read_text())
     assert plans["configurations"]["2d"]["architecture"]["network_class_name"] == "stub_network.Stub"
     assert plans["configurations"]["2d"]["patch_size"] == [32, 16]
+
+
+def test_a_forked_worker_is_ended_by_sigterm_itself_and_not_by_the_trainings_handler():
+    # A handler in Python would raise KeyboardInterrupt in the worker, if it ran at all.
+    context = multiprocessing.get_context("fork")
+    with run._stopping_on_sigterm():
+        worker = context.Process(target=time.sleep, args=(600,))
+        worker.start()
+        worker.terminate()
+        worker.join(60)
+    assert worker.exitcode == -signal.SIGTERM
 
 
 @pytest.mark.slow

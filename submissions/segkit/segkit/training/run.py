@@ -234,19 +234,25 @@ def _stopping_on_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    owner = os.getpid()
-
-    def stop(*_: object) -> None:
-        # Forked data workers inherit the handler and are ended by the same signal.
-        if os.getpid() != owner:
-            os._exit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_on_sigterm_in_child() -> None:
+    # Pools end their workers by this signal. A handler written in Python may never run in a worker that is
+    # just about to wait for a lock, and the pool would wait for that worker for ever.
+    if signal.getsignal(signal.SIGTERM) is _interrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_end_on_sigterm_in_child)
 
 
 def _say(message: str) -> None:
