@@ -45,7 +45,7 @@ def main() -> int:
     rows = {}
     try:
         for model in options.models:
-            name = model.parent.name if model.name == "model" else model.name
+            name = f"{model.parent.name} model" if model.name == "model" else model.name
             rows[name] = scores_of(model, images, options)
     except (SegkitError, EvaluatorError) as error:
         say(f"error: {error}")
