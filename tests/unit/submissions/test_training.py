@@ -189,15 +189,20 @@ def test_two_trainings_follow_each_other_in_a_process(data, tmp_path, stub, thre
     assert plans["configurations"]["2d"]["patch_size"] == [32, 16]
 
 
-def test_a_forked_worker_is_ended_by_sigterm_itself_and_not_by_the_trainings_handler():
-    # A handler in Python would raise KeyboardInterrupt in the worker, if it ran at all.
+def test_forked_workers_are_ended_by_sigterm_at_any_moment_during_a_training():
+    # A handler in Python would not run in some of them, and their pool would wait for ever.
     context = multiprocessing.get_context("fork")
     with run._stopping_on_sigterm():
-        worker = context.Process(target=time.sleep, args=(600,))
-        worker.start()
-        worker.terminate()
-        worker.join(60)
-    assert worker.exitcode == -signal.SIGTERM
+        workers = [context.Process(target=time.sleep, args=(600,), daemon=True) for _ in range(40)]
+        for number, worker in enumerate(workers):
+            worker.start()
+            time.sleep(number % 4 * 0.002)
+            worker.terminate()
+        for worker in workers:
+            worker.join(60)
+        assert [worker.exitcode for worker in workers] == [-signal.SIGTERM] * len(workers)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.slow

@@ -245,14 +245,33 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _end_on_sigterm_in_child() -> None:
-    # Pools end their workers by this signal. A handler written in Python may never run in a worker that is
-    # just about to wait for a lock, and the pool would wait for that worker for ever.
+# Pools end their workers by this signal. A handler written in Python may never run in a worker: the signal
+# is forgotten if it comes while the worker starts, and waits if it comes just before the worker waits for a
+# lock; the pool then waits for that worker for ever. So a child is born with the signal held back, and gets
+# it, with its default effect, once the handler is gone.
+_held = threading.local()
+
+
+def _hold_sigterm() -> None:
     if signal.getsignal(signal.SIGTERM) is _interrupt:
+        _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_sigterm() -> None:
+    mask = _held.__dict__.pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _release_sigterm_in_child() -> None:
+    if "mask" in _held.__dict__:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _release_sigterm()
 
 
-os.register_at_fork(after_in_child=_end_on_sigterm_in_child)
+os.register_at_fork(
+    before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_release_sigterm_in_child
+)
 
 
 def _say(message: str) -> None:
