@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from segkit import Segmenter, Settings, load_engine, load_plan
+from segkit import Segmenter, Settings, load_plan
 from segkit.cases import Method, add_folder_options, segment_folder
+from segkit.engine import open_engine
 from segkit.errors import PlanError
-from segkit.openvino_engine import fastest
 from segkit.profile import Profile
 
 HERE = Path(__file__).resolve().parent
@@ -41,17 +41,7 @@ def load_student(options: argparse.Namespace, profile: Profile) -> Method:
     if missing:
         raise PlanError(f"{options.weights} has no label {missing[0]}, which the task leaves out.")
     chosen = dict(MODES[options.mode])
-    engine_name = chosen.pop("engine")
-    if engine_name == "fastest":
-        engine_name = fastest(options.weights)
-    if engine_name == "torch":
-        # Importing torch takes longer than a small CT does.
-        from segkit import TorchEngine, load_model
-        from segkit.torch_engine import best_device
-
-        engine = TorchEngine(load_model(options.weights)[1], device=best_device())
-    else:
-        engine = load_engine(options.weights, engine_name)
+    engine = open_engine(options.weights, chosen.pop("engine"))
     leave_out = [plan.labels.index(name) for name in LEFT_OUT[options.task]]
     return Segmenter(plan, engine, Settings(**chosen), leave_out=leave_out, profile=profile)
 

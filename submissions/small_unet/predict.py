@@ -11,9 +11,9 @@ import os
 import sys
 from pathlib import Path
 
-from segkit import Segmenter, Settings, load_engine, load_plan
+from segkit import Segmenter, Settings, load_plan
 from segkit.cases import Method, add_folder_options, segment_folder
-from segkit.openvino_engine import fastest
+from segkit.engine import open_engine
 from segkit.profile import Profile
 
 HERE = Path(__file__).resolve().parent
@@ -40,20 +40,14 @@ def load_method(options: argparse.Namespace, profile: Profile) -> Method:
     leave_out = [plan.labels.index(name) for name in task["leave_out"]]
     chosen = {**task["settings"], **(EXACT if options.mode != "fast" else {}), **dict(options.set)}
     engine_name = chosen.pop("engine")
-    if engine_name == "fastest":
-        engine_name = fastest(folder)
     settings = Settings(**{**chosen, "mirror_axes": tuple(chosen["mirror_axes"])})
-    if options.mode == "reference" or engine_name == "torch":
+    if options.mode == "reference":
         from segkit.model import load_model
         from segkit.reference import Reference
-        from segkit.torch_engine import TorchEngine, best_device
 
         plan, network = load_model(folder)
-        if options.mode == "reference":
-            return Reference(plan, network, mirror_axes=settings.mirror_axes, leave_out=leave_out)
-        engine = TorchEngine(network, device=best_device())
-    else:
-        engine = load_engine(folder, engine_name)
+        return Reference(plan, network, mirror_axes=settings.mirror_axes, leave_out=leave_out)
+    engine = open_engine(folder, engine_name)
     return Segmenter(plan, engine, settings, leave_out=leave_out, profile=profile)
 
 

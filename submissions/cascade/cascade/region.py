@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from segkit.components import without_small_parts
 from segkit.resample import Shape, linear_taps
-
-Box = tuple[slice, slice, slice]
+from segkit.windows import Box
 
 
 @dataclass(frozen=True)

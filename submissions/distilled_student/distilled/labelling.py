@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+from segkit.cases import LABEL_ENDING
 from segkit.image import CT, read_ct, write_labels
+
+from distilled.volumes import file_sha256, scratch_folder
 
 Segment = Callable[[CT], np.ndarray]
 MADE_BY = "made_by.json"
@@ -34,19 +36,20 @@ def label_cases(
         SegkitError: A CT cannot be read, or a file cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    maker = {"weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    maker = {"weights_sha256": file_sha256(weights)}
     note = out / MADE_BY
     if not note.exists() or json.loads(note.read_text()) != maker:
-        for old in out.glob("*.nii.gz"):
+        for old in out.glob(f"*{LABEL_ENDING}"):
             old.unlink()
         note.write_text(json.dumps(maker, indent=2) + "\n")
     segment = None
-    for case, image in cases:
-        path = out / f"{case}.nii.gz"
-        if not path.exists():
-            segment = segment or load()
-            ct = read_ct(image)
-            part = out / f".part-{case}.nii.gz"
-            write_labels(part, segment(ct), like=ct)
-            part.replace(path)
-        on_case(case)
+    with scratch_folder(out) as scratch:
+        for case, image in cases:
+            path = out / f"{case}{LABEL_ENDING}"
+            if not path.exists():
+                segment = segment or load()
+                ct = read_ct(image)
+                part = scratch / path.name
+                write_labels(part, segment(ct), like=ct)
+                part.replace(path)
+            on_case(case)

@@ -20,6 +20,28 @@ class Engine(Protocol):
         ...
 
 
+def open_engine(folder: Path, name: str) -> Engine:
+    """The engine that a setting names, for a model folder.
+
+    Args:
+        folder: The model folder.
+        name: "fastest", "int8", "bf16", "f32" or "torch".
+
+    Raises:
+        PlanError: What the engine runs is missing or damaged.
+    """
+    from segkit.openvino_engine import fastest, load_engine
+
+    chosen = fastest(folder) if name == "fastest" else name
+    if chosen != "torch":
+        return load_engine(folder, chosen)
+    # Importing torch takes longer than a small CT does.
+    from segkit.model import load_model
+    from segkit.torch_engine import TorchEngine, best_device
+
+    return TorchEngine(load_model(folder)[1], device=best_device())
+
+
 def usable_cpus() -> int:
     """CPUs this process may use: its affinity, cut by the container's quota.
 

@@ -15,6 +15,38 @@ def dataset_json() -> dict:
     }
 
 
+def plain_unet(
+    features: list[int],
+    *,
+    convs: list[int],
+    convs_decoder: list[int],
+    kernels: list[list[int]] | None = None,
+    strides: list[list[int]] | None = None,
+) -> dict:
+    """The architecture of a PlainConvUNet; kernels of 3 and strides of 2 where none are given."""
+    stages = len(features)
+    return {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": stages,
+            "features_per_stage": features,
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": kernels or [[3, 3, 3]] * stages,
+            "strides": strides or [[1, 1, 1], *[[2, 2, 2]] * (stages - 1)],
+            "n_conv_per_stage": convs,
+            "n_conv_per_stage_decoder": convs_decoder,
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
 def plans_json() -> dict:
     """Plans as nnU-Net 2.3 and later write them; resampling is linear."""
     return {
@@ -55,26 +87,7 @@ def plans_json() -> dict:
                 "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
                 "resampling_fn_probabilities_kwargs": LINEAR,
                 "batch_dice": True,
-                "architecture": {
-                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-                    "arch_kwargs": {
-                        "n_stages": 2,
-                        "features_per_stage": [4, 8],
-                        "conv_op": "torch.nn.modules.conv.Conv3d",
-                        "kernel_sizes": [[3, 3, 3], [3, 3, 3]],
-                        "strides": [[1, 1, 1], [2, 2, 2]],
-                        "n_conv_per_stage": [2, 2],
-                        "n_conv_per_stage_decoder": [2],
-                        "conv_bias": True,
-                        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-                        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-                        "dropout_op": None,
-                        "dropout_op_kwargs": None,
-                        "nonlin": "torch.nn.LeakyReLU",
-                        "nonlin_kwargs": {"inplace": True},
-                    },
-                    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-                },
+                "architecture": plain_unet([4, 8], convs=[2, 2], convs_decoder=[2]),
             }
         },
     }

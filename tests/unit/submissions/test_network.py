@@ -11,6 +11,8 @@ from segkit.convert import without_aliases
 from segkit.network import PlainConvUNet
 from segkit.plan import NetworkPlan
 
+from .nnunet_files import plain_unet
+
 S4D2W32 = {
     "channels_in": 1,
     "features": (32, 64, 128, 256),
@@ -53,26 +55,13 @@ def test_with_the_weights_of_nnunet_the_output_is_the_same(submissions):
 
 
 def test_anisotropic_kernels_and_strides_match_too():
-    architecture = {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": 3,
-            "features_per_stage": [4, 8, 16],
-            "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
-            "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
-            "n_conv_per_stage": [1, 2, 3],
-            "n_conv_per_stage_decoder": [2, 1],
-            "conv_bias": True,
-            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
+    architecture = plain_unet(
+        [4, 8, 16],
+        kernels=[[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+        strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+        convs=[1, 2, 3],
+        convs_decoder=[2, 1],
+    )
     theirs = nnunet_network(architecture, 4)
     plan = NetworkPlan(
         channels_in=1,

@@ -27,6 +27,7 @@ from segkit.training import Options, Task, TrainingDataError, export, newest_che
 from segkit.training.recipe import Recipe, Schedule
 
 from .conftest import make_body_hu
+from .nnunet_files import plain_unet
 
 ORGAN, TUMOUR = 3, 14
 TASK = Task("block", ("background", "block"), {TUMOUR: 1})
@@ -107,26 +108,7 @@ def write(path, array):
 
 
 def plain_network():
-    return {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": 3,
-            "features_per_stage": [4, 8, 8],
-            "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3]] * 3,
-            "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
-            "n_conv_per_stage": [1, 1, 1],
-            "n_conv_per_stage_decoder": [1, 1],
-            "conv_bias": True,
-            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
+    return plain_unet([4, 8, 8], convs=[1, 1, 1], convs_decoder=[1, 1])
 
 
 def nnunet_variables():
