@@ -20,9 +20,9 @@ from harness.engine.base import ContainerEngine
 from harness.engine.docker import connect
 from harness.engine.process import ProcessEngine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
+from harness.results.folder import RunResults
+from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
-from harness.run.journal import RunResults
-from harness.run.records import OptOuts, Outcome
 from harness.submission.build import build
 from harness.submission.find import Submission, find
 from harness.submission.load import take_in, team_of

@@ -16,7 +16,7 @@ from harness.errors import ConfigurationError
 from harness.leaderboard import Leaderboard, build, read_values, render_terminal, write_files
 from harness.leaderboard.files import to_csv, to_json, to_markdown
 from harness.report import write_report
-from harness.run.journal import read_results
+from harness.results.folder import read_results
 
 
 class Format(StrEnum):

@@ -11,8 +11,9 @@ from harness.cli import options
 from harness.cli.display import printable, say
 from harness.data.dataset import Dataset, open_dataset
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, ConfigurationError
-from harness.run.journal import RUN_FILE, read_run_record
-from harness.run.verify import verify_run
+from harness.results.folder import read_run_record
+from harness.results.journal import RUN_FILE
+from harness.scoring.verify import verify_run
 
 
 def register(app: typer.Typer) -> None:

@@ -23,7 +23,7 @@ def check_dataset(dataset: Dataset, *, progress: Callable[[int, int], None] | No
         if len(headers) == 2 and headers[0].shape != headers[1].shape:
             image, label = (_times(header.shape) for header in headers)
             raise ConfigurationError(
-                f"the label of case {case.case} has shape {label}, its image {image}",
+                f"the label of case {case.id} has shape {label}, its image {image}",
                 where=case.label or "",
                 mend="Restore the label that belongs to this image, or resample it to the image's grid.",
             )

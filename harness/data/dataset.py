@@ -20,13 +20,13 @@ class Case:
     """One patient's CT and, where it is known, its reference label volume.
 
     Attributes:
-        case: The case id, `liver_012` for `liver_012_0000.nii.gz`.
+        id: The case id, `liver_012` for `liver_012_0000.nii.gz`.
         image: The CT in Hounsfield units; None in a set of label volumes only.
         label: The reference label volume; None for a set without references.
         annotated: The label values that this case's reference annotates; None means all.
     """
 
-    case: str
+    id: str
     image: Path | None
     label: Path | None
     annotated: tuple[int, ...] | None = None
@@ -44,7 +44,7 @@ class Dataset:
         """Return the SHA-256 over every case's id, annotation and the bytes of its image and label."""
         total = hashlib.sha256()
         for done, case in enumerate(self.cases, start=1):
-            row = [case.case, case.annotated]
+            row = [case.id, case.annotated]
             row += [file_sha256(path) if path is not None else None for path in (case.image, case.label)]
             total.update(json.dumps(row).encode() + b"\n")
             if progress is not None:
@@ -58,14 +58,14 @@ class Dataset:
             ConfigurationError: a named case is not in the set.
         """
         wanted = list(cases)
-        known = {case.case for case in self.cases}
+        known = {case.id for case in self.cases}
         if unknown := [case for case in wanted if case not in known]:
             raise ConfigurationError(
                 f"no case named {', '.join(unknown)}",
                 where=self.folder,
                 mend=f"Cases: {_some(sorted(known))}.",
             )
-        return Dataset(self.name, self.folder, tuple(case for case in self.cases if case.case in set(wanted)))
+        return Dataset(self.name, self.folder, tuple(case for case in self.cases if case.id in set(wanted)))
 
 
 def open_dataset(folder: Path, *, split: str | None = None, need_labels: bool = True) -> Dataset:

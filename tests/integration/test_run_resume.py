@@ -21,12 +21,14 @@ from containers import MIB, Arena, label_of, make_dataset
 
 from harness.engine.docker import DockerEngine, connect
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.results.folder import RunResults
+from harness.results.journal import CASES_FILE, complete_lines
+from harness.results.lock import FolderLock
+from harness.results.observer import SilentObserver
+from harness.results.records import ExecutionRecord, Outcome
 from harness.run.context import RUN_LABEL
 from harness.run.evaluate import evaluate
-from harness.run.journal import CASES_FILE, FolderLock, RunResults, complete_lines
-from harness.run.observer import SilentObserver
-from harness.run.records import ExecutionRecord, Outcome
-from harness.run.verify import verify_run
+from harness.scoring.verify import verify_run
 
 pytestmark = pytest.mark.engine
 
@@ -106,7 +108,7 @@ def essence(results: RunResults) -> list[object]:
 
 def assert_whole(arena: Arena, results: RunResults) -> None:
     """Every case has one verdict and one score, and every byte is as written."""
-    expected = [case.case for case in arena.dataset.cases]
+    expected = [case.id for case in arena.dataset.cases]
     assert sorted(execution.case for execution in results.executions) == expected
     assert sorted(score.case for score in results.scores) == expected
     assert {execution.outcome for execution in results.executions} == {Outcome.SUCCEEDED}

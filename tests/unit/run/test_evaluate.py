@@ -17,14 +17,15 @@ from harness.challenge import Challenge, Limits, load_challenge
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.results.folder import RunResults, read_run
+from harness.results.journal import SCORES_FILE
+from harness.results.observer import SilentObserver
+from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 from harness.run.evaluate import evaluate
-from harness.run.journal import SCORES_FILE, RunResults, read_run
-from harness.run.observer import SilentObserver
-from harness.run.predictions import PredictionsRequest, score_predictions
-from harness.run.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 from harness.run.request import EvaluationRequest, run_id
-from harness.run.score import score_run
-from harness.run.verify import verify_results, verify_run
+from harness.scoring.predictions import PredictionsRequest, score_predictions
+from harness.scoring.score import score_run
+from harness.scoring.verify import verify_results, verify_run
 
 SHAPE = (9, 8, 7)
 AFFINE = np.diag([0.8, 0.9, 2.5, 1.0])
@@ -317,7 +318,8 @@ def test_a_score_that_was_sealed_anew_is_found_by_scoring_again(
     request_for: Callable[..., EvaluationRequest], dataset: Dataset
 ) -> None:
     """Whoever rewrites the whole chain still cannot make the evaluator agree."""
-    from harness.run.journal import chain_start, sealed_line
+    from harness.results.folder import chain_start
+    from harness.results.journal import sealed_line
 
     results = run(request_for())
     previous, lines = chain_start(results.folder), []
@@ -383,7 +385,7 @@ def test_a_folder_without_predictions_is_refused(
 def test_the_records_fit_their_published_schemas(request_for: Callable[..., EvaluationRequest]) -> None:
     import jsonschema
 
-    from harness.run.records import json_schemas
+    from harness.results.records import json_schemas
 
     results = run(request_for())
     schemas = json_schemas()

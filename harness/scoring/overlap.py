@@ -18,8 +18,8 @@ from typing import Self
 from harness.challenge import Challenge
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError
-from harness.run.records import ExecutionRecord, ScoreRecord
-from harness.run.score import score_execution
+from harness.results.records import ExecutionRecord, ScoreRecord
+from harness.scoring.score import score_execution
 
 
 def split_cores(cores: set[int], *, cpus: float | None, jobs: int) -> tuple[list[int], list[int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from harness.data.dataset import Case
-from harness.run.plan import Planned, plan
-from harness.run.records import Evidence, ExecutionRecord, Outcome
+from harness.results.plan import Planned, plan
+from harness.results.records import Evidence, ExecutionRecord, Outcome
 
 CASES = [Case(name, None, None) for name in ("a", "b", "c")]
 
@@ -43,4 +43,4 @@ def test_the_last_attempt_counts() -> None:
 
 def test_the_order_is_the_data_sets() -> None:
     left = plan(CASES, [execution("c", Outcome.INFRASTRUCTURE), execution("a", Outcome.SUCCEEDED)])
-    assert [planned.case.case for planned in left] == ["b", "c"]
+    assert [planned.case.id for planned in left] == ["b", "c"]

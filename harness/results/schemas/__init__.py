@@ -1,11 +1,11 @@
-"""The JSON Schemas of the results format, exported. `python -m harness.run.schemas` writes them anew."""
+"""The JSON Schemas of the results format, exported. `python -m harness.results.schemas` writes them anew."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from harness.run.records import json_schemas
+from harness.results.records import json_schemas
 
 FOLDER = Path(__file__).parent
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.errors import ConfigurationError
-from harness.run.harvest import Gatekeeper, harvest
-from harness.run.host import versions
-from harness.run.journal import CASES_FILE, RunResults, RunWriter, read_lines, read_run
-from harness.run.observer import Observer, SilentObserver
-from harness.run.plan import plan
-from harness.run.records import (
+from harness.gate.harvest import harvest
+from harness.gate.keeper import Gatekeeper
+from harness.results.folder import RunResults, RunWriter, check_team, read_run
+from harness.results.journal import CASES_FILE, read_lines
+from harness.results.observer import Observer, SilentObserver
+from harness.results.plan import plan
+from harness.results.records import (
     CONTRACT_VERSION,
     DatasetFacts,
     Evidence,
@@ -27,8 +28,8 @@ from harness.run.records import (
     RunRecord,
     Stages,
 )
-from harness.run.request import check_team
-from harness.run.score import cases_by_id, score_missing
+from harness.results.versions import versions
+from harness.scoring.score import cases_by_id, score_missing
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,15 @@ def score_predictions(request: PredictionsRequest, *, observer: Observer | None 
             mend=f"Give a folder of CASE{suffix}.",
         )
     hashes = {
-        case.case: file_sha256(path)
+        case.id: file_sha256(path)
         for case in request.dataset.cases
-        if (path := request.folder / f"{case.case}{suffix}").is_file()
+        if (path := request.folder / f"{case.id}{suffix}").is_file()
     }
     if not hashes:
         raise ConfigurationError(
             "the folder holds no prediction of this data set",
             where=request.folder,
-            mend=f"Name each one after its case, such as {request.dataset.cases[0].case}{suffix}.",
+            mend=f"Name each one after its case, such as {request.dataset.cases[0].id}{suffix}.",
         )
     fingerprint = request.dataset.fingerprint(
         lambda done, total: observer.preparing("hashing the data", done, total)
@@ -86,7 +87,7 @@ def score_predictions(request: PredictionsRequest, *, observer: Observer | None 
         left = plan(request.dataset.cases, read_lines(folder / CASES_FILE, ExecutionRecord))
         observer.run_opened(record, folder, total=len(request.dataset.cases), left=len(left))
         for planned in left:
-            observer.case_started(planned.case.case, planned.attempt)
+            observer.case_started(planned.case.id, planned.attempt)
             execution = _take(request, planned.case, planned.attempt, folder, gatekeeper)
             observer.case_finished(writer.add_execution(execution))
         score_missing(
@@ -104,11 +105,11 @@ def _take(
 ) -> ExecutionRecord:
     started_at, begin = datetime.now(UTC), time.monotonic()
     suffix = request.challenge.contract.output_suffix
-    kept = folder / "cases" / case.case
+    kept = folder / "cases" / case.id
     kept.mkdir(parents=True, exist_ok=True)
     found = harvest(
         request.folder,
-        f"{case.case}{suffix}",
+        f"{case.id}{suffix}",
         kept / f"prediction{suffix}",
         most_bytes=request.challenge.limits.output_bytes,
         hard_links=True,
@@ -133,7 +134,7 @@ def _take(
                 path=str(found.path.relative_to(folder)), sha256=found.sha256, size_bytes=found.size_bytes
             )
     return ExecutionRecord(
-        case=case.case,
+        case=case.id,
         attempt=attempt,
         outcome=outcome,
         evidence=Evidence(summary=summary),
@@ -162,8 +163,8 @@ def _record(request: PredictionsRequest, fingerprint: str, hashes: dict[str, str
         dataset=DatasetFacts(
             name=request.dataset.name,
             fingerprint=fingerprint,
-            cases=tuple(case.case for case in cases),
-            annotated={case.case: case.annotated for case in cases if case.annotated is not None},
+            cases=tuple(case.id for case in cases),
+            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
         ),
         versions=versions(),
         argv=request.argv,

@@ -8,17 +8,10 @@ from pathlib import Path
 
 from harness.data.dataset import Dataset, file_sha256
 from harness.errors import HarnessError
-from harness.run.journal import (
-    CASES_FILE,
-    RUN_FILE,
-    SCORES_FILE,
-    RunResults,
-    chain_faults,
-    chain_start,
-    read_run,
-)
-from harness.run.records import ScoreRecord
-from harness.run.score import cases_by_id, score_execution
+from harness.results.folder import RunResults, chain_start, read_run
+from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, chain_faults
+from harness.results.records import ScoreRecord
+from harness.scoring.score import cases_by_id, score_execution
 
 
 @dataclass(frozen=True)

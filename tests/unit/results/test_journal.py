@@ -11,19 +11,9 @@ import pytest
 
 from harness.challenge import load_challenge
 from harness.errors import ConfigurationError, InfrastructureError
-from harness.run.journal import (
-    CASES_FILE,
-    RUN_FILE,
-    Journal,
-    RunWriter,
-    chain_faults,
-    chain_start,
-    complete_lines,
-    line_sha256,
-    read_results,
-    read_run,
-)
-from harness.run.records import DatasetFacts, Evidence, ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.results.folder import RunWriter, chain_start, read_results, read_run
+from harness.results.journal import CASES_FILE, RUN_FILE, Journal, chain_faults, complete_lines, line_sha256
+from harness.results.records import DatasetFacts, Evidence, ExecutionRecord, Outcome, RunRecord, ScoreRecord
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

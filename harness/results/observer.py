@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from harness.run.records import ExecutionRecord, RunRecord, ScoreRecord
+from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
 
 
 class Observer(Protocol):

@@ -1,8 +1,8 @@
 """Judge a prediction file that a stranger wrote, in a child that cannot harm the harness.
 
-`python -m harness.run.gate` is the keeper: a small single-threaded process that has the reader loaded.
+`python -m harness.gate.judge` is the keeper: a small single-threaded process that has the reader loaded.
 For each request, one JSON line on its input, it forks a child with limited memory and time, and answers
-with one JSON line. `Gatekeeper` in harness.run.harvest starts and asks it.
+with one JSON line. `Gatekeeper` in harness.gate.keeper starts and asks it.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.run.gate import judge
-from harness.run.harvest import Gatekeeper
+from harness.gate.judge import judge
+from harness.gate.keeper import Gatekeeper
 
 SHAPE = (7, 6, 5)
 AFFINE = np.diag([0.8, 0.9, 2.5, 1.0])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.data.dataset import Case
-from harness.run.records import ExecutionRecord, Outcome
+from harness.results.records import ExecutionRecord, Outcome
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def plan(cases: Sequence[Case], executions: Iterable[ExecutionRecord]) -> list[P
     last = {execution.case: execution for execution in executions}
     left = []
     for case in cases:
-        execution = last.get(case.case)
+        execution = last.get(case.id)
         if execution is None:
             left.append(Planned(case, 1))
         elif execution.outcome is Outcome.INFRASTRUCTURE:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.run.harvest import harvest, take_census
+from harness.gate.harvest import harvest, take_census
 
 NAME = "case_1.nii.gz"
 

@@ -11,9 +11,9 @@ from evaluator.scores import CaseScore
 from harness.challenge import Challenge, MetricName
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.errors import ConfigurationError, InfrastructureError
-from harness.run.journal import RunResults, RunWriter, read_run
-from harness.run.observer import Observer, SilentObserver
-from harness.run.records import ExecutionRecord, LabelScoreRecord, Outcome, ScoreRecord
+from harness.results.folder import RunResults, RunWriter, read_run
+from harness.results.observer import Observer, SilentObserver
+from harness.results.records import ExecutionRecord, LabelScoreRecord, Outcome, ScoreRecord
 
 
 def score_execution(
@@ -35,7 +35,7 @@ def score_execution(
         InfrastructureError: the harvested prediction is gone or changed.
     """
     if case.label is None:
-        raise ConfigurationError(f"case {case.case} has no label", mend="Score a data set with references.")
+        raise ConfigurationError(f"case {case.id} has no label", mend="Score a data set with references.")
     prediction = None
     if execution.prediction is not None:
         prediction = folder / execution.prediction.path
@@ -52,7 +52,7 @@ def score_execution(
         scored = _score(case, None, challenge.labels, profile)
     failed = None if prediction is not None else failed_values(challenge)
     return ScoreRecord(
-        case=case.case,
+        case=case.id,
         profile=profile,
         evaluator_version=evaluator_version,
         prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
@@ -154,7 +154,7 @@ def score_missing(
 
 def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
     """Return a data set's cases by their ids."""
-    return {case.case: case for case in dataset.cases}
+    return {case.id: case for case in dataset.cases}
 
 
 def _is_current(score: ScoreRecord, execution: ExecutionRecord, label: Path) -> bool:
@@ -170,7 +170,7 @@ def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str
     assert case.label is not None
     try:
         return score_case(
-            case.label, prediction, labels=labels, profile=profile, annotated=case.annotated, case=case.case
+            case.label, prediction, labels=labels, profile=profile, annotated=case.annotated, case=case.id
         )
     except GeometryError:
         raise

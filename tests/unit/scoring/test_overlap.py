@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import ConfigurationError
-from harness.run.overlap import split_cores
+from harness.scoring.overlap import split_cores
 
 TABLE = [
     ({0, 1, 2, 3}, 2.0, 1, [0, 1], [2, 3]),

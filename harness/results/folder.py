@@ -1,0 +1,145 @@
+"""A run's folder, `results/CHALLENGE/TEAM/RUN`: what is in it, and the one who may write it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from harness.errors import ConfigurationError, InfrastructureError
+from harness.files import write_whole
+from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, damaged, read_lines
+from harness.results.lock import FolderLock
+from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Everything on disk about one run. Lines are in the order written; the last one of a case counts."""
+
+    folder: Path
+    record: RunRecord
+    executions: tuple[ExecutionRecord, ...]
+    scores: tuple[ScoreRecord, ...]
+
+    def final_executions(self) -> dict[str, ExecutionRecord]:
+        """Return the last execution of each case that has one."""
+        return {execution.case: execution for execution in self.executions}
+
+    def final_scores(self, profile: str) -> dict[str, ScoreRecord]:
+        """Return the last score of each case under a profile."""
+        return {score.case: score for score in self.scores if score.profile == profile}
+
+
+def read_run(folder: Path) -> RunResults:
+    """Read one run's folder.
+
+    Raises:
+        ConfigurationError: the folder holds no run.
+        InfrastructureError: a record is damaged.
+    """
+    record = read_run_record(folder)
+    return RunResults(
+        folder=folder,
+        record=record,
+        executions=tuple(read_lines(folder / CASES_FILE, ExecutionRecord)),
+        scores=tuple(read_lines(folder / SCORES_FILE, ScoreRecord)),
+    )
+
+
+def read_results(results: Path, challenge: str) -> list[RunResults]:
+    """Read every run of a challenge, `results/CHALLENGE/TEAM/RUN`, by team and then by time of creation."""
+    folders = sorted(path.parent for path in (results / challenge).glob(f"*/*/{RUN_FILE}"))
+    runs = [read_run(folder) for folder in folders]
+    return sorted(runs, key=lambda run: (run.record.team, run.record.created_at))
+
+
+def read_run_record(folder: Path) -> RunRecord:
+    """Read `run.json`. Raises as `read_run`."""
+    path = folder / RUN_FILE
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(
+            "there is no run in this folder", where=path, mend=f"{error.strerror}."
+        ) from error
+    except ValidationError as error:
+        raise damaged(path, error) from error
+
+
+def write_run_record(folder: Path, record: RunRecord) -> None:
+    """Write `run.json` so that it is either whole or not there."""
+    path = folder / RUN_FILE
+    content = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content, durable=True)
+    except OSError as error:
+        raise InfrastructureError(
+            "the run cannot be written", where=path, mend=f"{error.strerror}."
+        ) from error
+
+
+class RunWriter:
+    """Writes one run's folder, alone: holds its lock until closed.
+
+    Args:
+        folder: `results/CHALLENGE/TEAM/RUN`; made if missing.
+        record: Written to run.json if that is not there yet; an existing one is kept.
+
+    Raises:
+        InfrastructureError: another process writes this run.
+    """
+
+    def __init__(self, folder: Path, record: RunRecord) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._lock = FolderLock(folder)
+        self._lock.acquire()
+        if not (folder / RUN_FILE).exists():
+            write_run_record(folder, record)
+        start = chain_start(folder)
+        self._cases: Journal[ExecutionRecord] = Journal(folder / CASES_FILE, start=start)
+        self._scores: Journal[ScoreRecord] = Journal(folder / SCORES_FILE, start=start)
+
+    def add_execution(self, execution: ExecutionRecord) -> ExecutionRecord:
+        """Append to cases.jsonl."""
+        return self._cases.append(execution)
+
+    def add_score(self, score: ScoreRecord) -> ScoreRecord:
+        """Append to scores.jsonl."""
+        return self._scores.append(score)
+
+    def close(self) -> None:
+        """Release the run."""
+        self._cases.close()
+        self._scores.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def chain_start(folder: Path) -> str:
+    """Return what the first line of each journal carries: the hash of run.json."""
+    return hashlib.sha256((folder / RUN_FILE).read_bytes()).hexdigest()
+
+
+def check_team(team: str) -> None:
+    """Check that a team's name can name its folder.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+    if not team or not set(team) <= allowed or team.startswith("."):
+        raise ConfigurationError(
+            f"{team!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
+        )
