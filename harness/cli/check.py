@@ -44,7 +44,7 @@ def command(
 ) -> int:
     """Lint the image, then run one case under the judged limits and say what to fix."""
     rules = load_challenge(challenge)
-    dataset = prepared(data, split=split, cases=[case] if case else None)
+    dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
     engine = connect()
     opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)

@@ -16,6 +16,8 @@ from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, 
 from harness.results.lock import FolderLock
 from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
 
+MOST_TEAM_LETTERS = 64
+
 
 @dataclass(frozen=True)
 class RunResults:
@@ -133,7 +135,7 @@ def chain_start(folder: Path) -> str:
 
 
 def check_team(team: str) -> None:
-    """Check that a team's name can name its folder.
+    """Check that a team's name can name its folder, beside the leaderboard's own files.
 
     Raises:
         ConfigurationError: it cannot.
@@ -141,5 +143,19 @@ def check_team(team: str) -> None:
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
     if not team or not set(team) <= allowed or team.startswith("."):
         raise ConfigurationError(
-            f"{team!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
+            f"{_shortened(team)!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
         )
+    if len(team) > MOST_TEAM_LETTERS:
+        raise ConfigurationError(
+            f"the team name {_shortened(team)!r} has {len(team)} letters",
+            mend=f"Use at most {MOST_TEAM_LETTERS}.",
+        )
+    if team == "report" or team.startswith("leaderboard."):
+        raise ConfigurationError(
+            f"a team cannot be called {team!r}: results of the challenge have that name",
+            mend="Choose another name.",
+        )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
