@@ -11,7 +11,7 @@ import typer
 
 from harness.challenge import load_challenge
 from harness.cli import options
-from harness.cli.display import printable, say
+from harness.cli.display import say
 from harness.cli.evaluate import built_entry, image_entry, prepared
 from harness.cli.observer import ConsoleObserver
 from harness.engine.docker import connect
@@ -20,6 +20,7 @@ from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
 from harness.submission.lint import lint
+from harness.text import printable
 
 _LOG_LINES = 20
 _MIB = 1024**2

@@ -10,11 +10,12 @@ import typer
 
 from harness.challenge import load_challenge
 from harness.cli import options
-from harness.cli.display import printable, say
+from harness.cli.display import say
 from harness.data.dataset import open_dataset
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, ConfigurationError
 from harness.results.journal import RUN_FILE
 from harness.scoring.verify import verify_run
+from harness.text import printable
 
 
 def register(app: typer.Typer) -> None:
