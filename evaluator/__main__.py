@@ -190,8 +190,15 @@ def _label_table(options: argparse.Namespace) -> LabelTable:
     from evaluator.label_files import label_table_from_file
 
     if options.challenge is not None:
+        if options.tolerance is not None:
+            raise RequestError("--tolerance goes with --labels", mend="A challenge states its tolerances")
         labels = label_table(options.challenge)
     else:
+        numbers = str(options.labels)
+        if numbers.replace(",", "").isdecimal() and not options.labels.exists():
+            raise RequestError(
+                f"{numbers!r} is no labels file", mend=f"Write --only {numbers} to choose labels"
+            )
         labels = label_table_from_file(options.labels, tolerance_mm=options.tolerance)
     return labels if options.only is None else labels.subset(_numbers(options.only))
 
