@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from evaluator._version import __version__
 from evaluator.buffers import BufferPool, Lease
 from evaluator.distances import GridSpacing
-from evaluator.errors import CorruptVolumeError, EvaluatorError, GeometryError, RequestError
+from evaluator.errors import (
+    CorruptVolumeError,
+    EvaluatorError,
+    GeometryError,
+    RequestError,
+    VolumeTooLargeError,
+)
 from evaluator.geometry import compare_geometry
 from evaluator.header import SUFFIXES
 from evaluator.labels import LabelTable
@@ -123,10 +129,8 @@ def _score(
     pair = CasePair(
         _bytes(reference, rules.reference_casting),
         predicted,
-        tuple(scoring.labels),
-        rules=rules,
-        spacing=spacing,
-        threads=scoring.threads,
+        scoring,
+        spacing,
     )
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
@@ -241,6 +245,8 @@ def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> L
     except (ValueError, ArithmeticError, LookupError, TypeError) as error:
         # What strange bytes make a parser stumble over must cost their own case, and no other.
         raise CorruptVolumeError(f"the file cannot be understood: {error}", where=path) from error
+    except MemoryError as error:
+        raise VolumeTooLargeError("there is not enough memory to read the file", where=path) from error
 
 
 def _on_reference_grid(
