@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluator.buffers import BufferPool
-from evaluator.case import case_name, missing_prediction, score_pair, scoring_of
+from evaluator.case import CaseInput, case_name, missing_prediction, score_input, scoring_of
 from evaluator.errors import EvaluatorError, GeometryError, MissingFileError
 from evaluator.header import SUFFIXES
 from evaluator.labels import LabelTable
@@ -158,10 +158,11 @@ def score_matches(
 
     def score(case: CaseFiles) -> CaseScore:
         values = None if annotated is None else annotated.get(case.case)
+        given = CaseInput(
+            case=case.case, reference=case.reference, prediction=case.prediction, annotated=values
+        )
         try:
-            return score_pair(
-                case.reference, case.prediction, scoring, annotated=values, case=case.case, buffers=buffers
-            )
+            return score_input(given, scoring, buffers)
         except EvaluatorError as error:
             if unusable == "raise":
                 raise

@@ -22,7 +22,7 @@ def precompile() -> None:
     """Compile all kernels, or find them compiled."""
     volume = np.zeros((70, 4, 4), np.uint8, order="F")
     volume[1:3, 1:3, 1:3] = 1
-    spacing = GridSpacing((1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+    spacing = GridSpacing(*3 * [(1.0, 1.0, 1.0)])
     scoring = Scoring(LabelTable("any", (Label(1, "any", 1.0),)), metrics=tuple(METRICS), threads=1)
     case = CasePair(volume, volume, scoring, spacing)
     for metric in METRICS.values():
