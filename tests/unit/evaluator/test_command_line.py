@@ -104,6 +104,8 @@ def test_json_holds_whole_records(folders: tuple[Path, Path], tmp_path: Path) ->
     output = tmp_path / "scores.json"
     assert run(folders, "--output", str(output), "--metrics", "dice,NSD,hd95,assd,masd") == 0
     records = json.loads(output.read_text(), parse_constant=pytest.fail)
+    assert [metric["key"] for metric in records["metrics"]] == list(METRICS)
+    assert records["labels"][0] == {"value": 1, "name": "liver", "tolerance_mm": 5}
     scores = [CaseScore.from_dict(record) for record in records["cases"]]
     assert scores[0] == score_case(
         folders[0] / "case_0.nii.gz",
