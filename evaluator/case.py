@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from evaluator._version import __version__
 from evaluator.buffers import BufferPool, Lease
 from evaluator.errors import GeometryError
 from evaluator.geometry import compare_geometry
-from evaluator.header import SUFFIXES
+from evaluator.header import SUFFIXES, VolumeHeader
 from evaluator.labels import Label, LabelTable
 from evaluator.measure import LabelMeasures, count_voxels, measure_labels, usable_cores
 from evaluator.overlap import dice
 from evaluator.profiles import Profile, profile_named
 from evaluator.scores import CaseScore, LabelScore
-from evaluator.volume import DEFAULT_MAX_BYTES, Casting, LabelVolume, read_label_volume
+from evaluator.values import notes_on_labels
+from evaluator.volume import DEFAULT_MAX_BYTES, Casting, LabelVolume, read_header, read_label_volume
 
 _BUFFERS = BufferPool()
 
@@ -36,6 +38,7 @@ def score_case(
     profile: str | Profile = "exact",
     annotated: Collection[int] | None = None,
     case: str | None = None,
+    image: Path | str | None = None,
     surface_distances: bool = False,
     threads: int | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
@@ -52,6 +55,8 @@ def score_case(
         annotated: Label values that the reference annotates; only these are scored, because elsewhere its
             background says nothing. `None` for all.
         case: The case's id; by default from the file name.
+        image: The case's CT, of which only the header is read: a prediction may lie wherever that header
+            says, as well as wherever the reference's does.
         surface_distances: Compute HD95 and ASSD as well, which takes longer.
         threads: How many threads may work; by default one per usable core.
         max_bytes: Limit on the memory for reading each volume.
@@ -69,7 +74,8 @@ def score_case(
     case = case or case_name(reference)
     with buffers.lend() as lease:
         truth, found = _read_both(reference, prediction, rules, max_bytes, threads, lease)
-        return _score(case, truth, found, scored, rules, notes, surface_distances, threads)
+        placed = None if image is None else read_header(image)
+        return _score(case, truth, found, placed, labels, scored, rules, notes, surface_distances, threads)
 
 
 def release_memory() -> None:
@@ -81,6 +87,8 @@ def _score(
     case: str,
     truth: LabelVolume,
     found: LabelVolume | None,
+    image: VolumeHeader | None,
+    labels: LabelTable,
     scored: LabelTable,
     rules: Profile,
     notes: list[str],
@@ -91,7 +99,7 @@ def _score(
     if found is None:
         return missing_prediction(case, scored, rules, notes=(MISSING_PREDICTION, *notes), reference=truth)
     notes += [f"prediction: {note}" for note in found.notes]
-    found, geometry_notes = _on_reference_grid(truth, found, rules)
+    found, geometry_notes = _on_reference_grid(truth, found, rules, image)
     notes += geometry_notes
     for side, volume, casting in (
         ("reference", truth, rules.reference_casting),
@@ -101,17 +109,19 @@ def _score(
             notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
     one, two = _bytes(truth, rules.reference_casting), _bytes(found, rules.prediction_casting)
 
-    distance_spacing_mm = rules.compared_spacing(truth.spacing_mm)
+    spacing_mm = (truth.zooms or truth.spacing_mm) if rules.takes_raw_zooms else truth.spacing_mm
+    distance_spacing_mm = rules.compared_spacing(spacing_mm)
     measures = measure_labels(
         one,
         two,
         tuple(scored),
-        area_spacing_mm=truth.spacing_mm,
+        area_spacing_mm=spacing_mm,
         distance_spacing_mm=distance_spacing_mm,
         crop=[rules.crops_slices and label.cropped_by_flare for label in scored],
         surface_distances=surface_distances,
         threads=threads,
     )
+    notes += [f"prediction: {note}" for note in _notes_on_values(one, two, labels, measures)]
     too_high = rules.zero_above is not None and bool(two.max() > rules.zero_above)
     if too_high:
         notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
@@ -216,7 +226,7 @@ def _read_both(
 
 
 def _on_reference_grid(
-    reference: LabelVolume, prediction: LabelVolume, rules: Profile
+    reference: LabelVolume, prediction: LabelVolume, rules: Profile, image: VolumeHeader | None
 ) -> tuple[LabelVolume, list[str]]:
     if not rules.checks_geometry:
         if prediction.shape != reference.shape:
@@ -226,22 +236,29 @@ def _on_reference_grid(
                 mend="A prediction must have its image's shape",
             )
         return prediction, []
-    diagnosis = compare_geometry(reference, prediction)
+    diagnosis = compare_geometry(reference, prediction, image=image)
     if diagnosis.kind == "different":
         raise GeometryError(
             f"the prediction is not on the reference's grid: {diagnosis.text}",
             where=prediction.path or "prediction",
-            mend="Write it with the image's shape, spacing and affine",
+            mend=diagnosis.mend,
         )
-    if diagnosis.kind == "same":
-        return prediction, [] if diagnosis.text == "same grid" else [diagnosis.text]
-    turned = LabelVolume(
-        array=diagnosis.reorient(prediction.array),
-        spacing_mm=reference.spacing_mm,
-        affine=reference.affine,
-        path=prediction.path,
-    )
-    return turned, [f"the prediction was {diagnosis.text}, and was reoriented"]
+    return replace(prediction, array=diagnosis.reorient(prediction.array)), list(diagnosis.notes)
+
+
+def _notes_on_values(
+    reference: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    labels: LabelTable,
+    measures: list[LabelMeasures],
+) -> tuple[str, ...]:
+    """Return notes on values that the table does not know; counting them all is for when there are any."""
+    if np.count_nonzero(prediction) == sum(measure.prediction_voxels for measure in measures):
+        return ()
+    counts = count_voxels(prediction)
+    if not set(np.flatnonzero(counts)) - {0, *labels.values}:
+        return ()
+    return notes_on_labels(counts, labels.values, count_voxels(reference))
 
 
 def _bytes(volume: LabelVolume, casting: Casting) -> NDArray[np.uint8]:

@@ -25,6 +25,8 @@ class Profile:
         one_empty: DSC and NSD of a label that exactly one volume holds.
         checks_geometry: Compare the affines, reorient flips and axis swaps, refuse anything else. Without
             it, only the shapes must agree.
+        takes_raw_zooms: Measure with the header's voxel sizes as if they were millimetres, whatever unit it
+            names, as scripts do that ask nibabel for `get_zooms`.
         mends_spacing: Undo the rounding that NIfTI's float32 does to a spacing (0.8 is stored as
             0.800000012), where a surface distance is compared with the tolerance.
         reference_casting: How stored numbers of the reference become labels.
@@ -41,6 +43,7 @@ class Profile:
     both_empty: float = 1.0
     one_empty: float = 0.0
     checks_geometry: bool = True
+    takes_raw_zooms: bool = False
     mends_spacing: bool = True
     reference_casting: Casting = "exact"
     prediction_casting: Casting = "exact"
@@ -79,6 +82,7 @@ EXACT = Profile(name="exact")
 _FLARE22 = Profile(
     name="flare",
     checks_geometry=False,
+    takes_raw_zooms=True,
     mends_spacing=False,
     reference_casting="truncate",
     prediction_casting="truncate",
