@@ -172,9 +172,9 @@ def test_an_unusable_reference_costs_no_other_case_its_row(
     if fault == "rubbish":
         (folders[0] / "case_0.nii.gz").write_bytes(b"rubbish")
     else:
-        save(folders[0] / "case_0.nii.gz", box((200, 200, 60), (1, 1, 1), (3, 3, 3)))
+        save(folders[0] / "case_0.nii.gz", box((200, 200, 400), (1, 1, 1), (3, 3, 3)))
     output = tmp_path / "scores.csv"
-    assert run(folders, "--output", str(output), "--max-memory", "1") == 2
+    assert run(folders, "--output", str(output), "--max-memory", "12") == 2
     rows = read(output)
     assert len(rows) == 3 * 14
     assert {(row["dsc"], row["nsd"], row["note"]) for row in rows[:14]} == {("", "", "no reference")}
