@@ -174,6 +174,14 @@ def test_folders_that_cannot_be_matched(tmp_path: Path, folders: tuple[Path, Pat
     ]:
         with pytest.raises(MissingFileError, match=message):
             list(score_folder(references, predictions, labels=LABELS))
-    save(folders[0] / "case_0.nii", blobs((9, 8, 7), seed=0))
-    with pytest.raises(MissingFileError, match="case_0 has two files"):
-        list(score_folder(*folders, labels=LABELS))
+
+
+@pytest.mark.parametrize(("side", "mean"), [("reference", None), ("prediction", 0.0)])
+def test_two_files_of_one_case_cost_that_case_alone(
+    folders: tuple[Path, Path], side: str, mean: float | None
+) -> None:
+    save(folders[side == "prediction"] / "case_0.nii", blobs((9, 8, 7), seed=0))
+    first, *_, last = score_folder(*folders, labels=LABELS)
+    assert first.unusable == side and (mean is None or first.mean_dsc == mean)
+    assert f"case case_0 has more than one {side}: case_0.nii, case_0.nii.gz" in first.notes[0]
+    assert last.scored
