@@ -1,9 +1,9 @@
 """Do two volumes lie on the same grid? And if not, what happened?
 
-A header may state several places: a sform and a qform that differ, a unit that readers forget, voxel sizes that are
-not the affine's. A prediction on any of the places that its image's or its reference's header states is voxel by
-voxel theirs, whichever its author's reader took. Only where none fits may it have been stored with its axes flipped
-or swapped, which is then undone.
+A header may state several places: a sform and a qform that differ, a unit that readers forget, voxel sizes
+that are not the affine's. A prediction on any of the places that its image's or its reference's header states
+is voxel by voxel theirs, whichever its author's reader took. Only where none fits may it have been stored
+with its axes flipped or swapped, which is then undone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -92,7 +92,7 @@ class GeometryDiagnosis:
 
 
 def stated_grids(volume: Placed) -> tuple[StatedGrid, ...]:
-    """Return every place that a volume's header states, the plainest reading first; none if it has no place."""
+    """Return every place that a volume's header states, the plainest reading first; none if it has none."""
     grids: tuple[StatedGrid, ...] = getattr(volume, "grids", ())
     if not grids and volume.affine is not None:
         return (StatedGrid("the affine", volume.affine),)
@@ -157,7 +157,10 @@ def _through_image(reference: Placed, other: Placed, image: Placed) -> GeometryD
     if relation.kind == "different":
         return None
     if relation.kind == "same":
-        return on_image
+        text = on_image.text
+        if text == "same grid":
+            text = f"lies where {stated_grids(image)[0].reading} of the image's header puts it"
+        return replace(on_image, text=f"{text}; the reference lies elsewhere by the same header")
     return GeometryDiagnosis(
         "reorientable", relation.text, relation.axes, relation.flips, on_image.shape or relation.shape
     )
@@ -185,7 +188,7 @@ def _on_stated_grid(reference: Placed, other: Placed, of: str = "") -> GeometryD
 def _layouts(
     shape: tuple[int, int, int], other: tuple[int, int, int]
 ) -> Iterator[tuple[list[int], tuple[int, int, int] | None]]:
-    """Yield the order of affine columns in which `other` may have the first shape, and that shape if it differs.
+    """Yield the orders of affine columns that may give `other` the first shape, and that shape if it differs.
 
     Axes of length 1 may stand elsewhere; the columns are then those of the file or moved along with the axes.
     """
@@ -205,7 +208,13 @@ def _default_grids(volume: Placed) -> list[StatedGrid]:
 
 
 def _by_shape_and_spacing(reference: Placed, other: Placed, remark: str) -> GeometryDiagnosis:
-    findings = [*_shape_difference(reference, other), *_spacing_difference(reference, other)]
+    findings = _shape_difference(reference, other)
+    stated = [reference.spacing_mm, *(_lengths(grid.affine) for grid in stated_grids(reference))]
+    long = np.array(reference.shape) > 1
+    with np.errstate(all="ignore"):
+        off = [np.abs(np.array(other.spacing_mm) / sizes - 1.0)[long].max(initial=0.0) for sizes in stated]
+    if not any(ratio <= _LARGEST_SPACING_RATIO for ratio in off):
+        findings += _spacing_difference(reference, other)
     if findings:
         return GeometryDiagnosis("different", "; ".join(findings), mend=_mend(findings))
     return GeometryDiagnosis("same", remark or "same grid")
@@ -235,7 +244,7 @@ def _flips_if_same_grid(
             to_one = np.linalg.solve(one, other)
         except np.linalg.LinAlgError:
             return None
-        ratios = np.linalg.norm(other[:3, :3], axis=0) / np.linalg.norm(one[:3, :3], axis=0)
+        ratios = _lengths(other) / _lengths(one)
         if not np.abs(ratios[long] - 1.0).max(initial=0.0) <= _LARGEST_SPACING_RATIO:
             return None
         # A single voxel has neither a size nor a direction that could be wrong.
@@ -303,9 +312,7 @@ def _turn(reference: Affine, other: Affine) -> list[str]:
 def _mend(findings: list[str]) -> str:
     """Return what the author of a prediction can do about these findings."""
     if _REVERSED in findings:
-        return (
-            "Arrays from SimpleITK are z, y, x: transpose before nibabel saves them; write the image's affine"
-        )
+        return "Arrays from SimpleITK are z, y, x: transpose them for nibabel, and write the image's affine"
     if _NO_GEOMETRY in findings:
         return "Copy it from the input: CopyInformation(image) in SimpleITK, image.affine in nibabel"
     if any(finding.startswith("world") for finding in findings):
@@ -373,8 +380,12 @@ def _spacing_difference(reference: Placed, other: Placed) -> list[str]:
 
 def _directions(affine: Affine) -> NDArray[np.float64]:
     """Return the unit vectors of the voxel axes, as columns."""
-    columns = affine[:3, :3]
-    return np.asarray(columns / np.linalg.norm(columns, axis=0))
+    return np.asarray(affine[:3, :3] / _lengths(affine))
+
+
+def _lengths(affine: Affine) -> NDArray[np.float64]:
+    """Return the voxel sizes that an affine gives."""
+    return np.asarray(np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def _angle_degrees(turn: NDArray[np.float64]) -> float:

@@ -129,7 +129,7 @@ def checked_shape(sizes: Sequence[int], path: Path) -> tuple[tuple[int, int, int
     """
     if not sizes or any(size < 1 for size in sizes):
         raise CorruptVolumeError(f"the header gives the shape {list(sizes)}", where=path)
-    kept, notes = list(sizes), ()
+    kept, notes = list(sizes), tuple[str, ...]()
     while len(kept) > 3 and kept[-1] == 1:
         kept.pop()
     stored = "x".join(map(str, kept))

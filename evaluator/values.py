@@ -21,9 +21,9 @@ from evaluator.errors import LabelValueError
 from evaluator.header import VolumeHeader
 
 Casting = Literal["exact", "truncate", "match"]
-"""`exact` is the rule above. `truncate`: as `numpy.uint8(values)` does, which the official FLARE scripts rely on:
-12.9999987 becomes 12, and 257 becomes 1. `match`: a value that is no whole number from 0 to 255 is no label and
-becomes background."""
+"""`exact` is the rule above. `truncate`: as `numpy.uint8(values)` does, which the official FLARE scripts rely
+on: 12.9999987 becomes 12, and 257 becomes 1. `match`: a value that is no whole number from 0 to 255 is no
+label and becomes background."""
 
 LARGEST_LABEL = 255
 
@@ -124,7 +124,7 @@ class LabelCast:
                 mend=_cause_of_fraction(values),
             )
         self._was_quantised = self._was_quantised or bool((off > _ROUNDING).any())
-        return rounded
+        return np.asarray(rounded)
 
 
 def _cause_of_fraction(values: NDArray[Any]) -> str:

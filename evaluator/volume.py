@@ -129,8 +129,8 @@ def read_label_volume(
 ) -> LabelVolume:
     """Read a label volume.
 
-    The header is checked before any pixel is decompressed, and no more is allocated than `max_bytes`. The result
-    has one byte a voxel; whatever else a file stores is turned into labels piece by piece.
+    The header is checked before any pixel is decompressed, and no more is allocated than `max_bytes`. The
+    result has one byte a voxel; whatever else a file stores is turned into labels piece by piece.
 
     Args:
         path: A `.nii`, `.nii.gz` (of one or more gzip parts), `.mha`, `.nrrd` or `.seg.nrrd` file.

@@ -1,4 +1,4 @@
-"""MetaImage single files (.mha): `Key = value` lines, then the pixels. Keys and their aliases after MetaIO."""
+"""MetaImage single files (.mha): `Key = value` lines, then the pixels. Keys and aliases after MetaIO."""
 
 from __future__ import annotations
 

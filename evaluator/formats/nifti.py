@@ -13,7 +13,7 @@ from evaluator.formats.nifti_grids import stated_grids, unit_mm
 from evaluator.formats.signature import what_it_is
 from evaluator.header import Compression, StatedGrid, VolumeHeader, checked_affine, checked_shape
 
-_DTYPES = {
+DATA_TYPES = {
     2: "u1",
     4: "i2",
     8: "i4",
@@ -25,6 +25,8 @@ _DTYPES = {
     1024: "i8",
     1280: "u8",
 }
+"""The number types that are read, by their code in the header."""
+
 _NO_NUMBERS = {
     0: "unknown",
     1: "single bits",
@@ -76,7 +78,7 @@ def parse(path: Path, start: bytes, compression: Compression, file_bytes: int) -
         spacing_mm=spacing,
         affine=checked_affine(grids[0].affine, path),
         has_orientation=has_orientation,
-        dtype=np.dtype(fields.order + _DTYPES[fields.datatype]),
+        dtype=np.dtype(fields.order + DATA_TYPES[fields.datatype]),
         slope=slope,
         intercept=intercept if math.isfinite(intercept) else 0.0,
         compression=compression,
@@ -112,7 +114,7 @@ def _check(fields: NiftiFields, path: Path) -> None:
         )
     if not 1 <= fields.dim[0] <= 7:
         raise CorruptVolumeError(f"the NIfTI header gives {fields.dim[0]} axes", where=path)
-    if fields.datatype not in _DTYPES:
+    if fields.datatype not in DATA_TYPES:
         name = _NO_NUMBERS.get(fields.datatype)
         raise CorruptVolumeError(
             f"NIfTI data type {fields.datatype} is no plain number" + (f" but {name}" if name else ""),

@@ -137,13 +137,5 @@ def new_header(version: int = 1, order: str = "<", **values: Any) -> bytearray:
     length = HEADER_BYTES[version]
     header = bytearray(length + 4)
     struct.pack_into(order + "i", header, 0, length)
-    offset: float = length + 4
-    write_fields(
-        header,
-        version,
-        order,
-        magic=_MAGIC[version],
-        vox_offset=float(offset) if version == 1 else length + 4,
-    )
-    write_fields(header, version, order, **values)
+    write_fields(header, version, order, magic=_MAGIC[version], vox_offset=length + 4, **values)
     return header

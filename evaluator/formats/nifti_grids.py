@@ -4,10 +4,10 @@
     qform        a rotation, pixdim    else this
     neither      pixdim alone          nibabel centres the volume, ITK puts voxel 0 at the origin
 
-ITK keeps directions and voxel sizes apart, so it takes the directions of a form and the sizes of pixdim. Of two
-forms that differ it takes the sform if its code is 1 (scanner) and its axes are at right angles, else the qform;
-told to be permissive it takes the rotation nearest to a sheared sform. Facts from itkNiftiImageIO.cxx of ITK 5.4 and
-from nifti1_io.c, checked in the tests against SimpleITK and nibabel.
+ITK keeps directions and voxel sizes apart, so it takes the directions of a form and the sizes of pixdim. Of
+two forms that differ it takes the sform if its code is 1 (scanner) and its axes are at right angles, else the
+qform; told to be permissive it takes the rotation nearest to a sheared sform. Facts from
+itkNiftiImageIO.cxx of ITK 5.4 and from nifti1_io.c, checked in the tests against SimpleITK and nibabel.
 """
 
 from __future__ import annotations
@@ -96,10 +96,9 @@ def _in_own_unit(fields: NiftiFields, shape: tuple[int, int, int]) -> Iterator[t
         yield "ITK's default place", _affine(np.diag(sizes * (-1, -1, 1)), np.zeros(3)), True
     yield from directed
     if shape[2] == 1:
-        for name, affine, default in directed:
-            flat = _in_plane(affine)
-            if flat is not None:
-                yield f"{name}, read as a 2-D image", flat, default
+        for name, affine, _ in directed:
+            for flat in _in_plane(affine):
+                yield f"{name}, read as a 2-D image", flat, False
 
 
 def pixdim_sizes(fields: NiftiFields) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -130,9 +129,9 @@ def _qform(fields: NiftiFields, sizes: NDArray[np.float64], *, by_nibabel: bool 
     Args:
         fields: The header.
         sizes: Voxel sizes.
-        by_nibabel: The quaternion's first number is what is left to a length of 1, and rounding matters where
-            little is left, as in a rotation by half a turn. nifti1_io.c and nibabel then take it for 0 at other
-            thresholds, and only the first makes the rest a unit.
+        by_nibabel: The quaternion's first number is what is left to a length of 1, and rounding matters
+            where little is left, as in a rotation by half a turn. nifti1_io.c and nibabel then take it for 0
+            at thresholds of their own, and only the first makes the rest a unit.
     """
     b, c, d = fields.quatern[:3]
     square = b * b + c * c + d * d
@@ -181,16 +180,21 @@ def _with_sizes(affine: Affine, sizes: NDArray[np.float64]) -> Affine | None:
     return _affine(affine[:3, :3] / lengths * sizes, affine[:3, 3])
 
 
-def _in_plane(affine: Affine) -> Affine | None:
-    """Return what is left of a slice's place in a 2-D image, which knows x and y only."""
+def _in_plane(affine: Affine) -> Iterator[Affine]:
+    """Yield what is left of a slice's place in a 2-D image, which knows x and y only.
+
+    What is left of an oblique slice may be sheared; ITK keeps that, and writes the nearest rotation.
+    """
     lengths = np.linalg.norm(affine[:3, :2], axis=0)
     flat = affine[:2, :2].copy()
     kept = np.linalg.norm(flat, axis=0)
     if not np.isfinite(kept).all() or kept.min() == 0:
-        return None
-    axes = np.eye(3)
-    axes[:2, :2] = flat / kept * lengths
-    return _affine(axes, np.array([*affine[:2, 3], 0.0]))
+        return
+    directions = np.eye(3)
+    directions[:2, :2] = flat / kept
+    left, _, right = np.linalg.svd(directions)
+    for axes in (directions, left @ right):
+        yield _affine(axes * [*lengths, 1.0], np.array([*affine[:2, 3], 0.0]))
 
 
 def _affine(axes: NDArray[np.float64], origin: NDArray[np.float64]) -> Affine:
