@@ -170,7 +170,13 @@ def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str
     assert case.label is not None
     try:
         return score_case(
-            case.label, prediction, labels=labels, profile=profile, annotated=case.annotated, case=case.id
+            case.label,
+            prediction,
+            labels=labels,
+            profile=profile,
+            annotated=case.annotated,
+            case=case.id,
+            image=case.image,
         )
     except GeometryError:
         raise
