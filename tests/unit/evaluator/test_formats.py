@@ -260,7 +260,7 @@ def test_pieces_give_the_same_labels_as_the_whole(
     image = nibabel.Nifti1Image(array.astype(dtype), np.eye(4), dtype=dtype)
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 5000))
     nibabel.save(image, tmp_path / name)
-    monkeypatch.setattr("evaluator.volume._LARGEST_WHOLE_BYTES", 0)
+    monkeypatch.setattr("evaluator.volume.LARGEST_WHOLE_BYTES", 0)
     for piece_bytes in (1 << 20, 1000, 13):
         for module in ("volume", "inflate"):
             monkeypatch.setattr(f"evaluator.{module}.PIECE_BYTES", piece_bytes)
