@@ -24,7 +24,7 @@ _MILLIMETRES = 2
 _SCANNER = 1
 
 
-def write_clean(source: Path, target: Path) -> None:
+def write_clean(source: Path, target: Path, *, affine: NDArray[np.float64] | None = None) -> None:
     """Write the voxels of a volume, bit by bit as stored, under a NIfTI header that states one place.
 
     sform and qform are the same and both set, pixdim is their voxel size, the unit is millimetres; there are
@@ -34,6 +34,7 @@ def write_clean(source: Path, target: Path) -> None:
     Args:
         source: Any file that `read_header` reads.
         target: A `.nii.gz` file; written whole or not at all.
+        affine: The place, by default `clean_affine` of the source; axes at right angles, RAS+.
 
     Raises:
         EvaluatorError: The source cannot be read, or an axis is too long for NIfTI-1.
@@ -44,7 +45,9 @@ def write_clean(source: Path, target: Path) -> None:
     try:
         with temporary.open("wb") as file:
             packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-            file.write(packer.compress(clean_header(header)))
+            file.write(
+                packer.compress(clean_header(header, clean_affine(header) if affine is None else affine))
+            )
             for piece in _pixels(header):
                 file.write(packer.compress(piece))
             file.write(packer.flush())
@@ -53,13 +56,12 @@ def write_clean(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def clean_header(header: VolumeHeader) -> bytes:
+def clean_header(header: VolumeHeader, affine: NDArray[np.float64]) -> bytes:
     """Return the NIfTI-1 header that `write_clean` writes, up to the first voxel."""
     if max(header.shape) > _LONGEST_AXIS:
         raise CorruptVolumeError(
             f"an axis of more than {_LONGEST_AXIS} voxels does not fit into NIfTI-1", where=header.path
         )
-    affine = clean_affine(header)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     handed, quaternion = _quaternion(affine[:3, :3] / spacing)
     return bytes(

@@ -80,6 +80,11 @@ class GeometryDiagnosis:
             return (f"the prediction was {self.text}, and was reoriented",)
         return () if self.text == "same grid" else (self.text,)
 
+    @property
+    def lacks_geometry(self) -> bool:
+        """Whether the other volume has what a file has that nobody gave a place."""
+        return self.kind == "different" and _NO_GEOMETRY in self.text
+
     def reorient(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the other volume's array on the first one's grid, x fastest in memory."""
         if self.shape is not None:

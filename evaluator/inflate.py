@@ -15,6 +15,9 @@ from evaluator.header import VolumeHeader, open_regular
 PIECE_BYTES = 1 << 20
 """How much of a stream is in memory at a time where it is not read at once."""
 
+LARGEST_WHOLE_BYTES = 2**30
+"""A stream that is not kept is unpacked at once up to this length, and in pieces beyond."""
+
 _LARGEST_DEFLATE_RATIO = 1032
 _SMALLEST_BITE = 512
 
@@ -107,6 +110,20 @@ def read_pieces(header: VolumeHeader) -> Iterator[bytes]:
             ) from error
         if left or not parts.ended:
             raise _truncated(header)
+
+
+def read_to_the_end(header: VolumeHeader) -> None:
+    """Read and unpack a file to its last voxel and its checksum, and keep nothing.
+
+    Raises:
+        CorruptVolumeError: The stream is shorter or longer than announced, or damaged.
+    """
+    if header.stream_bytes <= LARGEST_WHOLE_BYTES:
+        check_size(header, needed_bytes=0, max_bytes=0)
+        read_stream(header, np.empty(header.stream_bytes, np.uint8))
+        return
+    for _ in read_pieces(header):
+        pass
 
 
 def _inflate_at_once(header: VolumeHeader, file: BinaryIO, buffer: NDArray[np.uint8]) -> bool:

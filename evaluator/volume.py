@@ -25,16 +25,20 @@ from evaluator.header import (
     VolumeHeader,
     open_regular,
 )
-from evaluator.inflate import PIECE_BYTES, GzipParts, check_size, read_pieces, read_stream
+from evaluator.inflate import (
+    LARGEST_WHOLE_BYTES,
+    PIECE_BYTES,
+    GzipParts,
+    check_size,
+    read_pieces,
+    read_stream,
+)
 from evaluator.values import Casting, LabelCast
 
 __all__ = ["DEFAULT_MAX_BYTES", "Casting", "LabelVolume", "read_header", "read_label_volume"]
 
 DEFAULT_MAX_BYTES = 4 * 2**30
 """What reading one volume may take unless the caller says otherwise; for the gate and the scorer alike."""
-
-_LARGEST_WHOLE_BYTES = 2**30
-"""A stream of other numbers than labels is unpacked at once up to this length, and in pieces beyond."""
 
 _CONVERSION_CHUNK = 1 << 18
 
@@ -202,7 +206,7 @@ def _read_cast(
 ) -> NDArray[np.uint8]:
     """Return the labels of a file that stores other numbers than labels of one byte."""
     needed = header.stream_bytes + least_bytes(header)
-    if header.stream_bytes <= _LARGEST_WHOLE_BYTES and _fits_whole(header, needed, max_bytes):
+    if header.stream_bytes <= LARGEST_WHOLE_BYTES and _fits_whole(header, needed, max_bytes):
         stream = allocate(header.stream_bytes)[: header.stream_bytes]
         read_stream(header, stream)
         stored = stream[header.data_offset :].view(header.dtype)
