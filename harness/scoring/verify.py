@@ -51,12 +51,6 @@ def verify_run(folder: Path, *, dataset: Dataset | None = None) -> Iterator[Prob
         yield from _scores_again(results, dataset)
 
 
-def verify_results(results: Path, *, challenge: str = "*") -> Iterator[tuple[Path, list[Problem]]]:
-    """Yield each run's folder under a results folder and its problems."""
-    for path in sorted(results.glob(f"{challenge}/*/*/{RUN_FILE}")):
-        yield path.parent, list(verify_run(path.parent))
-
-
 def _predictions(results: RunResults) -> Iterator[Problem]:
     for execution in results.final_executions().values():
         if execution.prediction is None:
