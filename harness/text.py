@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
 
 _SIZES = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40} | {
     "kb": 10**3,
@@ -101,12 +99,6 @@ def seconds_of(words: str) -> float:
     if value is None:
         raise ValueError(f'{words!r} is no time; write a number and a unit, such as "90 s", "5 min" or "1 h"')
     return value
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the question that offers the known word most like a mistaken one; empty if none is like it."""
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {found[0]!r}?" if found else ""
 
 
 def _quantity(words: str, units: dict[str, float] | dict[str, int]) -> float | None:

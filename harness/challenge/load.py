@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from evaluator.errors import choose_one_of
 from harness.challenge.model import Challenge
 from harness.challenge.mistakes import explained
 from harness.errors import ConfigurationError
-from harness.text import nearest
 
 _SHIPPED = resources.files("harness.challenge") / "shipped"
 
@@ -39,10 +39,9 @@ def load_challenge(name: str) -> Challenge:
             raise ConfigurationError(
                 "the challenge file cannot be read", where=path, mend=f"Check the path: {error.strerror}."
             ) from error
-    guess = nearest(name, shipped_names())
     raise ConfigurationError(
-        f"there is no challenge named {name!r}{f', {guess}' if guess else ''}",
-        mend=f"Shipped ones: {', '.join(shipped_names())}; or give the path of your own .toml file.",
+        f"there is no challenge named {name!r}",
+        mend=f"{choose_one_of(name, shipped_names())}, or give the path of your own .toml file.",
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from evaluator.errors import choose_one_of
 from evaluator.metrics import METRICS, MetricFacts
 from harness import text
 
@@ -99,9 +100,7 @@ def facts_of(key: str) -> MetricFacts:
         facts = facts_of(other)
         if key.lower() == other or key.lower() in facts.aliases:
             return facts
-    known = metric_keys()
-    guess = text.nearest(key.lower(), known)
-    raise ValueError(f"there is no metric {key!r}: {f'{guess} ' if guess else ''}There are {', '.join(known)}")
+    raise ValueError(f"there is no metric {key!r}. {choose_one_of(key, metric_keys())}")
 
 
 def is_measured(key: str) -> bool:

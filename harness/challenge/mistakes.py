@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from evaluator.errors import choose_one_of
 from harness.challenge.model import Challenge, ChallengeLabel, Contract, Limits, Scoring
 from harness.challenge.ranking import Metric, RankingScheme
 from harness.challenge.words import word_key
 from harness.errors import ConfigurationError
-from harness.text import nearest
 
 _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     (): Challenge,
@@ -49,9 +49,8 @@ def _explain(mistake: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
     if kind == "missing":
         return f"the key {key} is missing", f"{_description(place)}{_GUIDE}"
     if kind in ("literal_error", "enum"):
-        allowed = mistake["ctx"]["expected"]
-        guess = nearest(str(given), [word.strip("'") for word in allowed.replace(" or ", ", ").split(", ")])
-        return f"{key} is {given!r}", f"{f'{_capital(guess)} ' if guess else ''}It may be {allowed}."
+        allowed = [word.strip("'") for word in mistake["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        return f"{key} is {given!r}", f"{choose_one_of(str(given), allowed)}."
     message = mistake["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         return (f"{key}: {message}" if place else message), _GUIDE
@@ -63,11 +62,7 @@ def _explain(mistake: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
 def _unknown_key(place: Sequence[str | int]) -> tuple[str, str]:
     table = tuple(part for part in place[:-1] if isinstance(part, str))
     known = _keys(_TABLES[table]) if table in _TABLES else []
-    guess = nearest(str(place[-1]), known)
-    return (
-        f"there is no key {_written(place)}",
-        f"{f'{_capital(guess)} ' if guess else ''}The keys there are {', '.join(known)}.",
-    )
+    return f"there is no key {_written(place)}", f"{choose_one_of(str(place[-1]), known)}."
 
 
 def _keys(table: type[BaseModel]) -> list[str]:
@@ -83,17 +78,11 @@ def _description(place: Sequence[str | int]) -> str:
 
 
 def _written(place: Sequence[str | int]) -> str:
-    """Return a key as a person finds it in the file, such as `tolerance_mm` of the 3rd [[labels]]."""
-    words: list[str] = []
-    count = ""
+    """Return a key as a person finds it in the file: the third label's is `labels[3].tolerance_mm`."""
+    written = ""
     for part in place:
         if isinstance(part, int):
-            count = f" of [[{'.'.join(words)}]] no. {part + 1}"
-            words = []
+            written += f"[{part + 1}]"
         else:
-            words.append(word_key(part) if part != "tolerance_mm" else part)
-    return f"`{'.'.join(words)}`{count}" if words else f"[[...]]{count}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+            written += f"{'.' if written else ''}{part if part == 'tolerance_mm' else word_key(part)}"
+    return written

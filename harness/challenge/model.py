@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from evaluator.errors import EvaluatorError
+from evaluator.errors import EvaluatorError, choose_one_of
 from evaluator.labels import Label, LabelTable
-from evaluator.metrics import MetricFacts
+from evaluator.metrics import METRICS, MetricFacts
+from evaluator.shipped import LABEL_TABLES
 from harness.challenge.metrics import MEASURED, facts_of, is_measured
 from harness.challenge.ranking import Metric, RankingScheme, Record
 from harness.challenge.words import from_words
-from harness.text import nearest
 
 MIB = 1024**2
 GIB = 1024**3
@@ -76,6 +76,7 @@ class ChallengeLabel(Record):
     )
     group: str = Field("", description="the group of labels whose mean is ranked; may be left out")
     colour: Annotated[str, Field(pattern=r"^(#[0-9A-Fa-f]{6})?$")] = Field("", description="#rrggbb")
+    column: str = Field("", description="its stem in tables whose columns have names of their own")
 
 
 def _metric_keys(values: Any) -> Any:
@@ -127,8 +128,6 @@ class Challenge(Record):
     @cached_property
     def computed_metrics(self) -> tuple[str, ...]:
         """Keys of what is computed from predictions, in the order of the evaluator's table."""
-        from evaluator.metrics import METRICS
-
         ranked = {metric.metric for metric in self.ranking.metrics}
         return tuple(key for key in METRICS if key in ranked or key in self.scoring.metrics)
 
@@ -171,10 +170,9 @@ class Challenge(Record):
                 )
         for metric in self.ranking.metrics:
             if metric.labels is not None and metric.labels not in self.label_groups:
-                guess = nearest(metric.labels, self.label_groups)
                 raise ValueError(
-                    f"ranking.metrics: {metric.metric} is of group {metric.labels!r}, which there is not: "
-                    f"{f'{guess} ' if guess else ''}The groups are {', '.join(self.label_groups)}"
+                    f"ranking.metrics: there is no group of labels {metric.labels!r}. "
+                    f"{choose_one_of(metric.labels, self.label_groups)}"
                 )
         if self.limits.shm_bytes > self.limits.memory_bytes:
             raise ValueError("limits: shm_bytes exceeds memory_bytes; /dev/shm counts as memory")
@@ -187,13 +185,8 @@ def known_table(name: str) -> LabelTable:
     Raises:
         ValueError: there is no such table.
     """
-    from evaluator import LABEL_TABLES
-
     if name not in LABEL_TABLES:
-        guess = nearest(name, LABEL_TABLES)
-        raise ValueError(
-            f"label_table {name!r} is not one of {', '.join(LABEL_TABLES)}{f'; {guess}' if guess else ''}"
-        )
+        raise ValueError(f"there is no label_table {name!r}. {choose_one_of(name, LABEL_TABLES)}")
     return LABEL_TABLES[name]
 
 

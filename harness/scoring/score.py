@@ -59,7 +59,7 @@ def score_execution(
         # The gate compares with the image; a profile may ask for more of the reference.
         notes, prediction = (error.what,), None
         scored = _score(case, None, scoring)
-    usable = prediction is not None
+    usable = scored.scored
     return ScoreRecord(
         case=case.id,
         profile=profile,

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluator"))
 import oracles
 from flare_like import Pair, emptied, make_pair, salted, shifted
 
-from evaluator import LABEL_TABLES, score_case, score_folder
+from evaluator import LABEL_TABLES, Scoring, score_case, score_folder
 from evaluator.precompile import precompile
 
 LABELS = LABEL_TABLES["flare23"]
@@ -131,7 +131,7 @@ def test_200_cases(benchmark: Any, pairs: Callable[..., tuple[Path, Path]], tmp_
         return sum(1 for _ in score_folder(*folders, labels=LABELS))
 
     assert benchmark.pedantic(score_all, rounds=ROUNDS) == 200
-    one = min(seconds(lambda: score_case(*pairs(100), labels=LABELS, threads=1)) for _ in range(10))
+    one = min(seconds(lambda: score_case(*pairs(100), Scoring(LABELS, threads=1))) for _ in range(10))
     each = benchmark.stats.stats.median / 200
     report(benchmark, seconds_per_case=each, one_case_one_thread_seconds=one, busy_cores=one / each)
 

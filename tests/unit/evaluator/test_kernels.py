@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluator._bits import changes, count_bits, lowest_bit
-from evaluator._compile import kernel
 from evaluator.areas import CODES, corner_areas
+from evaluator.bits import changes, count_bits, lowest_bit
+from evaluator.compilation import kernel
 from evaluator.masks import corner_extent, draw, find_corners, mask_box, mask_words
 from evaluator.runs import LABELS, LabelRuns, find_runs
 from evaluator.surface import _widen
