@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
@@ -71,7 +72,7 @@ def rank_interval(low: int | None, high: int | None) -> str:
 
 def ratio(value: float | None, best: float | None) -> str:
     """Return how a value compares with the best, as `(0.97)`; empty where that says nothing."""
-    if value is None or not best:
+    if value is None or not best or math.isinf(value) or math.isinf(best):
         return ""
     share = value / best
     return f"({share:.2f})" if share < 10 else f"({share:.0f})"

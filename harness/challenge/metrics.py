@@ -36,8 +36,16 @@ class Measured:
 
 def _measured(key: str, title: str, unit: str, at_limits: Callable[[Limits], float], **more: bool) -> Measured:
     # Memory is the submission's own; whatever holds time depends on the host as much.
+    short = key.removesuffix("_bytes").removesuffix("_s")
     facts = MetricFacts(
-        key=key, title=title, unit=unit, direction="lower", scope="case", failed=math.inf, **more
+        key=key,
+        title=title,
+        unit=unit,
+        direction="lower",
+        scope="case",
+        failed=math.inf,
+        aliases=(short,),
+        **more,
     )
     return Measured(facts=facts, at_limits=at_limits)
 

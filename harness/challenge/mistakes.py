@@ -56,7 +56,7 @@ def _explain(mistake: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
         return (f"{key}: {message}" if place else message), _GUIDE
     if kind == "string_pattern_mismatch" and place == ("name",):
         return f"name is {given!r}", "Use lower case letters, digits and hyphens."
-    return f"{key} is {given!r}: {message[:1].lower()}{message[1:]}", _description(place).strip()
+    return f"{key} is {given!r}: {message.replace('Input should be', 'it should be')}", _description(place)
 
 
 def _unknown_key(place: Sequence[str | int]) -> tuple[str, str]:

@@ -40,10 +40,17 @@ def from_words(values: Any, fields: Iterable[str]) -> Any:
             raise ValueError(f"both `{word}` and `{field}` are given; keep one of them")
         value = read.pop(word) if word in read else read[field]
         if isinstance(value, str):
-            read[field] = reader(value)
+            read[field] = _read(reader, value, word)
         elif field in read or value is None:
             read[field] = value
         else:
             unit = "4 GiB" if field.endswith("_bytes") else "5 min"
             raise ValueError(f'`{word}` is {value!r}; write it with its unit, such as {word} = "{unit}"')
     return read
+
+
+def _read(reader: Callable[[str], float], value: str, word: str) -> float:
+    try:
+        return reader(value)
+    except ValueError as error:
+        raise ValueError(f"`{word}`: {error}") from error

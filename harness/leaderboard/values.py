@@ -66,6 +66,8 @@ class RunValues:
         usable: bool (cases,), whether it could be compared with the reference when it was.
         scores: By metric key, float64 (cases, labels), or (cases,) of a metric that is a number per case; NaN
             where there is no value. A metric that the scores do not hold is not in it.
+        left_out: By metric, bool (cases, labels): where the rules leave a label out that the case annotates,
+            because neither volume holds it. Metrics that leave nothing out are not in it.
         resources: float64 (cases,) by name of `RESOURCES`, in the unit of the name; NaN where not measured.
         lower_bound: Whether a peak memory is a sampled lower bound.
     """
@@ -78,6 +80,7 @@ class RunValues:
     scored: Bools
     usable: Bools
     scores: Mapping[str, Floats]
+    left_out: Mapping[str, Bools]
     resources: dict[str, Floats]
     lower_bound: bool = False
 
@@ -180,6 +183,7 @@ def assemble(
     scored, usable = np.zeros((2, len(row_of)), dtype=bool)
     scored[rows] = [score.prediction_sha256 is not None for score in taken]
     usable[rows] = [score.usable for score in taken]
+    values, left_out = _lay_out_scores(taken, rows, len(row_of), wanted)
     return RunValues(
         folder=folder,
         record=record,
@@ -188,7 +192,8 @@ def assemble(
         outcomes=outcomes,
         scored=scored,
         usable=scored & usable,
-        scores=_lay_out_scores(taken, rows, len(row_of), wanted),
+        scores=values,
+        left_out=left_out,
         resources=resources,
         lower_bound=any(execution.lower_bound for execution in final.values()),
     )
@@ -219,30 +224,32 @@ def _of_one_profile(scores: Iterable[ScoreFacts], profile: str) -> tuple[str, li
 
 def _lay_out_scores(
     taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
-) -> dict[str, Floats]:
+) -> tuple[dict[str, Floats], dict[str, Bools]]:
     column_of = np.full(256, -1)
     column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
-    computed = [(row, *label) for row, score in zip(rows, taken, strict=True) for label in score.labels if label[1]]
-    case_rows = np.array([row for row, _, _ in computed], dtype=np.intp)
-    columns = column_of[np.array([label for _, label, _ in computed], dtype=np.intp)]
+    computed = [label for score in taken for label in score.labels if label[1]]
+    counts = [sum(1 for label in score.labels if label[1]) for score in taken]
+    columns = column_of[np.array([label for label, _ in computed], dtype=np.intp)]
     known = columns >= 0
-    laid_out = {}
+    place = (np.repeat(rows, counts)[known], columns[known])
+    values: dict[str, Floats] = {}
+    left_out: dict[str, Bools] = {}
     for key in wanted.label_metrics:
-        if not all(key in scores for _, _, scores in computed):
+        try:
+            numbers = np.array([scores[key] for _, scores in computed], dtype=np.float64)
+        except KeyError:
             continue
-        values = np.full((cases, len(wanted.labels)), np.nan)
-        numbers = np.array([scores[key] for _, _, scores in computed], dtype=np.float64)
-        values[case_rows[known], columns[known]] = numbers[known]
-        laid_out[key] = values
+        values[key] = np.full((cases, len(wanted.labels)), np.nan)
+        values[key][place] = numbers[known]
+        if np.isnan(numbers).any():
+            left_out[key] = np.zeros((cases, len(wanted.labels)), dtype=bool)
+            left_out[key][place] = np.isnan(numbers[known])
+    usable = [(row, score.case_scores) for row, score in zip(rows, taken, strict=True) if score.usable]
     for key in wanted.case_metrics:
-        usable = [(row, score) for row, score in zip(rows, taken, strict=True) if score.usable]
-        if all(key in score.case_scores for _, score in usable):
-            values = np.full(cases, np.nan)
-            for row, score in usable:
-                number = score.case_scores[key]
-                values[row] = np.nan if number is None else number
-            laid_out[key] = values
-    return laid_out
+        if all(key in scores for _, scores in usable):
+            values[key] = np.full(cases, np.nan)
+            values[key][[row for row, _ in usable]] = np.array([scores[key] for _, scores in usable], np.float64)
+    return values, left_out
 
 
 def without_gpu(record: RunRecord, outcomes: npt.NDArray[np.int8], resources: dict[str, Floats]) -> None:

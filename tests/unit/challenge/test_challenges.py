@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.challenge import Challenge, Direction, MetricName, load_challenge, shipped_names
+from harness.challenge import Challenge, Direction, load_challenge, shipped_names
 from harness.errors import ConfigurationError
 
 GIB = 1024**3
@@ -58,7 +58,7 @@ def test_flare23_ranks_organs_and_tumour_apart_and_tolerates_15_seconds():
         "dsc:tumour",
         "nsd:tumour",
     ]
-    assert next(m.tolerance for m in ranking.metrics if m.metric is MetricName.RUNTIME_S) == 15.0
+    assert next(m.tolerance for m in ranking.metrics if m.metric == "runtime_s") == 15.0
 
 
 def test_flare21_divides_the_averaged_rank_by_the_number_of_teams():
@@ -70,7 +70,7 @@ def test_flare21_divides_the_averaged_rank_by_the_number_of_teams():
 )
 def test_every_score_is_better_when_higher_and_every_cost_when_lower(name):
     for metric in load_challenge(name).ranking.metrics:
-        expected = Direction.HIGHER if metric.metric in (MetricName.DSC, MetricName.NSD) else Direction.LOWER
+        expected = Direction.HIGHER if metric.metric in ("dsc", "nsd") else Direction.LOWER
         assert metric.direction is expected
 
 

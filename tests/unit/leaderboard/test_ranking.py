@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.challenge import Direction, Metric, MetricName, RankingScheme
+from harness.challenge import Direction, Metric, RankingScheme
 from harness.leaderboard.ranking import (
     ValueTable,
     case_ranks,
@@ -21,9 +21,9 @@ from harness.leaderboard.ranking import (
     rank_teams,
 )
 
-DSC = Metric(metric=MetricName.DSC, labels="organs", direction=Direction.HIGHER, failed=0)
-NSD = Metric(metric=MetricName.NSD, labels="organs", direction=Direction.HIGHER, failed=0)
-TIME = Metric(metric=MetricName.RUNTIME_S, direction=Direction.LOWER, failed=3600)
+DSC = Metric(metric="dsc", labels="organs", direction=Direction.HIGHER, failed=0)
+NSD = Metric(metric="nsd", labels="organs", direction=Direction.HIGHER, failed=0)
+TIME = Metric(metric="runtime_s", direction=Direction.LOWER, failed=3600)
 
 
 def table(*metrics: tuple[Metric, list[list[float]]], counted=None) -> ValueTable:

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from harness import text
 from harness.challenge import load_challenge
-from harness.leaderboard import build, render_terminal, write_files
+from harness.leaderboard import render_terminal, write_files
+from harness.leaderboard.files import to_csv, to_json, to_markdown
 from harness.results.records import Outcome
-from tests.unit.leaderboard.synthetic import Plan, make_run
+from tests.unit.leaderboard.synthetic import Plan, build, make_run
 
 PHANTOM = load_challenge("phantom")
 HOSTILE = "[red]=cmd|'/C calc'!A1 <b>\x1b[31m\u202e"
@@ -74,23 +75,23 @@ def test_an_empty_leaderboard_says_so():
 
 def test_csv_holds_raw_values_and_no_formula():
     leaderboard = board(Plan("=1+1", title="@sum"), Plan("plain"))
-    rows = list(csv.DictReader(io.StringIO(leaderboard.to_csv())))
+    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard))))
     assert {row["team"] for row in rows} == {"'=1+1", "plain"}
     first = leaderboard.divisions[0].rows[0]
-    assert float(rows[0]["dsc_organs"]) == first.dsc["organs"]
-    assert float(rows[0]["runtime_p95_s"]) == first.runtime_p95_s
+    assert float(rows[0]["dsc_organs"]) == first.cells["dsc_organs"]
+    assert float(rows[0]["runtime_p95_s"]) == first.cells["runtime_p95_s"]
 
 
 def test_json_holds_what_the_rows_hold():
     leaderboard = board(Plan("a"), Plan("b"))
-    content = json.loads(leaderboard.to_json())
+    content = json.loads(to_json(leaderboard))
     row = leaderboard.divisions[0].rows[0]
-    assert content["divisions"][0]["rows"][0]["organ_nsd"] == row.organ_nsd
+    assert content["divisions"][0]["rows"][0]["organ_nsd"]["liver"] == row.cells["nsd_liver"]
     assert content["seed"] == leaderboard.seed
 
 
 def test_markdown_keeps_its_table_whatever_a_name_holds():
-    output = board(Plan("a|b\n# c <script>")).to_markdown()
+    output = to_markdown(board(Plan("a|b\n# c <script>")))
     table = [line for line in output.splitlines() if line.startswith("|")]
     assert len(table) == 3
     assert "<script>" not in output
