@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evaluator.errors import choose_one_of
-from harness.challenge.model import Challenge
 from harness.challenge.mistakes import explained
+from harness.challenge.model import Challenge
 from harness.errors import ConfigurationError
 
 _SHIPPED = resources.files("harness.challenge") / "shipped"

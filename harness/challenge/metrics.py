@@ -34,7 +34,9 @@ class Measured:
     at_limits: Callable[[Limits], float]
 
 
-def _measured(key: str, title: str, unit: str, at_limits: Callable[[Limits], float], **more: bool) -> Measured:
+def _measured(
+    key: str, title: str, unit: str, at_limits: Callable[[Limits], float], **more: bool
+) -> Measured:
     # Memory is the submission's own; whatever holds time depends on the host as much.
     short = key.removesuffix("_bytes").removesuffix("_s")
     facts = MetricFacts(

@@ -95,7 +95,7 @@ class Scoring(Record):
 
 
 class Challenge(Record):
-    """A challenge's rules. Its labels are its own `[[labels]]`, or a table that the evaluator knows by name."""
+    """A challenge's rules. Its labels are its own, or a table that the evaluator knows by name."""
 
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
 
@@ -211,7 +211,7 @@ def _with_failed_values(values: dict[str, Any]) -> dict[str, Any]:
     """Charge a failed case what the limits allow, where the file names no value of a measured metric."""
     ranking = values.get("ranking")
     metrics = ranking.get("metrics") if isinstance(ranking, dict) else None
-    if not isinstance(metrics, list | tuple):
+    if not isinstance(ranking, dict) or not isinstance(metrics, list | tuple):
         return values
     try:
         limits = Limits.model_validate(values.get("limits"))
@@ -233,15 +233,17 @@ def _with_failed_value(metric: Any, limits: Limits) -> Any:
 
 def _check_names(table: LabelTable, groups: Mapping[str, tuple[int, ...]]) -> None:
     """Check that no two columns of a table would have one name."""
-    columns: dict[str, str] = {}
+    columns: dict[str, Label] = {}
     for label in table:
         column = column_name(label.name)
         if column in columns:
-            raise ValueError(f"labels {columns[column]!r} and {label.name!r} would share the column {column}")
-        columns[column] = label.name
+            raise ValueError(
+                f"labels {columns[column].name!r} and {label.name!r} would share the column {column}"
+            )
+        columns[column] = label
     for group, members in groups.items():
-        label = next((label for label in table if column_name(label.name) == column_name(group)), None)
-        if label is not None and tuple(members) != (label.value,):
+        namesake = columns.get(column_name(group))
+        if namesake is not None and tuple(members) != (namesake.value,):
             raise ValueError(
                 f"label_groups: {group!r} is also the name of a label; give the group another name"
             )

@@ -48,9 +48,9 @@ class Metric(Record):
     """One metric of a ranking.
 
     `metric` is the key or an alias of any metric, computed or measured. `labels` names a group of the
-    challenge's labels whose mean per case is ranked (`None` for metrics that are not about labels). A value on
-    the good side of `tolerance` counts as the tolerance. `failed` is the value of a case that did not succeed.
-    Direction and failed value are the metric's own unless the challenge says otherwise.
+    challenge's labels whose mean per case is ranked (`None` for metrics that are not about labels). A value
+    on the good side of `tolerance` counts as the tolerance. `failed` is the value of a case that did not
+    succeed. Direction and failed value are the metric's own unless the challenge says otherwise.
     """
 
     metric: Annotated[str, BeforeValidator(_key)]

@@ -28,7 +28,7 @@ class Counting:
     annotated: Mapping[str, Bools]
 
     def failed(self, metric: str, group: str | None = None) -> float:
-        """Return what a failed case counts: as the scheme says of this group, of another, or the metric's own."""
+        """Return what a failed case counts: what the scheme says, else the metric's own value."""
         value = self.stated(metric, group)
         return facts_of(metric).failed if value is None else value
 
@@ -39,11 +39,11 @@ class Counting:
         return next((ranked.failed for ranked in exact + alike), None)
 
     def label_values(self, run: RunValues, metric: str, *, failed: float | None = None) -> Floats:
-        """Return what each label of each case counts, (cases, labels); NaN where the case does not annotate it.
+        """Return what each label of each case counts, (cases, labels); NaN where it is not annotated.
 
-        A failed case counts the failed value, and so does a label that is infinitely far off. A label that the
-        rules leave out of a case, because neither volume holds it, has nothing wrong with it: where it counts
-        because another team did predict it, it counts the best there is.
+        A failed case counts the failed value, and so does a label that is infinitely far off. A label that
+        the rules leave out of a case, because neither volume holds it, has nothing wrong with it: where it
+        counts because another team did predict it, it counts the best there is.
         """
         charge = self.failed(metric) if failed is None else failed
         mask = self.annotated[metric]
@@ -74,8 +74,8 @@ class Counting:
     def ranked_values(self, run: RunValues, metric: Metric) -> Floats:
         """Return what a run's cases count in a ranked metric, (cases,); NaN where a case does not count.
 
-        A failed case counts as the metric's failed value, as does a measurement that is missing in a case that
-        succeeded.
+        A failed case counts as the metric's failed value, as does a measurement that is missing in a case
+        that succeeded.
         """
         if metric.measured:
             measured = run.resource(metric.metric)
@@ -110,7 +110,7 @@ class Counting:
         for index, metric in enumerate(metrics):
             for team, run in enumerate(runs):
                 values[index, :, team] = self.ranked_values(run, metric)
-        counted = ~np.isnan(values).any(axis=2)
+        counted = np.asarray(~np.isnan(values).any(axis=2))
         return ValueTable(tuple(metrics), np.where(np.isnan(values), 0.0, values), counted)
 
 

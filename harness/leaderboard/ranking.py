@@ -167,7 +167,7 @@ class Scorer:
 
 
 def sums(counts: Floats, costs: Floats) -> Floats:
-    """Return the sums over samples of cases, (samples, teams); infinite where a sample holds an infinite cost.
+    """Return the sums over samples of cases, (samples, teams); infinite where any cost is.
 
     Args:
         counts: float64 (samples, cases), how often each sample holds each case.
@@ -181,7 +181,7 @@ def sums(counts: Floats, costs: Floats) -> Floats:
 
 
 def bounded(costs: Floats) -> Floats:
-    """Return costs with the infinite ones further off than all others are from each other, for differences."""
+    """Return costs with the infinite ones further off than all others are from each other."""
     infinite = np.isinf(costs)
     if not infinite.any():
         return costs

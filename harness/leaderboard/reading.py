@@ -14,10 +14,10 @@ from functools import partial
 from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from harness.challenge import Challenge
 from harness.errors import InfrastructureError
@@ -156,7 +156,7 @@ def read_run_values(folder: Path, *, wanted: Wanted) -> RunValues:
 
 def _executions(path: Path) -> Iterator[ExecutionFacts]:
     for line in _lines(path, _EXECUTION):
-        usage = line["usage"]
+        usage: Mapping[str, Any] = line["usage"]
         yield ExecutionFacts(
             case=line["case"],
             outcome=line["outcome"],

@@ -48,8 +48,8 @@ def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bo
     for note in leaderboard.notes:
         console.print(Text(note, style="yellow"))
     for division in leaderboard.divisions:
-        facts = (challenge.title, division.dataset, f"{len(division.cases)} cases", division.profile)
-        console.print(Text(text.printable(" · ".join(facts)), style="bold"))
+        title = (challenge.title, division.dataset, f"{len(division.cases)} cases", division.profile)
+        console.print(Text(text.printable(" · ".join(title)), style="bold"))
         _print_fitting(_columns(leaderboard, division), console)
         for line in legend(division):
             console.print(Text(line, style="dim"))
@@ -72,7 +72,10 @@ def _columns(leaderboard: Leaderboard, division: Division) -> list[_Shown]:
         _Shown(_ALWAYS, "rank", [Text(str(row.rank or "–")) for row in rows]),
         _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", intervals, "center"),
         _Shown(_ALWAYS, "team", [Text(text.printable(row.team)) for row in rows], "left"),
-        *(_Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows]) for column in numbers),
+        *(
+            _Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows])
+            for column in numbers
+        ),
         _Shown(_ALWAYS, "failed", failures),
         _Shown(_AT_LAST, "host", [Text(host_letter(row)) for row in rows], "center"),
         _Shown(_AT_LAST, "marks", [Text(mark_letters(row)) for row in rows], "left"),

@@ -248,7 +248,9 @@ def _lay_out_scores(
     for key in wanted.case_metrics:
         if all(key in scores for _, scores in usable):
             values[key] = np.full(cases, np.nan)
-            values[key][[row for row, _ in usable]] = np.array([scores[key] for _, scores in usable], np.float64)
+            values[key][[row for row, _ in usable]] = np.array(
+                [scores[key] for _, scores in usable], np.float64
+            )
     return values, left_out
 
 

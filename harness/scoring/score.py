@@ -78,8 +78,8 @@ def unscored(
 ) -> Iterator[ExecutionRecord]:
     """Yield the final executions that have no current score under a profile.
 
-    A score is current if it is of the same prediction and the same reference, and made by this version
-    of the evaluator.
+    A score is current if it is of the same prediction and the same reference, holds every metric that the
+    challenge names, and was made by this version of the evaluator.
 
     Args:
         results: The run.
@@ -93,9 +93,8 @@ def unscored(
         if execution.outcome is Outcome.INFRASTRUCTURE or case is None or case.label is None:
             continue
         score = scores.get(execution.case)
-        if again or score is None or not _is_current(score, execution, case.label):
-            yield execution
-        elif score.usable and not _holds(score, results.record.challenge.computed_metrics):
+        wanted = results.record.challenge.computed_metrics
+        if again or score is None or not _is_current(score, execution, case.label, wanted):
             yield execution
 
 
@@ -160,18 +159,22 @@ def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
     return {case.id: case for case in dataset.cases}
 
 
-def _is_current(score: ScoreRecord, execution: ExecutionRecord, label: Path) -> bool:
+def _is_current(
+    score: ScoreRecord, execution: ExecutionRecord, label: Path, metrics: tuple[str, ...]
+) -> bool:
     prediction = execution.prediction.sha256 if execution.prediction is not None else None
     return (
         score.prediction_sha256 == prediction
         and score.evaluator_version == evaluator_version
+        and _holds(score, metrics)
         and score.reference_sha256 == file_sha256(label)
     )
 
 
 def _holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
-    """Whether every metric was computed; a score may be older than the challenge's wish for one."""
-    return all(set(metrics) <= label.scores.keys() | score.case_scores.keys() for label in score.scores if label.scores)
+    """Whether every metric was computed that could be; a score may be older than the wish for one."""
+    computed = (label.scores for label in score.scores if label.scores)
+    return all(set(metrics) <= scores.keys() | score.case_scores.keys() for scores in computed)
 
 
 def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
