@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from harness import text
-from harness.challenge import load_challenge
+from harness.challenge import Challenge, load_challenge
 from harness.leaderboard import render_terminal, write_files
+from harness.leaderboard.columns import all_columns, shown_columns
 from harness.leaderboard.files import to_csv, to_json, to_markdown
 from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, build, make_run
@@ -123,3 +124,24 @@ def test_times_read_with_three_figures(value, expected):
 )
 def test_sizes_read_in_binary_units(value, expected):
     assert text.size(value) == expected
+
+
+def test_every_column_is_in_every_file_and_table():
+    """A column is one entry: whatever is in the list is filled and printed everywhere."""
+    ranked = {"metrics": [{"metric": "assd", "labels": "organs"}, {"metric": "dsc", "labels": "tumour"}]}
+    content = PHANTOM.model_dump(mode="json") | {"ranking": ranked}
+    challenge = Challenge.model_validate(content)
+    plans = [Plan("a", outcomes={1: Outcome.CRASHED}), Plan("b")]
+    leaderboard = build([make_run(plan, challenge=challenge) for plan in plans], challenge=challenge)
+    (row,) = [row for row in leaderboard.divisions[0].rows if row.team == "a"]
+    header = to_csv(leaderboard).splitlines()[0].split(",")
+    for column in all_columns(challenge):
+        assert column.key in row.cells
+        assert column.key in header
+    for column in shown_columns(challenge, leaderboard.divisions[0].rows):
+        assert f" {column.title} |" in to_markdown(leaderboard)
+        assert column.title in shown(leaderboard, width=300)
+    assert row.cells["assd_mm_organs"] == float("inf")
+    stored = json.loads(to_json(leaderboard))["divisions"][0]["rows"]
+    assert {line["team"]: line["assd"]["organs"] for line in stored}["a"] == "inf"
+    assert "∞" in to_markdown(leaderboard)

@@ -25,7 +25,7 @@ from harness.run.evaluate import evaluate
 from harness.run.request import EvaluationRequest, run_id
 from harness.scoring.predictions import PredictionsRequest, score_predictions
 from harness.scoring.score import score_run
-from harness.scoring.verify import verify_results, verify_run
+from harness.scoring.verify import verify_run
 
 SHAPE = (9, 8, 7)
 AFFINE = np.diag([0.8, 0.9, 2.5, 1.0])
@@ -95,7 +95,7 @@ def outcomes(results: RunResults) -> set[Outcome]:
 def test_a_perfect_submission_scores_one_on_every_case(request_for: Callable[..., EvaluationRequest]) -> None:
     results = run(request_for("sleep 0.3" + GOOD))
     assert outcomes(results) == {Outcome.SUCCEEDED}
-    assert {label.dsc for score in results.scores for label in score.scores} == {1.0}
+    assert {label.scores["dsc"] for score in results.scores for label in score.scores} == {1.0}
     assert results.record.host is not None
     assert results.record.host.isolated is False
     assert results.executions[0].usage.peak_memory_method == "sampled-lower-bound"
@@ -137,7 +137,7 @@ def test_a_failure_keeps_its_row_and_is_scored_as_the_challenge_says(
     results = run(request_for(script, **limits))
     assert outcomes(results) == {outcome}
     assert [score.case for score in results.scores] == ["a", "b"]
-    assert {label.dsc for score in results.scores for label in score.scores} == {0.0}
+    assert {len(label.scores) for score in results.scores for label in score.scores} == {0}
     assert all(score.prediction_sha256 is None for score in results.scores)
 
 
@@ -284,7 +284,7 @@ def test_a_corrected_reference_is_scored_anew(
     write(dataset.cases[0].label, labels()[::-1])
     again = score_run(results.folder, dataset)
     assert [score.case for score in again.scores] == ["a", "b", "a"]
-    assert again.final_scores("exact")["a"].scores[0].dsc != 1.0
+    assert again.final_scores("exact")["a"].scores[0].scores["dsc"] != 1.0
 
 
 def test_scoring_needs_the_runs_own_cases(
@@ -309,9 +309,7 @@ def test_any_changed_byte_of_a_run_is_found(
             path.write_bytes(changed)
             assert list(verify_run(results.folder)), f"{path.name} byte {position}"
         path.write_bytes(whole)
-    assert [(folder, faults) for folder, faults in verify_results(results.folder.parents[2])] == [
-        (results.folder, [])
-    ]
+    assert list(verify_run(results.folder)) == []
 
 
 def test_a_score_that_was_sealed_anew_is_found_by_scoring_again(
@@ -324,7 +322,8 @@ def test_a_score_that_was_sealed_anew_is_found_by_scoring_again(
     results = run(request_for())
     previous, lines = chain_start(results.folder), []
     for score in results.scores:
-        better = tuple(label.model_copy(update={"dsc": 0.5}) for label in score.scores)
+        halved = {"scores": {"dsc": 0.5, "nsd": 0.5}}
+        better = tuple(label.model_copy(update=halved) for label in score.scores)
         lines.append(sealed_line(score.model_copy(update={"scores": better}), previous))
         import hashlib
 
@@ -363,7 +362,7 @@ def test_predictions_made_elsewhere_become_a_run(
     assert final["a"].stages.run_s is None
     assert final["a"].usage.peak_memory_bytes is None
     scores = results.final_scores("exact")
-    assert (scores["a"].scores[0].dsc, scores["b"].scores[0].dsc) == (1.0, 0.0)
+    assert (scores["a"].scores[0].scores["dsc"], scores["b"].scores[0].scores) == (1.0, {})
     assert score_predictions(request) == results
     assert list(verify_run(results.folder, dataset=dataset)) == []
 
