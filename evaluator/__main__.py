@@ -144,11 +144,15 @@ def _mean_text(key: str, values: Sequence[float]) -> str:
 
 
 class _Replacing:
-    """Open a file to write that takes the old one's place only when all went well."""
+    """Open a file to write that takes the old one's place only when all went well.
+
+    What is no plain file (a device, a pipe, a link to anything) is written to, and never replaced.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._replaces = not path.is_symlink() and (path.is_file() or not path.exists())
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part") if self._replaces else path
 
     def __enter__(self) -> TextIO:
         try:
@@ -160,6 +164,8 @@ class _Replacing:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
+        if not self._replaces:
+            return
         if kind is None:
             self._part.replace(self._path)
         else:
@@ -190,8 +196,15 @@ def _label_table(options: argparse.Namespace) -> LabelTable:
     from evaluator.label_files import label_table_from_file
 
     if options.challenge is not None:
+        if options.tolerance is not None:
+            raise RequestError("--tolerance goes with --labels", mend="A challenge states its tolerances")
         labels = label_table(options.challenge)
     else:
+        numbers = str(options.labels)
+        if numbers.replace(",", "").isdecimal() and not options.labels.exists():
+            raise RequestError(
+                f"{numbers!r} is no labels file", mend=f"Write --only {numbers} to choose labels"
+            )
         labels = label_table_from_file(options.labels, tolerance_mm=options.tolerance)
     return labels if options.only is None else labels.subset(_numbers(options.only))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from evaluator._version import __version__
 from evaluator.buffers import BufferPool, Lease
 from evaluator.distances import GridSpacing
-from evaluator.errors import CorruptVolumeError, EvaluatorError, GeometryError, RequestError
+from evaluator.errors import (
+    CorruptVolumeError,
+    EvaluatorError,
+    GeometryError,
+    RequestError,
+    VolumeTooLargeError,
+)
 from evaluator.geometry import compare_geometry
 from evaluator.header import SUFFIXES
 from evaluator.labels import LabelTable
@@ -61,29 +67,47 @@ def score_case(
     Raises:
         EvaluatorError: A file cannot be read, the grids differ, or the request makes no sense.
     """
-    scoring = scoring_of(scoring, labels, profile)
-    return score_pair(reference, prediction, scoring, annotated=annotated, case=case, buffers=_BUFFERS)
+    given = CaseInput(
+        case=case or case_name(reference), reference=reference, prediction=prediction, annotated=annotated
+    )
+    return score_input(given, scoring_of(scoring, labels, profile), _BUFFERS)
 
 
-def score_pair(
-    reference: Source,
-    prediction: Source | None,
-    scoring: Scoring,
-    *,
-    annotated: Collection[int] | None,
-    case: str | None,
-    buffers: BufferPool,
-) -> CaseScore:
-    """Score one prediction with memory from `buffers`; else see `score_case`."""
-    scored = scoring.annotated(annotated)
-    notes = []
-    if len(scored.labels) < len(scoring.labels):
-        left_out = [str(value) for value in scoring.labels.values if value not in scored.labels.values]
-        notes.append(f"not annotated, so not scored: labels {', '.join(left_out)}")
-    case = case or case_name(reference)
+@dataclass(frozen=True, kw_only=True)
+class CaseInput:
+    """What a case is scored from.
+
+    Attributes:
+        case: Its id.
+        reference: The annotation.
+        prediction: `None` if there is none.
+        annotated: Label values that the reference annotates; `None` for all.
+    """
+
+    case: str
+    reference: Source
+    prediction: Source | None
+    annotated: Collection[int] | None = None
+
+
+def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> CaseScore:
+    """Score one case with memory from `buffers`; else see `score_case`."""
     with buffers.lend() as lease:
-        reference, prediction = _read_both(reference, prediction, scored, lease)
-        return _score(case, reference, prediction, scored, notes)
+        reference, prediction = _read_both(given, scoring, lease)
+        scored = scoring.annotated(given.annotated)
+        notes = _notes_on_annotation(scoring.labels, scored.labels)
+        notes += [f"reference: {note}" for note in reference.notes]
+        if prediction is None:
+            notes.insert(0, MISSING_PREDICTION)
+            return missing_prediction(given.case, scored, notes=tuple(notes), reference=reference)
+        notes += [f"prediction: {note}" for note in prediction.notes]
+        prediction, geometry_notes = _on_reference_grid(reference, prediction, scoring.rules)
+        return _score(given.case, reference, prediction, scored, [*notes, *geometry_notes])
+
+
+def _notes_on_annotation(labels: LabelTable, scored: LabelTable) -> list[str]:
+    left_out = [str(value) for value in labels.values if value not in scored.values]
+    return [f"not annotated, so not scored: labels {', '.join(left_out)}"] if left_out else []
 
 
 def scoring_of(scoring: Scoring | None, labels: LabelTable | None, profile: str | Profile) -> Scoring:
@@ -103,31 +127,20 @@ def release_memory() -> None:
 
 
 def _score(
-    case: str, reference: LabelVolume, prediction: LabelVolume | None, scoring: Scoring, notes: list[str]
+    case: str, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
 ) -> CaseScore:
+    """Score two volumes on one grid."""
     rules = scoring.rules
-    notes += [f"reference: {note}" for note in reference.notes]
-    if prediction is None:
-        return missing_prediction(case, scoring, notes=(MISSING_PREDICTION, *notes), reference=reference)
-    notes += [f"prediction: {note}" for note in prediction.notes]
-    prediction, geometry_notes = _on_reference_grid(reference, prediction, rules)
-    notes += geometry_notes
     for side, volume, casting in (
         ("reference", reference, rules.reference_casting),
         ("prediction", prediction, rules.prediction_casting),
     ):
         if casting == "exact" and (count := _voxels_without_label(volume)):
             notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
-    spacing = GridSpacing(reference.spacing_mm, rules.compared_spacing(reference.spacing_mm))
+    stored_mm = reference.spacing_mm
+    spacing = GridSpacing(stored_mm, stored_mm, rules.compared_spacing(stored_mm))
     predicted = _bytes(prediction, rules.prediction_casting)
-    pair = CasePair(
-        _bytes(reference, rules.reference_casting),
-        predicted,
-        tuple(scoring.labels),
-        rules=rules,
-        spacing=spacing,
-        threads=scoring.threads,
-    )
+    pair = CasePair(_bytes(reference, rules.reference_casting), predicted, scoring, spacing)
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
     if rules.zero_above is not None and predicted.max() > rules.zero_above:
@@ -213,9 +226,7 @@ def case_name(volume: Path | str | LabelVolume) -> str:
     return path.name
 
 
-def _read_both(
-    reference: Source, prediction: Source | None, scoring: Scoring, lease: Lease
-) -> tuple[LabelVolume, LabelVolume | None]:
+def _read_both(given: CaseInput, scoring: Scoring, lease: Lease) -> tuple[LabelVolume, LabelVolume | None]:
     """Return both volumes; two threads read two files, unless only one may work."""
     rules = scoring.rules
 
@@ -224,13 +235,14 @@ def _read_both(
             return volume
         return _read(volume, casting, scoring.max_bytes, lease)
 
-    if prediction is None:
-        return read(reference, rules.reference_casting), None
+    if given.prediction is None:
+        return read(given.reference, rules.reference_casting), None
     if (scoring.threads or usable_cores()) == 1:
-        return read(reference, rules.reference_casting), read(prediction, rules.prediction_casting)
+        reference = read(given.reference, rules.reference_casting)
+        return reference, read(given.prediction, rules.prediction_casting)
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(read, prediction, rules.prediction_casting)
-        return read(reference, rules.reference_casting), other.result()
+        prediction = pool.submit(read, given.prediction, rules.prediction_casting)
+        return read(given.reference, rules.reference_casting), prediction.result()
 
 
 def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> LabelVolume:
@@ -241,6 +253,8 @@ def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> L
     except (ValueError, ArithmeticError, LookupError, TypeError) as error:
         # What strange bytes make a parser stumble over must cost their own case, and no other.
         raise CorruptVolumeError(f"the file cannot be understood: {error}", where=path) from error
+    except MemoryError as error:
+        raise VolumeTooLargeError("there is not enough memory to read the file", where=path) from error
 
 
 def _on_reference_grid(

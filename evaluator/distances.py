@@ -25,14 +25,16 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class GridSpacing:
-    """The voxel size along x, y, z, for the two things that it is used for.
+    """The voxel size along x, y, z, for the things that it is used for.
 
     Attributes:
-        areas_mm: What weighs surface elements and volumes: the size as stored.
+        volumes_mm: What volumes in ml are made of: the size as the file states it.
+        areas_mm: What weighs surface elements: the same, unless a profile takes the number otherwise.
         distances_mm: What every distance between surfaces is measured with; the exact profile undoes
             float32's rounding there.
     """
 
+    volumes_mm: Spacing
     areas_mm: Spacing
     distances_mm: Spacing
 

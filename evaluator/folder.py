@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from evaluator.buffers import BufferPool
-from evaluator.case import case_name, missing_prediction, score_pair, scoring_of
-from evaluator.errors import EvaluatorError, GeometryError, MissingFileError
+from evaluator.case import CaseInput, case_name, missing_prediction, score_input, scoring_of
+from evaluator.errors import EvaluatorError, GeometryError, MissingFileError, RequestError
 from evaluator.header import SUFFIXES
 from evaluator.labels import LabelTable
 from evaluator.profiles import Profile
@@ -30,11 +30,28 @@ class CaseFiles:
         case: Its id, the file name without the ending.
         reference: The annotation.
         prediction: `None` if there is none.
+        rivals: Further files of the folders that by their names are the same reference or prediction.
     """
 
     case: str
     reference: Path
     prediction: Path | None
+    rivals: tuple[Path, ...] = ()
+
+    def check(self) -> None:
+        """Refuse a case of which it is not clear which files are meant.
+
+        Raises:
+            RequestError: Another file is the same reference or prediction by its name.
+        """
+        for side, path in (("reference", self.reference), ("prediction", self.prediction)):
+            names = [rival.name for rival in self.rivals if path is not None and rival.parent == path.parent]
+            if path is not None and names:
+                raise RequestError(
+                    f"case {self.case} has more than one {side}: {', '.join((path.name, *names))}",
+                    where=path,
+                    mend="Keep one of them",
+                )
 
 
 @dataclass(frozen=True)
@@ -100,8 +117,8 @@ def match_folders(
         cases: Only these case ids; each must have a reference.
 
     Raises:
-        MissingFileError: There are no references, a case has two files, or there are predictions and none
-            has the name of a reference.
+        MissingFileError: There are no references, or there are predictions and none has the name of a
+            reference.
     """
     references, predictions = Path(references), Path(predictions)
     annotations = _volumes(references)
@@ -110,19 +127,21 @@ def match_folders(
             "no label volumes", where=references, mend=f"Known names end in {', '.join(SUFFIXES)}"
         )
     if references.is_file() and not predictions.is_dir():
-        name = next(iter(annotations))
-        return Matches((CaseFiles(name, references, predictions if predictions.exists() else None),))
+        prediction = predictions if predictions.exists() else None
+        return Matches((CaseFiles(case_name(references), references, prediction),))
     if not predictions.is_dir():
         raise MissingFileError("the predictions are no folder", where=predictions)
     if cases is not None and (unknown := sorted(set(cases) - set(annotations))):
         raise MissingFileError(f"no reference for case {unknown[0]}", where=references)
     predicted = _volumes(predictions)
     matched = tuple(
-        CaseFiles(name, path, predicted.get(name))
-        for name, path in sorted(annotations.items())
+        _case_files(name, paths, predicted.get(name, []))
+        for name, paths in sorted(annotations.items())
         if cases is None or name in cases
     )
-    unused = tuple(path for name, path in sorted(predicted.items()) if name not in annotations)
+    unused = tuple(
+        path for name, paths in sorted(predicted.items()) if name not in annotations for path in paths
+    )
     if unused and all(case.prediction is None for case in matched):
         raise MissingFileError(
             f"no prediction has the name of a reference: there are {named(unused)}",
@@ -158,10 +177,12 @@ def score_matches(
 
     def score(case: CaseFiles) -> CaseScore:
         values = None if annotated is None else annotated.get(case.case)
+        given = CaseInput(
+            case=case.case, reference=case.reference, prediction=case.prediction, annotated=values
+        )
         try:
-            return score_pair(
-                case.reference, case.prediction, scoring, annotated=values, case=case.case, buffers=buffers
-            )
+            case.check()
+            return score_input(given, scoring, buffers)
         except EvaluatorError as error:
             if unusable == "raise":
                 raise
@@ -199,19 +220,19 @@ def _row(case: CaseFiles, scoring: Scoring, error: EvaluatorError) -> CaseScore:
     return missing_prediction(case.case, scoring, notes=(note,), unusable="reference")
 
 
-def _volumes(place: Path) -> dict[str, Path]:
-    """Return the label volumes of a folder, or the one file, by case id."""
+def _case_files(name: str, references: list[Path], predictions: list[Path]) -> CaseFiles:
+    rivals = (*references[1:], *predictions[1:])
+    return CaseFiles(name, references[0], predictions[0] if predictions else None, rivals)
+
+
+def _volumes(place: Path) -> dict[str, list[Path]]:
+    """Return the label volumes of a folder, or the one file, by case id; two of one case are told later."""
     if place.is_file():
-        return {case_name(place): place}
+        return {case_name(place): [place]}
     if not place.is_dir():
         raise MissingFileError("there is no such file or folder", where=place)
-    volumes: dict[str, Path] = {}
+    volumes: dict[str, list[Path]] = {}
     for path in sorted(place.iterdir()):
         if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
-            name = case_name(path)
-            if name in volumes:
-                raise MissingFileError(
-                    f"case {name} has two files, {volumes[name].name} and {path.name}", where=place
-                )
-            volumes[name] = path
+            volumes.setdefault(case_name(path), []).append(path)
     return volumes

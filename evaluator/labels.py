@@ -37,7 +37,9 @@ class Label:
         if not self.name:
             raise RequestError(f"label {self.value} has no name")
         if not 0 <= self.tolerance_mm < float("inf"):
-            raise RequestError(f"tolerance {self.tolerance_mm} mm is not a distance", where=self.name)
+            raise RequestError(
+                f"tolerance {self.tolerance_mm} mm is not a distance, 0 or more", where=self.name
+            )
         if self.colour and not _COLOUR.fullmatch(self.colour):
             raise RequestError(f"colour {self.colour!r} is not of the form #rrggbb", where=self.name)
         if not self.column:

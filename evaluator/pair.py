@@ -6,7 +6,7 @@ for numbers per case, of `CasePair`; a new kind of need is one more property her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TypeVar
@@ -21,6 +21,7 @@ from evaluator.measure import measure_areas
 from evaluator.overlap import count_shared
 from evaluator.profiles import Profile
 from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs
+from evaluator.scoring import Scoring
 from evaluator.threads import spread, usable_cores
 
 R = TypeVar("R")
@@ -117,36 +118,31 @@ class CasePair:
         self,
         reference: NDArray[np.uint8],
         prediction: NDArray[np.uint8],
-        labels: Sequence[Label],
-        *,
-        rules: Profile,
+        scoring: Scoring,
         spacing: GridSpacing,
-        threads: int | None = None,
     ) -> None:
         """Find the runs of both volumes.
 
         Args:
             reference: Labels on axes x, y, z; fastest if x is the fastest axis in memory.
             prediction: The same.
-            labels: What to look at.
-            rules: The profile.
+            scoring: Which labels to look at, by which rules, with how many threads.
             spacing: Voxel sizes.
-            threads: How many threads may work; by default one per usable core.
 
         Raises:
             RequestError: An axis is too long.
         """
-        self.rules = rules
+        self.rules = scoring.rules
         self.spacing = spacing
-        self._threads = threads or usable_cores()
+        self._threads = scoring.threads or usable_cores()
         wanted = np.zeros(LABELS, np.bool_)
-        wanted[[label.value for label in labels]] = True
+        wanted[list(scoring.labels.values)] = True
         reference_runs, prediction_runs = (
             runs_of(volume, wanted, self._threads) for volume in (reference, prediction)
         )
         self.labels = tuple(
-            LabelPair(label, reference_runs, prediction_runs, rules=rules, spacing=spacing)
-            for label in labels
+            LabelPair(label, reference_runs, prediction_runs, rules=scoring.rules, spacing=spacing)
+            for label in scoring.labels
         )
 
     def for_each_label(self, function: Callable[[LabelPair], R]) -> list[R]:

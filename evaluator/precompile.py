@@ -12,18 +12,19 @@ import time
 import numpy as np
 
 from evaluator.distances import GridSpacing
-from evaluator.labels import Label
+from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS
 from evaluator.pair import CasePair
-from evaluator.profiles import EXACT
+from evaluator.scoring import Scoring
 
 
 def precompile() -> None:
     """Compile all kernels, or find them compiled."""
     volume = np.zeros((70, 4, 4), np.uint8, order="F")
     volume[1:3, 1:3, 1:3] = 1
-    spacing = GridSpacing((1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
-    case = CasePair(volume, volume, [Label(1, "any", 1.0)], rules=EXACT, spacing=spacing, threads=1)
+    spacing = GridSpacing(*3 * [(1.0, 1.0, 1.0)])
+    scoring = Scoring(LabelTable("any", (Label(1, "any", 1.0),)), metrics=tuple(METRICS), threads=1)
+    case = CasePair(volume, volume, scoring, spacing)
     for metric in METRICS.values():
         metric.of(case.labels[0] if metric.facts.scope == "label" else case)
 

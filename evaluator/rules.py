@@ -25,7 +25,7 @@ def score_label(pair: LabelPair, scoring: Scoring) -> LabelScore:
     for metric in scoring.label_metrics:
         if not metric.facts.unit:
             scores[metric.facts.key] = rules.rounded(scores[metric.facts.key])
-    voxel_ml = math.prod(pair.spacing.areas_mm) / 1000.0
+    voxel_ml = math.prod(pair.spacing.volumes_mm) / 1000.0
     return LabelScore(
         label=pair.label.value,
         organ=pair.label.name,

@@ -31,12 +31,12 @@ def write_scores(
         scores: The cases; consumed once, never held.
         output: An open text file, opened with `newline=""`.
         labels: The table that the scores are for; gives the columns of other programs' tables.
-        metrics: Keys of the metrics that `csv` has columns of.
+        metrics: Keys of the metrics that `csv` has columns of, and `json` says the facts of.
         layout: `csv`: one row per case and label. `json`: one object with all records. Else the name of a
             table that has a row per case, such as `flare`.
     """
     if layout == "json":
-        _write_json(scores, output, labels)
+        _write_json(scores, output, labels, metrics)
         return
     writer = csv.writer(output, lineterminator="\n")
     if layout == "csv":
@@ -102,8 +102,20 @@ def _text(cell: str | float) -> str:
     return "" if math.isnan(cell) else repr(cell)
 
 
-def _write_json(scores: Iterable[CaseScore], output: TextIO, labels: LabelTable) -> None:
-    head = {"evaluator_version": __version__, "notes": list(labels.notes)}
+def _write_json(
+    scores: Iterable[CaseScore], output: TextIO, labels: LabelTable, metrics: Sequence[str]
+) -> None:
+    head = {
+        "evaluator_version": __version__,
+        "notes": list(labels.notes),
+        "metrics": [
+            {"key": facts.key, "title": facts.title, "unit": facts.unit, "direction": facts.direction}
+            for facts in (METRICS[key].facts for key in metrics)
+        ],
+        "labels": [
+            {"value": label.value, "name": label.name, "tolerance_mm": label.tolerance_mm} for label in labels
+        ],
+    }
     output.write(f'{json.dumps(head)[:-1]},\n"cases": [')
     for index, score in enumerate(scores):
         output.write(",\n" if index else "\n")

@@ -39,7 +39,8 @@ class Metric:
         facts: Its name, unit, direction and so on.
         needs: Names of what the function takes, in its order. They are attributes of `LabelPair` for a
             metric of scope `label`, of `CasePair` for one of scope `case`. Each is computed once, and only if
-            a requested metric needs it.
+            a requested metric needs it. `label` and `rules` are needs like others, so that what a metric's
+            convention leaves open (a limit, a connectivity) is data of the label or the profile.
         compute: From the needs to the number. Called for a label that both volumes hold; for a case, always.
         empty: What it is worth where a label is missing; a profile may say otherwise.
     """

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from volumes import blobs, box, save
 
-from evaluator import LABEL_TABLES, METRICS, CaseScore, Scoring, flare, score_case
+from evaluator import LABEL_TABLES, METRICS, CaseScore, Scoring, flare, folder, score_case
 from evaluator.__main__ import main
 from evaluator.table import tidy_columns
 
@@ -104,6 +106,8 @@ def test_json_holds_whole_records(folders: tuple[Path, Path], tmp_path: Path) ->
     output = tmp_path / "scores.json"
     assert run(folders, "--output", str(output), "--metrics", "dice,NSD,hd95,assd,masd") == 0
     records = json.loads(output.read_text(), parse_constant=pytest.fail)
+    assert [metric["key"] for metric in records["metrics"]] == list(METRICS)
+    assert records["labels"][0] == {"value": 1, "name": "liver", "tolerance_mm": 5}
     scores = [CaseScore.from_dict(record) for record in records["cases"]]
     assert scores[0] == score_case(
         folders[0] / "case_0.nii.gz",
@@ -156,13 +160,35 @@ def test_wrong_requests_get_one_line(
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
-def test_a_failed_run_leaves_the_old_output(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_the_old_output(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Iterator[CaseScore]:
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "score_matches", interrupted)
     output = tmp_path / "scores.csv"
     output.write_text("old")
-    (folders[1] / "case_0.nii").write_bytes((folders[1] / "case_0.nii.gz").read_bytes())
-    assert run(folders, "--output", str(output)) == 2
+    assert run(folders, "--output", str(output)) == 130
     assert output.read_text() == "old"
     assert not list(tmp_path.glob(".*part"))
+
+
+def test_an_output_that_is_no_plain_file_is_written_to_and_stays_what_it_is(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    link.symlink_to(target)
+    for _ in range(2):
+        assert run(folders, "--output", str(link)) == 0
+        assert link.is_symlink() and len(read(target)) == 3 * 14
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    assert run(folders, "--output", str(pipe)) == 0
+    out, _ = reader.communicate(timeout=60)
+    assert len(list(csv.DictReader(out.splitlines()))) == 3 * 14 and pipe.is_fifo()
 
 
 @pytest.mark.parametrize("fault", ["rubbish", "too large"])
@@ -172,9 +198,9 @@ def test_an_unusable_reference_costs_no_other_case_its_row(
     if fault == "rubbish":
         (folders[0] / "case_0.nii.gz").write_bytes(b"rubbish")
     else:
-        save(folders[0] / "case_0.nii.gz", box((200, 200, 60), (1, 1, 1), (3, 3, 3)))
+        save(folders[0] / "case_0.nii.gz", box((200, 200, 400), (1, 1, 1), (3, 3, 3)))
     output = tmp_path / "scores.csv"
-    assert run(folders, "--output", str(output), "--max-memory", "1") == 2
+    assert run(folders, "--output", str(output), "--max-memory", "12") == 2
     rows = read(output)
     assert len(rows) == 3 * 14
     assert {(row["dsc"], row["nsd"], row["note"]) for row in rows[:14]} == {("", "", "no reference")}

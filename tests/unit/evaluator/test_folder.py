@@ -88,7 +88,9 @@ def test_a_bad_reference_leaves_its_scores_open_and_ends_nothing(folders: tuple[
         list(score_folder(*folders, Scoring(LABELS, max_bytes=100), cases=["case_4"], unusable="raise"))
 
 
-@pytest.mark.parametrize("error", [ValueError("no number"), IndexError("too short"), OverflowError("inf")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no number"), IndexError("too short"), OverflowError("inf"), MemoryError()]
+)
 def test_a_reader_that_stumbles_over_a_file_costs_that_case_alone(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -99,7 +101,17 @@ def test_a_reader_that_stumbles_over_a_file_costs_that_case_alone(
 
     monkeypatch.setattr(case, "read_label_volume", stumbling)
     first, *_, last = score_folder(*folders, labels=LABELS)
-    assert first.unusable == "prediction" and "cannot be understood" in first.notes[0]
+    assert first.unusable == "prediction" and "case_0.nii.gz" in first.notes[0]
+    assert last.scored
+
+
+def test_a_header_that_no_reader_foresaw_costs_its_case_alone(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "case_0.nii.gz").unlink()
+    (folders[1] / "case_0.nrrd").write_bytes(
+        b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 9 8 7\nencoding: raw\nline skip: x\n\n" + bytes(504)
+    )
+    first, *_, last = score_folder(*folders, labels=LABELS)
+    assert (first.unusable, first.mean_dsc) == ("prediction", 0.0)
     assert last.scored
 
 
@@ -162,6 +174,14 @@ def test_folders_that_cannot_be_matched(tmp_path: Path, folders: tuple[Path, Pat
     ]:
         with pytest.raises(MissingFileError, match=message):
             list(score_folder(references, predictions, labels=LABELS))
-    save(folders[0] / "case_0.nii", blobs((9, 8, 7), seed=0))
-    with pytest.raises(MissingFileError, match="case_0 has two files"):
-        list(score_folder(*folders, labels=LABELS))
+
+
+@pytest.mark.parametrize(("side", "mean"), [("reference", None), ("prediction", 0.0)])
+def test_two_files_of_one_case_cost_that_case_alone(
+    folders: tuple[Path, Path], side: str, mean: float | None
+) -> None:
+    save(folders[side == "prediction"] / "case_0.nii", blobs((9, 8, 7), seed=0))
+    first, *_, last = score_folder(*folders, labels=LABELS)
+    assert first.unusable == side and (mean is None or first.mean_dsc == mean)
+    assert f"case case_0 has more than one {side}: case_0.nii, case_0.nii.gz" in first.notes[0]
+    assert last.scored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -35,10 +36,23 @@ def test_every_exported_name_is_there() -> None:
         _ = evaluator.nothing
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    loaded = json.loads(
-        in_a_new_interpreter("import json, sys, evaluator; print(json.dumps(sorted(sys.modules)))")
-    )
+def test_the_exports_are_sorted_and_each_is_loaded_where_it_lives() -> None:
+    assert len(set(evaluator.__all__)) == len(evaluator.__all__)
+    assert list(evaluator._LAZY) == sorted(evaluator._LAZY)
+    assert set(evaluator._LAZY) <= set(evaluator.__all__)
+
+
+def test_a_modules_name_says_nothing_of_who_may_import_it() -> None:
+    names = {module.name for module in pkgutil.walk_packages(evaluator.__path__)}
+    assert {name for name in names if name.startswith("_")} == {"_version", "__main__"}
+
+
+@pytest.mark.parametrize(
+    "names", ["Label", "LABEL_TABLES, METRICS, label_table, metric_named, profile_named"]
+)
+def test_importing_the_package_and_its_tables_loads_nothing_heavy(names: str) -> None:
+    code = f"import json, sys\nfrom evaluator import {names}\nprint(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(in_a_new_interpreter(code))
     heavy = {"numpy", "numba", "scipy", "nibabel", "SimpleITK", "imagecodecs", "torch", "harness"}
     assert not heavy & set(loaded)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,26 @@ def test_a_record_survives_json() -> None:
     assert score[2].scores["hd95"] == math.inf and math.isnan(score[3].scores["hd95"])
     text = json.dumps(score.to_dict(), allow_nan=False)
     assert CaseScore.from_dict(json.loads(text)) == score
+
+
+def test_the_former_form_of_a_record_is_read() -> None:
+    record = some_score(case="a").to_dict()
+    del record["scores"], record["unusable"]
+    former = {"dsc": 0.75, "nsd": None, "hd95_mm": "inf", "assd_mm": 1.5}
+    for label in record["labels"]:
+        del label["scores"]
+        label |= former
+    record["labels"][2] |= {"hd95_mm": None, "assd_mm": None}
+    first, _, third = CaseScore.from_dict(json.loads(json.dumps(record))).labels
+    assert first.dsc == 0.75 and math.isnan(first.nsd)
+    assert (first.scores["hd95"], first.scores["masd"]) == (math.inf, 1.5) and "assd" not in first.scores
+    assert list(third.scores) == ["dsc", "nsd"]
+
+
+def test_a_scoring_travels_to_another_process() -> None:
+    scoring = Scoring(LABEL_TABLES["flare23"], profile="flare", metrics=("dice", "hd95"), threads=2)
+    arrived = pickle.loads(pickle.dumps(scoring))
+    assert arrived == scoring and arrived.rules.cropped_labels == {5, 6, 10}
 
 
 def test_an_undefined_score_survives_json() -> None:
