@@ -12,7 +12,7 @@ import typer
 from harness.challenge import load_challenge
 from harness.challenge.metrics import facts_of, with_unit
 from harness.cli import options
-from harness.cli.display import printable, say
+from harness.cli.display import say
 from harness.cli.evaluate import built_entry, image_entry, prepared
 from harness.cli.observer import ConsoleObserver
 from harness.engine.docker import connect
@@ -21,6 +21,7 @@ from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
 from harness.submission.lint import lint
+from harness.text import printable
 
 _LOG_LINES = 20
 _MIB = 1024**2
@@ -45,7 +46,7 @@ def command(
 ) -> int:
     """Lint the image, then run one case under the judged limits and say what to fix."""
     rules = load_challenge(challenge)
-    dataset = prepared(data, split=split, cases=[case] if case else None)
+    dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
     engine = connect()
     opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)

@@ -9,9 +9,10 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from harness.challenge.metrics import facts_of, with_unit
-from harness.cli.display import Advance, plain_progress, printable, say, stderr
+from harness.cli.display import Advance, plain_progress, say, stderr
 from harness.results.observer import SilentObserver
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.text import printable
 
 _MIB = 1024**2
 

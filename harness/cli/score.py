@@ -49,7 +49,7 @@ def command(
             where=predictions,
             mend=f"Give a folder of <case>{rules.contract.output_suffix}.",
         )
-    dataset = prepared(data, split=split, cases=case)
+    dataset = prepared(data, challenge=rules, split=split, cases=case)
     if predictions is None:
         return score_stored(rules, dataset, results, team=team, profile=profile, again=again)
     request = PredictionsRequest(

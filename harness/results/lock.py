@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import Self
 
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, PrerequisiteError
 
 
 class FolderLock:
@@ -22,12 +23,20 @@ class FolderLock:
 
         Raises:
             InfrastructureError: someone else holds it.
+            PrerequisiteError: the folder's disk has no locks.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(descriptor)
+                raise PrerequisiteError(
+                    f"this disk knows no file locks ({error.strerror}), so two harnesses could write at once",
+                    where=self.path.parent,
+                    mend="Use a results folder on a local disk, or mount the share with locks.",
+                ) from error
             holder = os.read(descriptor, 64).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise InfrastructureError(

@@ -101,7 +101,9 @@ class ExecutionRecord(_Record):
     usage: Usage = Usage()
     prediction: Prediction | None = None
     notes: tuple[str, ...] = Field((), description="what the gate noticed of an output that it let pass")
+    files: dict[str, str] = Field({}, description="SHA-256 of the other files kept of the case, by name")
     previous_sha256: str = CHAIN_START
+    hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
     sha256: str = Field("", description="SHA-256 of this line with this field empty")
 
 
@@ -144,6 +146,7 @@ class ScoreRecord(_Record):
     case_scores: dict[str, Number | None] = Field({}, description="metrics that are a number per case")
     notes: tuple[str, ...] = ()
     previous_sha256: str = CHAIN_START
+    hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
     sha256: str = Field("", description="SHA-256 of this line with this field empty")
 
     @model_validator(mode="before")
@@ -244,6 +247,7 @@ class RunRecord(_Record):
     cpuset: str = Field("", description="cores that containers were kept to; empty for all")
     jobs: int = Field(1, description="containers that ran at once; above 1 the times are not comparable")
     created_at: datetime
+    key: str = Field("", description="id of the key that signs this run's lines and seal")
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
