@@ -36,6 +36,8 @@ def explained(error: ValidationError, values: dict[str, Any], *, where: str) -> 
     """
     # A key that is unknown is most often the misspelt one that is missing: it is told first.
     mistakes = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    # A list is also too short where its only item is wrong.
+    mistakes = [item for item in mistakes if item["type"] != "too_short"] or mistakes
     what, mend = _explain(mistakes[0], values)
     more = f" ({len(mistakes) - 1} more after it)" if len(mistakes) > 1 else ""
     return ConfigurationError(f"{what}{more}", where=where, mend=mend or _GUIDE)

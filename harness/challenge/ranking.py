@@ -85,7 +85,10 @@ class Metric(Record):
     def _from_the_facts(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not isinstance(values.get("metric"), str):
             return values
-        facts = facts_of(values["metric"])
+        try:
+            facts = facts_of(values["metric"])
+        except ValueError:
+            return {"direction": Direction.HIGHER, "failed": 0.0} | values  # `_key` tells of it
         filled = {"direction": facts.direction, "failed": facts.failed} | values
         reader = {"s": seconds_of, "bytes": bytes_of}.get(facts.unit)
         for name in ("failed", "tolerance"):
