@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from harness.challenge import Direction, Metric, RankingScheme
 from harness.leaderboard.wilcoxon import significant_wins
@@ -86,7 +85,15 @@ def competition_ranks(costs: npt.NDArray[np.floating]) -> Ints:
     Args:
         costs: (..., teams); may be infinite.
     """
-    return np.asarray(rankdata(costs, method="min", axis=-1), dtype=np.int32)
+    order = np.argsort(costs, axis=-1, kind="stable")
+    ordered = np.take_along_axis(costs, order, axis=-1)
+    positions = np.arange(1, costs.shape[-1] + 1, dtype=np.int32)
+    starts = np.ones(costs.shape, dtype=bool)
+    np.not_equal(ordered[..., 1:], ordered[..., :-1], out=starts[..., 1:])
+    shared = np.maximum.accumulate(np.where(starts, positions, np.int32(0)), axis=-1)
+    ranks = np.empty(costs.shape, dtype=np.int32)
+    np.put_along_axis(ranks, order, shared, axis=-1)
+    return ranks
 
 
 def rank_scores(scores: Floats) -> Ints:

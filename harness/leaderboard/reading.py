@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from operator import itemgetter
@@ -22,6 +23,7 @@ from typing_extensions import TypedDict
 from harness.challenge import Challenge
 from harness.errors import InfrastructureError
 from harness.leaderboard.values import (
+    ABSENT,
     LOWER_BOUND,
     USAGE_FIELDS,
     ExecutionFacts,
@@ -86,7 +88,6 @@ class _Score(TypedDict):
 
 _EXECUTION = TypeAdapter(_Execution)
 _SCORE = TypeAdapter(_Score)
-_label_facts = itemgetter("label", "scores")
 
 Parsed = TypeVar("Parsed")
 
@@ -149,7 +150,7 @@ def read_run_values(folder: Path, *, wanted: Wanted) -> RunValues:
         folder,
         read_run_record(folder),
         _executions(folder / CASES_FILE),
-        _scores(folder / SCORES_FILE),
+        _scores(folder / SCORES_FILE, wanted.label_metrics),
         wanted,
     )
 
@@ -166,22 +167,45 @@ def _executions(path: Path) -> Iterator[ExecutionFacts]:
         )
 
 
-def _scores(path: Path) -> Iterator[ScoreFacts]:
+def _scores(path: Path, metrics: tuple[str, ...]) -> Iterator[ScoreFacts]:
     for line in _lines(path, _SCORE):
-        former = line["schema_version"] == 1
+        rows = _former_rows if line["schema_version"] == 1 else label_rows
         yield ScoreFacts(
             line["case"],
             line["profile"],
             line["prediction_sha256"],
             line.get("usable", True),
-            list(map(_former_label_facts if former else _label_facts, line["scores"])),
+            rows(line["scores"], metrics),
             line.get("case_scores", {}),
         )
 
 
-def _former_label_facts(label: Mapping[str, Any]) -> tuple[int, _Scores]:
-    scores = {key: label.get(name) for name, key in FORMER_SCORES.items() if label.get(name) is not None}
-    return label["label"], scores
+def label_rows(labels: Sequence[Any], metrics: tuple[str, ...]) -> list[tuple[float | None, ...]]:
+    """Return the labels of a score line as `ScoreFacts` holds them.
+
+    Args:
+        labels: Mappings with `label` and `scores`.
+        metrics: The keys wanted.
+    """
+    if len(metrics) > 1:
+        get = itemgetter(*metrics)
+        with suppress(KeyError):
+            return [(label["label"], *get(label["scores"])) for label in labels]
+    return [
+        (label["label"], *[label["scores"].get(key, ABSENT) for key in metrics])
+        for label in labels
+        if label.get("scores")
+    ]
+
+
+def _former_rows(labels: Iterable[Any], metrics: tuple[str, ...]) -> list[tuple[float | None, ...]]:
+    """Return the same of a line of version 1, where null says that a label is not annotated."""
+    fields = [{key: name for name, key in FORMER_SCORES.items()}.get(metric, "") for metric in metrics]
+    return [
+        (label["label"], *[ABSENT if label.get(field) is None else label[field] for field in fields])
+        for label in labels
+        if label.get("dsc") is not None
+    ]
 
 
 def _lines(path: Path, kind: TypeAdapter[Parsed]) -> Iterator[Parsed]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ RUNTIME = "runtime_s"
 USAGE_FIELDS = tuple(key for key in MEASURED if key in Usage.model_fields)
 RESOURCES = (RUNTIME, *USAGE_FIELDS)
 """What is measured of each case, by the key of the metric that it is."""
+ABSENT = -np.inf
+"""Stands for a metric that was not computed; no metric is that small."""
 LOWER_BOUND = "sampled-lower-bound"
 """How a peak memory was measured that may have been higher."""
 _GPU_FIELDS = ("peak_gpu_memory_bytes", "gpu_memory_auc_byte_s")
@@ -136,15 +139,16 @@ class ExecutionFacts(NamedTuple):
 class ScoreFacts(NamedTuple):
     """What counts of a score record.
 
-    `labels` holds each label's value and scores by metric, a label that nothing was computed for with none;
-    `case_scores` those that are a number per case.
+    `labels` holds, of each label that something was computed for, its value and then its scores in the order
+    of the metrics wanted: `None` where the rules leave it out, `ABSENT` where the metric was not computed.
+    `case_scores` are those that are a number per case.
     """
 
     case: str
     profile: str
     prediction_sha256: str | None
     usable: bool
-    labels: Sequence[tuple[int, Mapping[str, float | None]]]
+    labels: Sequence[tuple[float | None, ...]]
     case_scores: Mapping[str, float | None] = {}
 
 
@@ -227,23 +231,22 @@ def _lay_out_scores(
 ) -> tuple[dict[str, Floats], dict[str, Bools]]:
     column_of = np.full(256, -1)
     column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
-    computed = [label for score in taken for label in score.labels if label[1]]
-    counts = [sum(1 for label in score.labels if label[1]) for score in taken]
-    columns = column_of[np.array([label for label, _ in computed], dtype=np.intp)]
+    width = 1 + len(wanted.label_metrics)
+    flat = chain.from_iterable(label for score in taken for label in score.labels)
+    numbers = np.array(list(flat), dtype=np.float64).reshape(-1, width)
+    columns = column_of[numbers[:, 0].astype(np.intp)]
     known = columns >= 0
-    place = (np.repeat(rows, counts)[known], columns[known])
+    place = (np.repeat(rows, [len(score.labels) for score in taken])[known], columns[known])
     values: dict[str, Floats] = {}
     left_out: dict[str, Bools] = {}
-    for key in wanted.label_metrics:
-        try:
-            numbers = np.array([scores[key] for _, scores in computed], dtype=np.float64)
-        except KeyError:
+    for key, column in zip(wanted.label_metrics, numbers[known, 1:].T, strict=True):
+        if (column == ABSENT).any():
             continue
         values[key] = np.full((cases, len(wanted.labels)), np.nan)
-        values[key][place] = numbers[known]
-        if np.isnan(numbers).any():
+        values[key][place] = column
+        if np.isnan(column).any():
             left_out[key] = np.zeros((cases, len(wanted.labels)), dtype=bool)
-            left_out[key][place] = np.isnan(numbers[known])
+            left_out[key][place] = np.isnan(column)
     usable = [(row, score.case_scores) for row, score in zip(rows, taken, strict=True) if score.usable]
     for key in wanted.case_metrics:
         if all(key in scores for _, scores in usable):

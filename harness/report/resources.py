@@ -152,9 +152,7 @@ def _gain_axis(gains: list[float], bottom: float, top: float) -> Linear:
     return Linear(max(0.0, low - room), min(1.0, high + room), bottom, top)
 
 
-def _draw_front(
-    svg: Svg, front: Sequence[tuple[int, float, float]], x: Log, y: Linear, right: float
-) -> None:
+def _draw_front(svg: Svg, front: Sequence[tuple[int, float, float]], x: Log, y: Linear, right: float) -> None:
     """Draw the steps below which no method is both cheaper and more accurate."""
     if not front:
         return

@@ -13,6 +13,7 @@ from harness import leaderboard
 from harness.challenge import Challenge, load_challenge
 from harness.leaderboard.reading import wanted_of
 from harness.leaderboard.values import (
+    ABSENT,
     LOWER_BOUND,
     USAGE_FIELDS,
     ExecutionFacts,
@@ -234,7 +235,11 @@ def values_of(run: Results, wanted: Wanted) -> RunValues:
             profile=score.profile,
             prediction_sha256=score.prediction_sha256,
             usable=score.usable,
-            labels=[(label.label, label.scores) for label in score.scores],
+            labels=[
+                (label.label, *(label.scores.get(key, ABSENT) for key in wanted.label_metrics))
+                for label in score.scores
+                if label.scores
+            ],
             case_scores=score.case_scores,
         )
         for score in run.scores
