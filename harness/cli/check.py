@@ -12,9 +12,9 @@ import typer
 from harness.challenge import load_challenge
 from harness.cli import options
 from harness.cli.display import printable, say
-from harness.cli.evaluate import built_entry, image_entry, prepared
+from harness.cli.evaluate import entry_for, prepared
 from harness.cli.observer import ConsoleObserver
-from harness.engine.docker import connect
+from harness.engine.registry import open_engine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
@@ -46,12 +46,10 @@ def command(
     rules = load_challenge(challenge)
     dataset = prepared(data, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
-    engine = connect()
+    engine = open_engine()
     opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
-    entry = (
-        image_entry(image, team, challenge=rules, client=engine.client, device=device, opt_outs=opt_outs)
-        if image is not None
-        else built_entry(team, submissions, challenge=rules, client=engine.client, opt_outs=opt_outs)
+    entry = entry_for(
+        engine, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
     )
     errors = 0
     command_line = rules.contract.command

@@ -9,13 +9,13 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from harness.cli.display import Advance, plain_progress, printable, say, stderr
-from harness.results.observer import SilentObserver
+from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 
 _MIB = 1024**2
 
 
-class ConsoleObserver(SilentObserver):
+class ConsoleObserver(Observer):
     """Tells a person on stderr what a run does. A context manager, so that the bar is taken down."""
 
     def __init__(self) -> None:

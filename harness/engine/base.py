@@ -95,7 +95,7 @@ class EngineFacts:
 
     Attributes:
         cgroup_driver: `cgroupfs` or `systemd`, which decides how a parent cgroup is named.
-        isolated: False for the process engine.
+        isolated: False where nothing confines what runs; such an engine runs folders instead of images.
         cores: CPUs of the engine's host.
         warnings: Limits that the engine says it cannot enforce.
     """
@@ -167,11 +167,22 @@ class ContainerEngine(Protocol):
     def facts(self) -> EngineFacts:
         """What answers, asked once."""
 
+    @property
+    def client(self) -> Any:
+        """The API by which images are built and loaded; None for an engine that runs folders."""
+
     def image(self, reference: str) -> ImageInfo:
         """Return what a reference stands for, now. Nothing is pulled.
 
         Raises:
             ConfigurationError: there is no such image on this host.
+        """
+
+    def import_image(self, archive: bytes, tag: str) -> None:
+        """Make an image of one layer from a tar archive of its root file system.
+
+        Raises:
+            PrerequisiteError: this engine knows no images.
         """
 
     def create(self, spec: ContainerSpec) -> Container:
@@ -187,6 +198,9 @@ class ContainerEngine(Protocol):
 
     def ping(self) -> bool:
         """Whether the engine answers."""
+
+    def close(self) -> None:
+        """Close the connection."""
 
 
 class StartRefused(Exception):

@@ -53,6 +53,11 @@ _HOST_LACKS = (
 """What an engine says when the host lacks something: text, what it means, the mend."""
 
 
+def open_engine(address: str | None = None) -> DockerEngine:
+    """See `harness.engine.registry`."""
+    return connect(address)
+
+
 def connect(address: str | None = None) -> DockerEngine:
     """Return the engine at `address`, at DOCKER_HOST, or at a usual socket of Docker or Podman.
 
@@ -145,7 +150,7 @@ class DockerEngine:
         )
 
     def import_image(self, archive: bytes, tag: str) -> None:
-        """Make an image of one layer from a tar archive of its root file system."""
+        """See `ContainerEngine.import_image`."""
         repository, _, version = tag.rpartition(":")
         with _engine_errors("importing an image"):
             answer = self._api.import_image_from_data(

@@ -15,8 +15,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.engine.base import ImageInfo
-from harness.engine.docker import DockerEngine
+from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, PrerequisiteError
 
 REPOSITORY = "flareharness/probe"
@@ -28,7 +27,7 @@ TOOLS = (
 
 
 def probe_image(
-    engine: DockerEngine, *, tools: Iterable[str] = TOOLS, files: Mapping[str, bytes] | None = None
+    engine: ContainerEngine, *, tools: Iterable[str] = TOOLS, files: Mapping[str, bytes] | None = None
 ) -> ImageInfo:
     """Return an image with the host's tools in /bin, made unless it is there already.
 

@@ -21,9 +21,14 @@ import psutil
 
 from harness.engine.base import ContainerSpec, EngineFacts, ExitState, ImageInfo, StartRefused
 from harness.engine.logs import LogKeeper
-from harness.errors import ConfigurationError
+from harness.errors import ConfigurationError, PrerequisiteError
 
 _HASHED_NOT = {"__pycache__", ".git", ".venv"}
+
+
+def open_engine(address: str | None = None) -> ProcessEngine:
+    """See `harness.engine.registry`; there is nothing to connect to."""
+    return ProcessEngine()
 
 
 class ProcessEngine:
@@ -32,6 +37,12 @@ class ProcessEngine:
     facts = EngineFacts(
         name="process", version=platform.python_version(), isolated=False, cores=os.cpu_count() or 1
     )
+
+    client = None
+
+    def import_image(self, archive: bytes, tag: str) -> None:
+        """Refuse: an "image" is a folder here."""
+        raise PrerequisiteError("the process engine runs folders, not images", mend="Use --engine docker.")
 
     def image(self, reference: str) -> ImageInfo:
         """Return the folder's content hash as its digest.
@@ -78,6 +89,9 @@ class ProcessEngine:
     def ping(self) -> bool:
         """Return True: there is nothing that could be away."""
         return True
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class ProcessContainer:
@@ -189,8 +203,9 @@ class ProcessContainer:
     def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        while data := os.read(self._process.stdout.fileno(), 1 << 16):
-            self._log.write(data)
+        with self._process.stdout as stream:
+            while data := os.read(stream.fileno(), 1 << 16):
+                self._log.write(data)
 
     def _join_reader(self) -> None:
         # A daemon that it left behind may hold the pipe open.

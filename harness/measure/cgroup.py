@@ -41,17 +41,6 @@ class MemorySample:
     working_set_bytes: int
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What the kernel counted over a case's life; None where it does not say."""
-
-    peak_memory_bytes: int | None
-    peak_method: PeakMethod | None
-    cpu_s: float | None
-    throttled_s: float | None
-    oom_kills: int | None
-
-
 def find_hierarchy(mountinfo: str | None = None) -> Hierarchy | None:
     """Return the host's cgroup hierarchy, or None where there is none to read.
 

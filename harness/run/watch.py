@@ -7,12 +7,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.challenge import Limits
 from harness.engine.base import Container
 from harness.errors import InfrastructureError
 from harness.gate.harvest import Census, take_census
 from harness.measure.timeline import Sample, Timeline
-from harness.run.context import Meter, RunContext
+from harness.run.context import GpuMeter, Meter, Rules
 from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Stop
 from harness.run.stage import Stage
 
@@ -38,97 +37,103 @@ class Watched:
     throttled_s: float | None = None
 
 
-def watch(
-    container: Container,
-    meter: Meter,
-    context: RunContext,
-    stage: Stage,
-    started: float,
-    stopping: threading.Event,
-) -> Watched:
-    """Sample until the container is gone, and kill it at a limit.
+class Watch:
+    """The watch over one container: samples it until it is gone, and kills it at a limit.
 
     Args:
-        container: Has been started.
+        container: About to run.
         meter: Measures it.
-        context: The run's.
+        rules: The run's.
         stage: The case's folders.
-        started: `time.monotonic()` of the moment that its start returned.
-        stopping: Set from another thread to kill it and give up.
-
-    Raises:
-        Interrupted: `stopping` was set.
-        InfrastructureError: the engine went away, or the container does not die.
+        gpu: Measures device memory, where a GPU is attached.
+        kernel_enforces: False where only this watch keeps memory to its limit.
     """
-    limits = context.limits
-    watched = Watched(Timeline())
-    deadline = started + limits.time_s
-    root = _RootWatch(container) if context.opt_outs.writable_root else None
-    output = _OutputWatch(stage.outputs, root)
-    killed_at: float | None = None
-    next_sample = time.monotonic()
-    while True:
-        now = time.monotonic()
-        if now >= next_sample:
-            sample = _sample(now - started, container, meter, context, output, watched)
-            watched.timeline.add(sample)
-            if killed_at is None:
-                watched.stop, watched.stop_value = _limit_reached(
-                    sample, output, limits, kernel_enforces=context.engine.facts.isolated
-                )
-            next_sample = max(next_sample + SAMPLE_INTERVAL_S, time.monotonic())
-        if now >= deadline and watched.stop is None:
-            watched.stop = Stop.TIME
-        if killed_at is None and (watched.stop is not None or stopping.is_set()):
-            container.kill()
-            killed_at = time.monotonic()
-        if killed_at is not None and time.monotonic() - killed_at > KILL_PATIENCE_S:
-            raise InfrastructureError("a container does not die", where=container.id)
-        wake = next_sample if killed_at is not None else min(next_sample, deadline)
-        if container.wait(max(0.0, wake - time.monotonic())):
-            break
-    watched.run_s = (container.gone_at() or time.monotonic()) - started
-    if stopping.is_set():
-        raise Interrupted
-    return watched
 
+    def __init__(
+        self,
+        container: Container,
+        meter: Meter,
+        rules: Rules,
+        stage: Stage,
+        *,
+        gpu: GpuMeter | None,
+        kernel_enforces: bool,
+    ) -> None:
+        self._container = container
+        self._meter = meter
+        self._limits = rules.limits
+        self._gpu = gpu
+        self._kernel_enforces = kernel_enforces
+        root = _RootWatch(container) if rules.opt_outs.writable_root else None
+        self._output = _OutputWatch(stage.outputs, root)
+        self._watched = Watched(Timeline())
 
-def _sample(
-    t_s: float,
-    container: Container,
-    meter: Meter,
-    context: RunContext,
-    output: _OutputWatch,
-    watched: Watched,
-) -> Sample:
-    memory = meter.memory()
-    gpu = context.gpu_meter.used_bytes(container.owns) if context.gpu_meter is not None else None
-    watched.oom_kills = max(watched.oom_kills, meter.oom_kills() or 0)
-    throttled = meter.throttled_s()
-    watched.throttled_s = throttled if throttled is not None else watched.throttled_s
-    return Sample(
-        t_s=t_s,
-        memory_bytes=memory.usage_bytes if memory else None,
-        working_set_bytes=memory.working_set_bytes if memory else None,
-        cpu_s=meter.cpu_s(),
-        gpu_memory_bytes=gpu,
-        output_bytes=output.look(),
-    )
+    def until_gone(self, started: float, stopping: threading.Event) -> Watched:
+        """Sample until the container is gone, and kill it at a limit.
 
+        Args:
+            started: `time.monotonic()` of the moment that its start returned.
+            stopping: Set from another thread to kill it and give up.
 
-def _limit_reached(
-    sample: Sample, output: _OutputWatch, limits: Limits, *, kernel_enforces: bool
-) -> tuple[Stop | None, float | None]:
-    if output.total_bytes > limits.output_bytes:
-        return Stop.OUTPUT, output.total_bytes
-    if output.entries > OUTPUT_ENTRIES_LIMIT or output.too_deep:
-        return Stop.ENTRIES, output.entries
-    gpu = sample.gpu_memory_bytes
-    if gpu is not None and limits.gpu_memory_bytes is not None and gpu > limits.gpu_memory_bytes:
-        return Stop.GPU_MEMORY, gpu
-    if not kernel_enforces and sample.memory_bytes is not None and sample.memory_bytes > limits.memory_bytes:
-        return Stop.MEMORY, sample.memory_bytes
-    return None, None
+        Raises:
+            Interrupted: `stopping` was set.
+            InfrastructureError: the engine went away, or the container does not die.
+        """
+        watched, container = self._watched, self._container
+        deadline = started + self._limits.time_s
+        killed_at: float | None = None
+        next_sample = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now >= next_sample:
+                self._sample(now - started, look_for_limits=killed_at is None)
+                next_sample = max(next_sample + SAMPLE_INTERVAL_S, time.monotonic())
+            if now >= deadline and watched.stop is None:
+                watched.stop = Stop.TIME
+            if killed_at is None and (watched.stop is not None or stopping.is_set()):
+                container.kill()
+                killed_at = time.monotonic()
+            if killed_at is not None and time.monotonic() - killed_at > KILL_PATIENCE_S:
+                raise InfrastructureError("a container does not die", where=container.id)
+            wake = next_sample if killed_at is not None else min(next_sample, deadline)
+            if container.wait(max(0.0, wake - time.monotonic())):
+                break
+        watched.run_s = (container.gone_at() or time.monotonic()) - started
+        if stopping.is_set():
+            raise Interrupted
+        return watched
+
+    def _sample(self, t_s: float, *, look_for_limits: bool) -> None:
+        watched, meter = self._watched, self._meter
+        memory = meter.memory()
+        gpu = self._gpu.used_bytes(self._container.owns) if self._gpu is not None else None
+        watched.oom_kills = max(watched.oom_kills, meter.oom_kills() or 0)
+        throttled = meter.throttled_s()
+        watched.throttled_s = throttled if throttled is not None else watched.throttled_s
+        sample = Sample(
+            t_s=t_s,
+            memory_bytes=memory.usage_bytes if memory else None,
+            working_set_bytes=memory.working_set_bytes if memory else None,
+            cpu_s=meter.cpu_s(),
+            gpu_memory_bytes=gpu,
+            output_bytes=self._output.look(),
+        )
+        watched.timeline.add(sample)
+        if look_for_limits:
+            watched.stop, watched.stop_value = self._limit_reached(sample)
+
+    def _limit_reached(self, sample: Sample) -> tuple[Stop | None, float | None]:
+        limits, output = self._limits, self._output
+        if output.total_bytes > limits.output_bytes:
+            return Stop.OUTPUT, output.total_bytes
+        if output.entries > OUTPUT_ENTRIES_LIMIT or output.too_deep:
+            return Stop.ENTRIES, output.entries
+        gpu, memory = sample.gpu_memory_bytes, sample.memory_bytes
+        if gpu is not None and limits.gpu_memory_bytes is not None and gpu > limits.gpu_memory_bytes:
+            return Stop.GPU_MEMORY, gpu
+        if not self._kernel_enforces and memory is not None and memory > limits.memory_bytes:
+            return Stop.MEMORY, memory
+        return None, None
 
 
 class _OutputWatch:

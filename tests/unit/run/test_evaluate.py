@@ -19,7 +19,7 @@ from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
 from harness.results.folder import RunResults, read_run
 from harness.results.journal import SCORES_FILE
-from harness.results.observer import SilentObserver
+from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 from harness.run.evaluate import evaluate
 from harness.run.request import EvaluationRequest, run_id
@@ -84,7 +84,7 @@ def request_for(tmp_path: Path, dataset: Dataset, challenge: Challenge) -> Calla
     return make
 
 
-def run(request: EvaluationRequest, observer: SilentObserver | None = None) -> RunResults:
+def run(request: EvaluationRequest, observer: Observer | None = None) -> RunResults:
     return evaluate(request, engine=ProcessEngine(), observer=observer)
 
 
@@ -154,7 +154,7 @@ def test_children_die_with_their_case(request_for: Callable[..., EvaluationReque
 def test_the_observer_sees_the_run_in_order(request_for: Callable[..., EvaluationRequest]) -> None:
     seen: list[str] = []
 
-    class Watching(SilentObserver):
+    class Watching(Observer):
         def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
             seen.append(f"opened {left}/{total}")
 
@@ -251,7 +251,7 @@ def test_device_memory_over_its_limit_kills_the_case(
     limit: int | None,
     outcome: Outcome,
 ) -> None:
-    monkeypatch.setattr("harness.run.evaluate._open_gpu", lambda request: GrowingGpu())
+    monkeypatch.setattr("harness.run.opening.open_gpu", lambda request: GrowingGpu())
     results = run(replace(request_for("sleep 0.4" + GOOD, gpu=True, gpu_memory_bytes=limit), device="cuda"))
     assert outcomes(results) == {outcome}
     usage, evidence = results.executions[0].usage, results.executions[0].evidence
