@@ -287,8 +287,10 @@ class DockerContainer:
 
     def remove(self) -> None:
         """See `Container.remove`."""
-        _remove(self._api, self.id)
-        self._join_stream()
+        try:
+            _remove(self._api, self.id)
+        finally:
+            self._join_stream()
 
     def _run_beside(self, work: Any) -> None:
         thread = threading.Thread(target=work, daemon=True, name=f"{work.__name__}-{self.id[:12]}")
@@ -336,6 +338,7 @@ class DockerContainer:
             duplicate.shutdown(socket.SHUT_RDWR)
             duplicate.close()
             reader.join(timeout_s)
+        self._stream._response.close()  # the SDK hangs it on the stream; it holds the connection
         self._stream.close()
         self._stream = None
 

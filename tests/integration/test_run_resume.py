@@ -64,7 +64,8 @@ def start(arena: Arena, script: str = SLOW) -> subprocess.Popen[bytes]:
     source = DRIVER.format(
         repository=str(tests.parent), support=str(tests / "support"), folder=str(arena.folder), script=script
     )
-    return subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, preexec_fn=heed_signals)
+    with (arena.folder / "stderr").open("wb") as errors:
+        return subprocess.Popen([sys.executable, "-c", source], stderr=errors, preexec_fn=heed_signals)
 
 
 def heed_signals() -> None:
@@ -82,8 +83,7 @@ def wait_for_cases(arena: Arena, count: int, process: subprocess.Popen[bytes]) -
     """Return once so many cases are on disk."""
     while finished_cases(arena) < count:
         if process.poll() is not None:
-            assert process.stderr is not None
-            raise AssertionError(process.stderr.read().decode())
+            raise AssertionError((arena.folder / "stderr").read_text())
         time.sleep(0.01)
 
 

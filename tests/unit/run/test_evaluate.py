@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -15,13 +18,18 @@ import pytest
 
 from harness.challenge import Challenge, Limits, load_challenge
 from harness.data.dataset import Dataset, open_dataset
+from harness.engine.base import ContainerSpec, ImageInfo
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
 from harness.results.folder import RunResults, read_run
 from harness.results.journal import SCORES_FILE
 from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
-from harness.run.evaluate import evaluate
+from harness.run.baseline import measure_baseline
+from harness.run.context import Bench, Job
+from harness.run.evaluate import evaluate, open_run
+from harness.run.execute import execute_case
+from harness.run.opening import resolve
 from harness.run.request import EvaluationRequest, run_id
 from harness.scoring.predictions import PredictionsRequest, score_predictions
 from harness.scoring.score import score_run
@@ -394,3 +402,66 @@ def test_the_records_fit_their_published_schemas(request_for: Callable[..., Eval
         for line in (results.folder / f"{name}.jsonl").read_text().splitlines():
             jsonschema.validate(json.loads(line), schemas[f"{name}.schema.json"])
     assert read_run(results.folder) == results
+
+
+class Elsewhere:
+    """An executor that gets its jobs as bytes, as another machine would, and makes its own bench."""
+
+    slots = 2
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._waiting: list[bytes] = []
+        self.left = False
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(pickle.dumps(job))
+
+    def next_result(self) -> ExecutionRecord:
+        return execute_case(pickle.loads(self._waiting.pop()), bench=self._bench)
+
+    def __enter__(self) -> Elsewhere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.left = True
+
+
+def test_jobs_are_plain_data_that_run_wherever_an_executor_likes(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    with open_run(request_for(), ProcessEngine(), Observer()) as run_:
+        executor = Elsewhere(run_.bench)
+        for execution in run_.cases(executor):
+            run_.store(execution)
+        run_.score()
+        folder = run_.writer.folder
+    assert executor.left
+    results = read_run(folder)
+    assert outcomes(results) == {Outcome.SUCCEEDED}
+    assert [execution.case for execution in results.executions] == ["b", "a"]
+    assert len(results.scores) == 2
+
+
+def test_an_empty_container_that_hangs_is_no_baseline(
+    request_for: Callable[..., EvaluationRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(ProcessEngine):
+        facts = replace(ProcessEngine.facts, isolated=True)
+
+        def import_image(self, archive: bytes, tag: str) -> None:
+            pass
+
+        def create(self, spec: ContainerSpec) -> Any:
+            return SimpleNamespace(
+                id="c", start=lambda: None, wait=lambda timeout_s: False, remove=lambda: removed.append("c")
+            )
+
+        def image(self, reference: str) -> ImageInfo:
+            return ImageInfo(reference, "sha256:0", 0)
+
+    removed: list[str] = []
+    monkeypatch.setattr("harness.run.baseline._PATIENCE_S", -1.0)
+    opened = resolve(request_for(), ProcessEngine(), Observer())
+    assert measure_baseline(opened.rules, Hanging()) is None
+    assert removed == ["c"]
