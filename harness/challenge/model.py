@@ -32,12 +32,19 @@ class Limits(_Record):
     gpu_memory_bytes: PositiveInt | None = Field(
         None, description="device memory; exceeding it kills the case"
     )
-    shm_bytes: PositiveInt = Field(64 * MIB, description="size of /dev/shm, counted within memory_bytes")
+    shm_bytes: PositiveInt | None = Field(
+        None, description="size of /dev/shm, counted within memory_bytes; none gives it as much as those"
+    )
     tmp_bytes: PositiveInt = Field(2 * GIB, description="size of the tmpfs /tmp, counted within memory_bytes")
     output_bytes: PositiveInt = Field(
         2 * GIB, description="everything under the output folder, watched while running"
     )
     log_bytes: PositiveInt = Field(16 * MIB, description="kept log; a longer one loses its middle")
+
+    @property
+    def shared_memory_bytes(self) -> int:
+        """The size that /dev/shm gets."""
+        return min(self.shm_bytes or self.memory_bytes, self.memory_bytes)
 
 
 class Contract(_Record):
@@ -50,6 +57,7 @@ class Contract(_Record):
     )
     input_suffix: str = "_0000.nii.gz"
     output_suffix: str = ".nii.gz"
+    runtime: str = Field("", description="OCI runtime, such as runsc or kata; none takes the host's choice")
 
 
 class Direction(StrEnum):
@@ -147,6 +155,6 @@ class Challenge(_Record):
         for metric in self.ranking.metrics:
             if metric.labels is not None and metric.labels not in self.label_groups:
                 raise ValueError(f"metric {metric.key}: no label group {metric.labels!r}")
-        if self.limits.shm_bytes > self.limits.memory_bytes:
+        if (self.limits.shm_bytes or 0) > self.limits.memory_bytes:
             raise ValueError("limits: shm_bytes exceeds memory_bytes")
         return self

@@ -41,13 +41,17 @@ def command(
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
+    writable_inputs: options.WritableInputs = False,
+    runtime: options.Runtime = "",
 ) -> int:
     """Lint the image, then run one case under the judged limits and say what to fix."""
     rules = load_challenge(challenge)
     dataset = prepared(data, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
     engine = open_engine()
-    opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
+    opt_outs = OptOuts(
+        requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
+    )
     entry = entry_for(
         engine, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
     )
@@ -67,6 +71,7 @@ def command(
             challenge=rules,
             dataset=dataset,
             results=Path(folder),
+            runtime=runtime,
             argv=tuple(sys.argv),
         )
         finished = evaluate(request, engine=engine, observer=observer)

@@ -17,7 +17,7 @@ from harness.data.check import check_dataset
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
-from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
@@ -66,6 +66,8 @@ def command(
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
+    writable_inputs: options.WritableInputs = False,
+    runtime: options.Runtime = "",
     engine: Annotated[
         str,
         typer.Option(
@@ -76,11 +78,14 @@ def command(
 ) -> int:
     """Run a submission on every case in a fresh container, measure, score and store it.
 
-    An interrupted evaluation goes on where it stopped. The exit code is 1 if no case succeeded.
+    An interrupted evaluation goes on where it stopped. The exit code is 1 if no case
+    succeeded, and 4 if one was lost on the harness's own side.
     """
     rules = load_challenge(challenge)
     dataset = prepared(data, split=split, cases=case)
-    opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
+    opt_outs = OptOuts(
+        requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
+    )
     runner = open_engine(engine)
     entry = entry_for(
         runner, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
@@ -97,6 +102,7 @@ def command(
         profile=profile,
         jobs=jobs,
         overlap_scoring=overlap,
+        runtime=runtime,
         argv=tuple(sys.argv),
     )
     with ConsoleObserver() as observer:
@@ -175,6 +181,9 @@ def conclude(finished: RunResults) -> int:
         counts[execution.outcome.value] = counts.get(execution.outcome.value, 0) + 1
     say(f"{finished.record.team}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
     print(finished.folder)
+    if lost := counts.get(Outcome.INFRASTRUCTURE.value, 0):
+        say(f"{lost} case(s) failed on the harness's side; the same command tries them again")
+        return EXIT_INFRASTRUCTURE
     return EXIT_OK if counts.get(Outcome.SUCCEEDED.value) else EXIT_SUBMISSION_FAILED
 
 
@@ -194,5 +203,6 @@ def _entry(submission: Submission, image: str, opt_outs: OptOuts) -> Entry:
         opt_outs=OptOuts(
             requires_root=manifest.requires_root or opt_outs.requires_root,
             writable_root=manifest.writable_root or opt_outs.writable_root,
+            writable_inputs=manifest.writable_inputs or opt_outs.writable_inputs,
         ),
     )

@@ -14,14 +14,18 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from harness.engine.base import ContainerSpec, EngineFacts, ExitState, ImageInfo, StartRefused
+from harness.engine.base import ContainerSpec, Declared, EngineFacts, ExitState, ImageInfo, StartRefused
 from harness.engine.logs import LogKeeper
 from harness.errors import ConfigurationError, PrerequisiteError
+
+_NAME = "flareharness.name"
+"""Label of a process that names its container, for `ProcessEngine.kill`."""
 
 _HASHED_NOT = {"__pycache__", ".git", ".venv"}
 
@@ -38,6 +42,8 @@ class ProcessEngine:
         name="process", version=platform.python_version(), isolated=False, cores=os.cpu_count() or 1
     )
 
+    registered = "process"
+    address = None
     client = None
 
     def import_image(self, archive: bytes, tag: str) -> None:
@@ -74,6 +80,16 @@ class ProcessEngine:
         """Prepare a process; `spec.image` is the folder."""
         return ProcessContainer(spec)
 
+    def copy_declared(
+        self, image: ImageInfo, *, inside: tuple[str, ...], labels: Mapping[str, str]
+    ) -> tuple[Declared, ...]:
+        """Return nothing: a folder declares no volumes."""
+        return ()
+
+    def kill(self, name: str) -> None:
+        """See `ContainerEngine.kill`."""
+        self.reap(_NAME, name)
+
     def reap(self, label: str, value: str) -> int:
         """Kill processes that an earlier harness left, found by a variable in their environment."""
         marker = f"{_marker(label)}={value}".encode()
@@ -104,6 +120,7 @@ class ProcessContainer:
         self._process: subprocess.Popen[bytes] | None = None
         self._gone = threading.Event()
         self._gone_time: float | None = None
+        self._started = 0.0
         self._reader: threading.Thread | None = None
 
     @property
@@ -123,10 +140,12 @@ class ProcessContainer:
             name: places.get(value, value) for name, value in spec.environment.items()
         }
         environment |= {_marker(label): value for label, value in spec.labels.items()}
+        environment[_marker(_NAME)] = spec.name
         if spec.gpu is None:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         else:
             environment["CUDA_VISIBLE_DEVICES"] = spec.gpu
+        self._started = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 ["sh", "predict.sh"],
@@ -142,6 +161,14 @@ class ProcessContainer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         threading.Thread(target=self._await_end, daemon=True).start()
+
+    def started_at(self) -> float:
+        """See `Container.started_at`."""
+        return self._started
+
+    def mode_of(self, path: str) -> int | None:
+        """Return None: it has no files of its own."""
+        return None
 
     def wait(self, timeout_s: float) -> bool:
         """See `Container.wait`."""

@@ -166,6 +166,14 @@ class CaseCgroup:
         peak = _number(folder / "memory.peak")
         return None if peak is None else (peak, "cgroup-v2-peak")
 
+    def pids(self) -> list[int]:
+        """Return the container's processes, its init first; empty once it is gone."""
+        folder = self._own(self.hierarchy.memory)
+        try:
+            return [] if folder is None else list(map(int, (folder / "cgroup.procs").read_text().split()))
+        except (OSError, ValueError):
+            return []
+
     def remove(self) -> None:
         """Remove the empty cgroups of this case; needs root, and is no harm where it fails."""
         hierarchy = self.hierarchy

@@ -33,10 +33,11 @@ def measure_baseline(rules: Rules, engine: ContainerEngine) -> float | None:
 
 def _run_once(rules: Rules, engine: ContainerEngine, image: str) -> float:
     spec = container_spec(rules, None, name=f"flareharness-{secrets.token_hex(8)}", parent=None)
-    container = engine.create(replace(spec, image=image, command=("/bin/sh", "-c", ":"), gpu=None))
+    spec = replace(spec, image=image, command=("/bin/sh", "-c", ":"), gpu=None)
+    container = engine.create(replace(spec, image_environment=(), declared=()))
     try:
         container.start()
-        started = time.monotonic()
+        started = container.started_at()
         while not container.wait(1.0):
             if time.monotonic() - started > _PATIENCE_S:
                 raise InfrastructureError("an empty container does not end", where=container.id)

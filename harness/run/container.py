@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -14,7 +15,7 @@ from harness.measure.cgroup import CaseCgroup, parent_name
 from harness.measure.enginestats import EngineStats
 from harness.measure.process import ProcessTree
 from harness.results.records import Stages, Usage
-from harness.run.context import RUN_LABEL, Instruments, Meter, Rules
+from harness.run.context import RUN_LABEL, Instruments, Job, Meter, Rules
 from harness.run.outcome import largest_file_bytes
 from harness.run.stage import Stage
 from harness.run.watch import Watch, Watched
@@ -36,7 +37,7 @@ class Ran:
 
 
 def run_container(
-    rules: Rules,
+    job: Job,
     stage: Stage,
     instruments: Instruments,
     *,
@@ -46,7 +47,7 @@ def run_container(
     """Run a staged case to its end, whatever that is, and remove the container.
 
     Args:
-        rules: The run's.
+        job: The case and its rules.
         stage: The case's folders.
         instruments: What runs and measures it.
         stopping: Set from another thread to kill it and give up.
@@ -57,52 +58,55 @@ def run_container(
         InfrastructureError: the engine failed.
         Interrupted: `stopping` was set.
     """
+    rules = job.rules
     # Begins with the results folder's label, so that what is left behind can be told apart.
     token = rules.label + secrets.token_hex(8)
     facts, hierarchy = instruments.engine.facts, instruments.hierarchy
     parent = parent_name(token, facts.cgroup_driver) if hierarchy is not None and facts.isolated else None
-    spec = container_spec(rules, stage, name=f"flareharness-{token}", parent=parent)
+    spec = container_spec(rules, stage, name=f"flareharness-{token}", parent=parent, slot=job.slot)
 
     clock = time.monotonic
-    begin = clock()
-    container = instruments.engine.create(spec)
-    cgroup = None
-    if parent is not None and hierarchy is not None:
-        cgroup = CaseCgroup(hierarchy, parent, container.id)
-    try:
+    with contextlib.ExitStack() as undone:
+        if instruments.watchdog is not None:
+            undone.enter_context(instruments.watchdog.over(spec.name))
+        begin = clock()
+        container = instruments.engine.create(spec)
+        cgroup = None
+        if parent is not None and hierarchy is not None:
+            cgroup = CaseCgroup(hierarchy, parent, container.id)
+            undone.callback(cgroup.remove)
+        undone.callback(container.remove)
         if instruments.gpu is not None:
             instruments.gpu.note_baseline()
         created = clock()
         container.start()
-        started = clock()
+        started = container.started_at()
         # An engine in a virtual machine or a namespace of its own has its cgroups elsewhere.
         meter = cgroup if cgroup is not None and cgroup.exists else _fallback_meter(container)
-        running()
         watch = Watch(container, meter, rules, stage, gpu=instruments.gpu, kernel_enforces=facts.isolated)
+        running()
         watched = watch.until_gone(started, stopping)
         ended = clock()
         state = container.state()
         usage = _usage(meter, watched, rules, instruments)
-    finally:
-        container.remove()
-        if cgroup is not None:
-            cgroup.remove()
     stages = Stages(
         create_s=created - begin,
-        start_s=started - created,
+        start_s=max(0.0, started - created),
         run_s=watched.run_s,
         teardown_s=clock() - ended,
     )
     return Ran(state, watched, usage, stages, container.log())
 
 
-def container_spec(rules: Rules, stage: Stage | None, *, name: str, parent: str | None) -> ContainerSpec:
+def container_spec(
+    rules: Rules, stage: Stage | None, *, name: str, parent: str | None, slot: int = 0
+) -> ContainerSpec:
     """Return the container for one case, or for nothing (the baseline) if there is no stage."""
     limits, contract = rules.limits, rules.contract
     mounts: tuple[Mount, ...] = ()
     if stage is not None:
         mounts = (
-            Mount(stage.inputs.resolve(), contract.inputs),
+            Mount(stage.inputs.resolve(), contract.inputs, writable=stage.writable_inputs),
             Mount(stage.outputs.resolve(), contract.outputs, writable=True),
         )
     return ContainerSpec(
@@ -110,8 +114,8 @@ def container_spec(rules: Rules, stage: Stage | None, *, name: str, parent: str 
         image=rules.image,
         command=contract.command,
         memory_bytes=limits.memory_bytes,
-        shm_bytes=min(limits.shm_bytes, limits.memory_bytes),
-        tmp_bytes=min(limits.tmp_bytes, limits.memory_bytes),
+        shm_bytes=limits.shared_memory_bytes,
+        tmp_bytes=rules.tmp_bytes,
         file_bytes=largest_file_bytes(limits),
         log_bytes=limits.log_bytes,
         mounts=mounts,
@@ -119,10 +123,14 @@ def container_spec(rules: Rules, stage: Stage | None, *, name: str, parent: str 
         labels={RUN_LABEL: rules.label},
         user=":".join(map(str, rules.owner)),
         cpus=limits.cpus,
-        cpuset=rules.cpuset,
+        cpuset=rules.cpusets[slot % len(rules.cpusets)] if rules.cpusets else "",
         gpu=rules.gpu,
         writable_root=rules.opt_outs.writable_root,
         cgroup_parent=parent,
+        image_environment=rules.image_environment,
+        declared=rules.declared,
+        tmp_by_engine=rules.tmp_by_engine,
+        runtime=rules.runtime,
     )
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from harness.engine.base import ContainerEngine
-from harness.errors import InfrastructureError
+from harness.errors import HarnessError, InfrastructureError
 from harness.results.folder import RunResults, RunWriter, read_run
 from harness.results.journal import CASES_FILE, read_lines
 from harness.results.lock import FolderLock
 from harness.results.observer import Observer
 from harness.results.plan import Planned, plan
-from harness.results.records import ExecutionRecord, Outcome, RunRecord
-from harness.run.context import Bench, Job, Rules
-from harness.run.opening import Opened, opened_record, reap, resolve
+from harness.results.records import Evidence, ExecutionRecord, Outcome, RunRecord
+from harness.run.canary import try_image
+from harness.run.context import RUN_LABEL, Bench, Job, Rules
+from harness.run.opening import Opened, check_disk, make_workplace, opened_record, reap, resolve
 from harness.run.request import EvaluationRequest
-from harness.run.stage import discard
+from harness.run.stage import discard_stages
 from harness.run.workers import Executor, Threads, terminate_like_interrupt
 from harness.scoring.overlap import OverlappedScorer
 from harness.scoring.score import cases_by_id, score_missing
@@ -72,11 +75,14 @@ def open_run(request: EvaluationRequest, engine: ContainerEngine, observer: Obse
         stack.enter_context(terminate_like_interrupt())
         stack.enter_context(FolderLock(request.results))
         reap(opened, observer)
+        check_disk(request)
+        stack.callback(discard_stages, opened.bench.places.work)
+        opened = replace(opened, bench=make_workplace(request, opened, observer))
         record = opened_record(request, opened)
-        work = opened.bench.places.work
-        work.mkdir(parents=True, exist_ok=True)
-        stack.callback(discard, work)
-        stack.enter_context(opened.bench.instruments.gatekeeper).start()
+        instruments = opened.bench.instruments
+        stack.enter_context(instruments.gatekeeper).start()
+        if instruments.watchdog is not None:
+            stack.enter_context(instruments.watchdog)
         writer = stack.enter_context(RunWriter(opened.bench.places.folder, record))
         scorer = None
         if request.score and opened.spare_cores:
@@ -119,6 +125,7 @@ class Run:
         self.rules: Rules = opened.rules
         self.writer = writer
         self._request = request
+        self._opened = opened
         self._record = record
         self._cases = cases_by_id(request.dataset)
         self._scorer = scorer
@@ -135,21 +142,38 @@ class Run:
             InfrastructureError: the engine went away.
         """
         done = read_lines(self.writer.folder / CASES_FILE, ExecutionRecord)
-        left = deque(plan(self._request.dataset.cases, done))
+        left = plan(self._request.dataset.cases, done)
         total = len(self._request.dataset.cases)
         self._observer.run_opened(self._record, self.writer.folder, total=total, left=len(left))
+        if refused := self._try_image() if left else "":
+            yield from (_not_started(planned, refused) for planned in left)
+        else:
+            yield from self._run(deque(left), executor)
+
+    def _try_image(self) -> str:
+        """Start the image once; return why it cannot start, or nothing."""
+        engine = self.bench.instruments.engine
+        if not engine.facts.isolated:
+            return ""
+        self._stack.callback(_reap_quietly, engine, self.rules.label)
+        trial = try_image(self.rules, self._opened.image, self.bench)
+        self.rules = trial.rules
+        return trial.refused
+
+    def _run(self, left: deque[Planned], executor: Executor) -> Iterator[ExecutionRecord]:
         tries = dict.fromkeys(self._cases, 0)
+        free = list(range(executor.slots))
+        running: dict[str, int] = {}
         self._stack.enter_context(executor)
-        running = 0
         while running or left:
-            while left and running < executor.slots:
+            while left and free:
                 planned = left.popleft()
                 tries[planned.case.id] += 1
                 self._observer.case_started(planned.case.id, planned.attempt)
-                executor.submit(Job(planned.case, planned.attempt, self.rules))
-                running += 1
+                running[planned.case.id] = slot = free.pop(0)
+                executor.submit(Job(planned.case, planned.attempt, self.rules, slot))
             execution = executor.next_result()
-            running -= 1
+            free.append(running.pop(execution.case))
             yield execution
             if execution.outcome is Outcome.INFRASTRUCTURE and tries[execution.case] < ATTEMPTS:
                 left.append(Planned(self._cases[execution.case], execution.attempt + 1))
@@ -188,3 +212,19 @@ class Run:
         if self._scorer is not None:
             for score in self._scorer.finished(wait=wait):
                 self._observer.case_scored(self.writer.add_score(score))
+
+
+def _not_started(planned: Planned, refused: str) -> ExecutionRecord:
+    return ExecutionRecord(
+        case=planned.case.id,
+        attempt=planned.attempt,
+        outcome=Outcome.START_FAILED,
+        evidence=Evidence(summary=f"the container could not be started: {refused}"),
+        started_at=datetime.now(UTC),
+    )
+
+
+def _reap_quietly(engine: ContainerEngine, label: str) -> None:
+    """Remove what was copied for the run's containers; the next call does it if the engine is gone."""
+    with suppress(HarnessError):
+        engine.reap(RUN_LABEL, label)

@@ -15,9 +15,12 @@ from harness.gate.harvest import take_census
 from harness.gate.output import Output, Verdict, judge_output
 from harness.results.records import Evidence, ExecutionRecord, Outcome
 from harness.run.container import Ran, run_container
-from harness.run.context import Bench, Job, Places
+from harness.run.context import Bench, Job
 from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify
-from harness.run.stage import Stage, discard, opaque_id, stage_case
+from harness.run.stage import Stage, discard, discard_stages, stage_case
+
+_LOG_END = 8192
+_READ_ONLY = (b"Read-only file system", b"Errno 30", b"EROFS")
 
 
 def execute_case(
@@ -44,12 +47,12 @@ def execute_case(
     harvest_s: float | None = None
     try:
         stage_changed("stage")
-        stage = _staged(job, bench.places)
+        stage = stage_case(job.case, job.rules, bench.places)
         kept = bench.places.kept(job.case.id)
         discard(kept)  # an attempt that failed on our side may have left some of its files
         kept.mkdir(parents=True, exist_ok=True)
         ran = run_container(
-            job.rules,
+            job,
             stage,
             bench.instruments,
             stopping=stopping or threading.Event(),
@@ -68,7 +71,7 @@ def execute_case(
         verdict = Verdict(Outcome.INFRASTRUCTURE, Evidence(summary=str(error)))
     finally:
         if stage is not None:
-            discard(stage.folder)
+            discard_stages(stage.folder)
     record = ExecutionRecord(
         case=job.case.id,
         attempt=job.attempt,
@@ -82,18 +85,6 @@ def execute_case(
         return record
     stages = ran.stages.model_copy(update={"harvest_s": harvest_s})
     return record.model_copy(update={"stages": stages, "usage": ran.usage})
-
-
-def _staged(job: Job, places: Places) -> Stage:
-    rules = job.rules
-    return stage_case(
-        job.case,
-        opaque=opaque_id(rules.secret, rules.run, job.case.id),
-        work=places.work,
-        contract=rules.contract,
-        cache=places.cache,
-        owner=rules.owner if places.can_give_away else None,
-    )
 
 
 def _verdict(job: Job, bench: Bench, stage: Stage, ran: Ran, kept: Path) -> Verdict:
@@ -112,6 +103,9 @@ def _verdict(job: Job, bench: Bench, stage: Stage, ran: Ran, kept: Path) -> Verd
         peak_memory_bytes=ran.usage.peak_memory_bytes,
         last_log_line=ran.log.last_line(),
         engine_error=ran.state.error,
+        full=ran.watched.full,
+        silent=ran.log.total_bytes == 0,
+        met_read_only=any(text in ran.log.content()[-_LOG_END:] for text in _READ_ONLY),
     )
     if (failure := classify(seen, job.rules.limits)) is not None:
         return failure

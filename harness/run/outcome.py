@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harness.challenge import Limits
@@ -19,6 +20,8 @@ class Stop(StrEnum):
     ENTRIES = "entries"
     GPU_MEMORY = "gpu_memory"
     MEMORY = "memory"
+    CLOSED = "closed"
+    OPEN_FILES = "open_files"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Observed:
         output_bytes: Everything it left under the output folder.
         output_entries: Files and folders it left there.
         peak_memory_bytes: The kernel's peak, where it was measured.
+        full: Scratch folders in memory that were full, and their sizes in bytes.
+        silent: It printed nothing at all.
+        met_read_only: It printed, near its end, that a file system is read-only.
     """
 
     exit_code: int | None
@@ -45,6 +51,9 @@ class Observed:
     peak_memory_bytes: int | None = None
     last_log_line: str = ""
     engine_error: str = ""
+    full: Mapping[str, int] = field(default_factory=dict)
+    silent: bool = False
+    met_read_only: bool = False
 
     def evidence(self, summary: str, *, limit: float | None = None, value: float | None = None) -> Evidence:
         """Return a summary with what it rests on."""
@@ -58,6 +67,9 @@ class Observed:
         )
 
 
+OPEN_FILES_LIMIT = 1 << 19
+"""Open files of one container over all its processes. Closing them is work that its end waits for."""
+
 OUTPUT_ENTRIES_LIMIT = 10_000
 """Files and folders a container may leave; the contract asks for one."""
 
@@ -66,7 +78,7 @@ _INIT_COULD_NOT_EXEC = "[FATAL tini"
 
 def largest_file_bytes(limits: Limits) -> int:
     """Return the largest file that a container may write; shared memory segments are files too."""
-    return max(limits.output_bytes, limits.tmp_bytes, limits.shm_bytes)
+    return max(limits.output_bytes, limits.tmp_bytes, limits.shared_memory_bytes)
 
 
 def classify(seen: Observed, limits: Limits) -> Verdict | None:
@@ -106,6 +118,10 @@ def _output(seen: Observed, limits: Limits) -> Verdict | None:
             limit=OUTPUT_ENTRIES_LIMIT,
             value=seen.output_entries,
         )
+    elif seen.stop is Stop.CLOSED:
+        evidence = seen.evidence(
+            "closed a folder of its output to the harness, so that nothing in it could be counted"
+        )
     elif seen.exit_code == 128 + signal.SIGXFSZ:
         largest = largest_file_bytes(limits)
         evidence = seen.evidence(
@@ -119,7 +135,7 @@ def _output(seen: Observed, limits: Limits) -> Verdict | None:
 def _time(seen: Observed, limits: Limits) -> Verdict | None:
     if seen.stop is not Stop.TIME and seen.run_s <= limits.time_s:
         return None
-    summary = f"still running after {limits.time_s:g} s"
+    summary = f"still running after {limits.time_s:g} s{_hints(seen, silence=False)}"
     return Verdict(Outcome.TIME_LIMIT, seen.evidence(summary, limit=limits.time_s, value=seen.run_s))
 
 
@@ -131,9 +147,28 @@ def _end(seen: Observed) -> Verdict | None:
     if code is None:
         summary = f"the engine lost the exit code: {seen.engine_error or 'no reason given'}"
         return Verdict(Outcome.INFRASTRUCTURE, seen.evidence(summary))
+    if seen.stop is Stop.OPEN_FILES:
+        summary = f"killed with {seen.stop_value:.0f} open files over all its processes"
+        return Verdict(Outcome.CRASHED, seen.evidence(summary, limit=OPEN_FILES_LIMIT, value=seen.stop_value))
     if code != 0:
-        return Verdict(Outcome.CRASHED, seen.evidence(f"exit code {code}{_signal_name(code)}"))
+        summary = f"exit code {code}{_signal_name(code)}{_hints(seen)}"
+        return Verdict(Outcome.CRASHED, seen.evidence(summary))
     return None
+
+
+def _hints(seen: Observed, *, silence: bool = True) -> str:
+    """Return what else was seen that may explain a failure, as the rest of a sentence."""
+    hints = [f"{path} was full ({_bytes(size)})" for path, size in sorted(seen.full.items())]
+    if seen.exit_code == 128 + signal.SIGBUS and not hints:
+        hints.append("memory that is mapped from a file lost its file, as when /dev/shm is full")
+    if seen.met_read_only:
+        hints.append(
+            "inputs and root are read-only: write to $FLARE_OUTPUTS or /tmp, "
+            "or opt out with writable_inputs or writable_root"
+        )
+    if silence and seen.silent:
+        hints.append("it printed nothing")
+    return "".join(f"; {hint}" for hint in hints)
 
 
 def _signal_name(code: int) -> str:

@@ -454,7 +454,11 @@ def test_an_empty_container_that_hangs_is_no_baseline(
 
         def create(self, spec: ContainerSpec) -> Any:
             return SimpleNamespace(
-                id="c", start=lambda: None, wait=lambda timeout_s: False, remove=lambda: removed.append("c")
+                id="c",
+                started_at=lambda: 0.0,
+                start=lambda: None,
+                wait=lambda timeout_s: False,
+                remove=lambda: removed.append("c"),
             )
 
         def image(self, reference: str) -> ImageInfo:
