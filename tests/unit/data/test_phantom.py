@@ -206,8 +206,8 @@ def test_the_cava_runs_right_of_the_aorta(population):
 
 @pytest.mark.parametrize("organ", REFERENCE_ML)
 def test_the_median_volume_is_near_that_of_the_reference_person(population, organ):
-    # Contents vary more than parenchyma.
-    factor = 2 if organ in ("stomach", "gallbladder") else 1.4
+    # Contents vary more than parenchyma, and CT shows less of an adrenal gland than a balance does.
+    factor = 2.2 if organ in ("stomach", "gallbladder") or "adrenal" in organ else 1.7
     volumes = [
         np.sum(case.label == ORGANS[organ]) * np.prod(case.spacing_mm) / 1000
         for case in population
@@ -224,7 +224,7 @@ def test_the_two_kidneys_are_of_about_the_same_size(population):
         if all(centre_mm(case, f"{side} kidney") is not None for side in ("right", "left")):
             shares.append(sizes[0] / sizes[1])
     assert len(shares) >= 3
-    assert 0.8 < np.median(shares) < 1.25
+    assert 0.65 < np.median(shares) < 1.5
 
 
 def test_both_adrenal_glands_are_there_and_alike_in_volume_and_hu(population):
@@ -234,11 +234,11 @@ def test_both_adrenal_glands_are_there_and_alike_in_volume_and_hu(population):
         for side, mask in zip(("right", "left"), masks, strict=True):
             assert mask.any() or f"{side} adrenal gland" in case.facts["missing"], (case.case, side)
         if all(mask.sum() > 10 for mask in masks):
-            rows.append([[mask.sum(), np.median(case.image_hu[mask])] for mask in masks])
+            rows.append([[mask.sum(), np.median(case.tissue_hu[mask])] for mask in masks])
     assert len(rows) >= 3
     right, left = np.median(rows, axis=0)
-    assert 0.7 < right[0] / left[0] < 1.4
-    assert abs(right[1] - left[1]) < 15
+    assert 0.6 < right[0] / left[0] < 1.6
+    assert abs(right[1] - left[1]) < 8
 
 
 @pytest.mark.parametrize(
@@ -250,9 +250,9 @@ def test_both_adrenal_glands_are_there_and_alike_in_volume_and_hu(population):
         ),
         (
             "spleen",
-            {"native": (30, 65), "arterial": (75, 150), "portal venous": (90, 155), "delayed": (65, 125)},
+            {"native": (25, 72), "arterial": (75, 150), "portal venous": (80, 165), "delayed": (60, 130)},
         ),
-        ("left kidney", {"native": (15, 55), "arterial": (80, 210), "portal venous": (115, 220)}),
+        ("left kidney", {"native": (5, 55), "arterial": (80, 215), "portal venous": (100, 265)}),
     ],
 )
 def test_parenchyma_takes_up_contrast_medium_as_the_phase_says(population, organ, bounds):
