@@ -39,6 +39,11 @@ class Surgeon:
             allowed |= owner == ORGANS[organ]
         return np.asarray(self.trunk.below[box] & allowed)
 
+    def behind(self, box: Box, organ: str) -> Mask:
+        """Return what lies behind an organ: others that reach across it stay in front."""
+        there = self.canvas.owner[box] == ORGANS[organ]
+        return np.asarray(np.logical_or.accumulate(there[:, ::-1], axis=1)[:, ::-1])
+
     def hold(self, box: Box, field: Floats, distance_mm: float, owner: str | int) -> None:
         """Keep later organs this far away: what is left between two organs is fat, if the patient has any."""
         code = ORGANS[owner] if isinstance(owner, str) else owner
@@ -75,7 +80,7 @@ def paint_organs(surgeon: Surgeon) -> None:
 def _liver(surgeon: Surgeon) -> None:
     canvas, patient, trunk = surgeon.canvas, surgeon.patient, surgeon.trunk
     rng, at, phase = patient.rng, patient.at, patient.phase
-    size = 1.07 * patient.scale * patient.vary(0.12)
+    size = 1.07 * patient.scale * patient.vary(0.09)
     left, wide, tall = patient.vary(0.3), patient.vary(0.13), patient.vary(0.16)
     lift = patient.dome_mm / patient.scale - 118  # the liver fills the dome
     reach = float(rng.uniform(-40, 12))  # of the lower right edge, up to a Riedel lobe
@@ -83,12 +88,12 @@ def _liver(surgeon: Surgeon) -> None:
         (
             Ellipsoid(
                 at(78, 28, 58, spread_mm=4, organ="liver") + np.array((0, 0, 0.5 * lift)),
-                np.array((62 * wide, 80, (60 + 0.4 * lift) * tall)) * size,
+                np.array((59 * wide, 80, (60 + 0.4 * lift) * tall)) * size,
                 rotation(y_deg=float(rng.normal(0, 8)), z_deg=float(rng.normal(0, 8))),
             ),
             Ellipsoid(
                 at(10, 78, 70 + 0.6 * lift, spread_mm=7, organ="liver"),
-                np.array((72 * left, 32 * patient.vary(0.15), 29 * tall)) * size,
+                np.array((66 * left, 32 * patient.vary(0.15), 29 * tall)) * size,
                 rotation(y_deg=-8 + float(rng.normal(0, 10))),
             ),
             Ellipsoid(
@@ -112,7 +117,7 @@ def _liver(surgeon: Surgeon) -> None:
     inside = (
         (field < 0) & (trunk.cavity[box] < -1) & (trunk.diaphragm_mm[box] < 0) & (trunk.vertebra[box] > 9)
     )
-    liver = inside & spared & (canvas.owner[box] == 0)
+    liver = inside & spared & (canvas.owner[box] == 0) & ~surgeon.behind(box, "right kidney")
     surgeon.paint(box, liver, phase.liver, "liver")
     surgeon.hold(box, field, 1.5, "liver")
     _liver_vessels(surgeon)
@@ -169,15 +174,15 @@ def _spleen(surgeon: Surgeon) -> None:
     rng, at = patient.rng, patient.at
     size, tall = 0.92 * patient.scale * patient.vary(0.2), patient.vary(0.12)
     # It follows the wall from beside the spine to the flank, in some patients more than in others.
-    back, front = float(rng.uniform(0.5, 1.3)), float(rng.uniform(0.3, 1.0))
+    back, front = float(rng.uniform(0.5, 2.0)), float(rng.uniform(0.3, 1.0))
     rise = 56 + 0.5 * (patient.dome_mm / patient.scale - 118)
-    centre = at(-100, -8, rise, spread_mm=3, organ="spleen")
+    centre = at(-98, -6, rise, spread_mm=3, organ="spleen")
     turn = rotation(x_deg=-15 + float(rng.normal(0, 12)), z_deg=-25)
     shape = Blend(
         (
             Ellipsoid(centre, np.array((26, 42, 48 * tall)) * size, turn),
             Ellipsoid(
-                centre + np.array((31 * back, -20, 9)) * size, np.array((29 * back, 22, 40 * tall)) * size
+                centre + np.array((30 * back, -20, 9)) * size, np.array((27 * back, 22, 38 * tall)) * size
             ),
             Ellipsoid(centre + np.array((-2, 34 * front, -12)) * size, np.array((20, 27, 34 * tall)) * size),
         ),
@@ -202,7 +207,7 @@ def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
     rng, s, phase = patient.rng, patient.scale, patient.phase
     # A single kidney is larger than one of two.
     grown = 1.15 if {"right kidney", "left kidney"} & patient.missing else 1.0
-    size = s * patient.vary(0.12) * grown
+    size = s * patient.vary(0.07) * grown
     centre = patient.at(60 * side, -9, -10 if side > 0 else 0, spread_mm=3, organ=name)
     turn = rotation(
         x_deg=float(rng.normal(0, 8)),
@@ -318,7 +323,7 @@ def _stomach_and_esophagus(surgeon: Surgeon) -> None:
     rng, at, phase = patient.rng, patient.at, patient.phase
     size = patient.scale * patient.vary(0.12)
     collapsed = rng.random() < 0.3
-    fill = float(rng.uniform(0.3, 0.55) if collapsed else rng.uniform(0.6, 1.5))
+    fill = float(rng.uniform(0.4, 0.6) if collapsed else rng.uniform(0.6, 1.5))
     fundus = at(-54, 24, 96 + 0.8 * (patient.dome_mm / patient.scale - 118), spread_mm=5, organ="stomach")
     path = (
         fundus,
@@ -330,21 +335,23 @@ def _stomach_and_esophagus(surgeon: Surgeon) -> None:
     radii = tuple(r * size * (fill if r > 12 else 1.0) for r in (35, 32, 27, 20, 9))
     box, field = surgeon.inside(Tube(path, radii, blend_mm=14), roughness_mm=2.0, margin_mm=16)
     _fill_dome(surgeon, box, field, 3.0 if collapsed else 12.0)
-    organ = (field < 0) & surgeon.free(box)
+    organ = (field < 0) & surgeon.free(box) & ~surgeon.behind(box, "pancreas")
     surgeon.paint(box, organ, phase.bowel_wall + 6, "stomach", grain=6)
     surgeon.hold(box, field, 1.5, "stomach")
     lumen = organ & (field < -float(rng.uniform(2.5, 5.5)) * patient.scale)
     _fill_stomach(surgeon, box, lumen, (path, radii))
-    cardia = fundus + np.array((13, 5, 8)) * patient.scale
+    # Where the esophagus comes through the diaphragm, in front of the aorta, it turns to the stomach.
+    cardia = at(-24, 46, 100, spread_mm=3) + 0.4 * patient.moved_mm["stomach"]
     gullet = Tube(
         (
             at(0, 12, 350),
             at(-4, 18, 240),
             at(-8, 35, 142, spread_mm=3),
-            at(-14, 41, 118, spread_mm=3),
+            at(-13, 42, 118, spread_mm=3),
             cardia,
+            0.65 * cardia + 0.35 * fundus,
         ),
-        tuple(r * patient.vary(0.12) for r in (7.5, 8, 8.6, 8.6, 8.5)),
+        tuple(r * patient.vary(0.12) for r in (7.5, 8, 8.6, 8.6, 8.8, 8.5)),
     )
     box, field = surgeon.inside(gullet, roughness_mm=0.9, grain_mm=11.0)
     tube = (field < 0) & np.isin(canvas.owner[box], (0, ORGANS["liver"], ORGANS["stomach"]))
@@ -388,7 +395,7 @@ def _pancreas(surgeon: Surgeon, splenic: Tube) -> None:
     rng, at = patient.rng, partial(patient.at, organ="pancreas")
     size = patient.scale * patient.vary(0.2)
     # From a short gland that climbs to a long one across the whole upper abdomen.
-    long, rise = float(rng.uniform(0.35, 1.0)), float(rng.uniform(14, 62))
+    long, rise = float(rng.uniform(0.3, 0.97)), float(rng.uniform(14, 62))
     head = float(rng.normal(0, 6))
     path = (
         at(33, 50, -14 + head, spread_mm=4),
@@ -412,7 +419,7 @@ def _duodenum(surgeon: Surgeon) -> None:
     rng, at = patient.rng, partial(patient.at, organ="duodenum")
     size = patient.scale * patient.vary(0.14)
     # The lower part crosses the spine at once, or turns up beside it.
-    low, cross = float(rng.normal(-24, 9)), float(rng.uniform(-34, 22))
+    low, cross = float(rng.normal(-24, 9)), float(rng.uniform(-32, 30))
     path = (
         at(28, 76, 26, spread_mm=4),
         at(46, 62, 28, spread_mm=6),
@@ -440,8 +447,8 @@ def _gallbladder(surgeon: Surgeon) -> None:
     size = patient.scale * patient.vary(0.22)
     shape = Ellipsoid(
         patient.at(59, 67, 16, spread_mm=3, organ="gallbladder"),
-        np.array((15 * patient.vary(0.15), 16 * patient.vary(0.15), 36 * patient.vary(0.2))) * size,
-        rotation(x_deg=35 + float(rng.normal(0, 35)), y_deg=float(rng.normal(30, 50))),
+        np.array((15 * patient.vary(0.15), 16 * patient.vary(0.15), 37 * patient.vary(0.25))) * size,
+        rotation(x_deg=35 + float(rng.normal(0, 35)), y_deg=float(rng.normal(35, 50))),
     )
     box, field = surgeon.inside(shape, roughness_mm=0.7)
     inside = (field < 0) & surgeon.free(box)

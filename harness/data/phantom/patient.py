@@ -78,6 +78,16 @@ _APART_MM: dict[str, float] = {
 }
 """Standard deviation of each organ's place round its typical one, along each axis."""
 
+_WALLS: dict[str, tuple[tuple[int, int], ...]] = {
+    # Axis, and on which side of the organ the wall or a muscle lies.
+    "spleen": ((0, -1), (1, -1)),
+    "right kidney": ((0, -1), (1, -1)),
+    "left kidney": ((0, 1), (1, -1)),
+    "liver": ((0, 1), (1, -1)),
+}
+_INTO_WALL = 0.4
+_HALF_WIDTH_MM, _HALF_DEPTH_MM, _MIDDLE_Y_MM = 150.0, 100.0, 32.0
+
 _LEAN, _LEAN_SHARE = 0.4, 0.35
 _TOUCHING_SHARE = 0.4
 _ORAL_CONTRAST_SHARE = 0.15
@@ -141,7 +151,15 @@ class Patient:
             organ: Whose landmark it is; it then moves with all others of that organ.
         """
         place = np.array(position_mm, float) * self.scale + self.rng.normal(0, 1, 3) * spread_mm
-        return place + self.moved_mm[organ] if organ is not None else place
+        if organ is None:
+            return place
+        # What lies near the wall follows it; what lies near the spine does not.
+        aside, deep = abs(position_mm[0]) / 100, abs(position_mm[1] - _MIDDLE_Y_MM) / 60
+        wide = self.half_width_mm / (_HALF_WIDTH_MM * self.scale) - 1
+        thick = self.half_depth_mm / (_HALF_DEPTH_MM * self.scale) - 1
+        place[0] *= 1 + wide * min(1.0, aside)
+        place[1] += (place[1] - _MIDDLE_Y_MM * self.scale) * thick * min(1.0, deep)
+        return np.asarray(place + self.moved_mm[organ])
 
     def forward_mm(self, z_mm: Floats) -> Floats:
         """Return how far the spine's curves carry it, and what hangs on it, to the front at a height."""
@@ -160,13 +178,12 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     scale = float(np.clip(rng.normal(1, 0.08), 0.8, 1.2))
     lean = rng.random() < _LEAN_SHARE
     fat = float(rng.uniform(0.05, _LEAN) if lean else min(_LEAN + rng.gamma(2, 0.38), 2.4))
-    moved = {name: apart * np.clip(rng.normal(0, 1, 3), -2, 2) for name, apart in _APART_MM.items()}
-    depth = rng.normal(94 if lean else 100, 9)
+    depth = rng.normal(_HALF_DEPTH_MM - (6 if lean else 0), 9)
     return Patient(
         rng=rng,
         scale=scale,
         fat=fat,
-        half_width_mm=float(np.clip(rng.normal(150, 13), 122, 180)) * scale,
+        half_width_mm=float(np.clip(rng.normal(_HALF_WIDTH_MM, 13), 122, 180)) * scale,
         half_depth_mm=float(np.clip(depth, 80, 122)) * scale,
         skin_mm=3 + 16 * fat,
         phase=_draw_phase(rng),
@@ -174,10 +191,19 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         lordosis=float(np.clip(rng.normal(1, 0.35), 0.2, 1.7)),
         muscular=float(np.clip(rng.normal(1, 0.2), 0.55, 1.5)),
         dome_mm=float(rng.normal(120, 15)) * scale,
-        moved_mm=moved,
+        moved_mm={name: _draw_move_mm(rng, name) for name in _APART_MM},
         apart=0.0 if rng.random() < _TOUCHING_SHARE else float(rng.random()),
         oral_hu=float(rng.uniform(150, 500)) if rng.random() < _ORAL_CONTRAST_SHARE else None,
     )
+
+
+def _draw_move_mm(rng: np.random.Generator, organ: str) -> np.ndarray:
+    """Draw how far an organ lies from its typical place; less far where the wall or a muscle is near."""
+    move = _APART_MM[organ] * np.clip(rng.normal(0, 1, 3), -2, 2)
+    for axis, side in _WALLS.get(organ, ()):
+        if move[axis] * side > 0:
+            move[axis] *= _INTO_WALL
+    return np.asarray(move)
 
 
 def _draw_phase(rng: np.random.Generator) -> Phase:

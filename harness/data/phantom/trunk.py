@@ -42,6 +42,7 @@ _BELLY = (34, 19, 9, 10, 16, 17, 12, 6, 10.5, 10, 5, 3.5)
 _THORAX = (30, 18, 13, 12.5, 12.5, 12, 12, 12, 12, 12, 13, 13)
 _HIP = (60, 62, 62, 62, 52, 36, 20, 8, 11, 10.5, 5, 3.5)
 _ANGLE_STEPS = 512
+_FURROW_REACH_MM = 100.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Trunk:
 
 def paint_trunk(canvas: Canvas, patient: Patient) -> Trunk:
     """Paint everything that is not an abdominal organ."""
-    skin, muscle = _outline(canvas, patient, fat=True), _outline(canvas, patient, fat=False)
+    skin, muscle = _outlines(canvas, patient)
     angle = _angle(canvas, patient)
     thickness = _thickness(canvas, patient, angle)
     cavity = muscle + thickness
@@ -97,34 +98,41 @@ def _profile(canvas: Canvas, patient: Patient, shares: tuple[float, ...]) -> Flo
     return np.asarray(PchipInterpolator(np.array(_Z_MM), np.array(shares))(z), np.float32)
 
 
-def _outline(canvas: Canvas, patient: Patient, *, fat: bool) -> Floats:
-    """Return the field of the skin, or of the muscles under the fat."""
-    x, y = canvas.points[0], canvas.points[1] + canvas.forward_mm
-    middle = np.float32(patient.centre_y_mm - 6)
-    layer = np.float32(patient.skin_mm if fat else 0)
-    side = _profile(canvas, patient, _SIDE) * np.float32(patient.half_width_mm)
+def _outlines(canvas: Canvas, patient: Patient) -> tuple[Floats, Floats]:
+    """Return the fields of the skin and of the muscles under the fat."""
+    x = np.abs(canvas.points[0])
+    y = canvas.points[1] + (canvas.forward_mm - np.float32(patient.centre_y_mm - 6))
+    ahead = y > 0
+    np.abs(y, out=y)
+    # The back lies flat on the table, the belly is rounder.
+    power = np.where(ahead, np.float32(2.25), np.float32(2.7))
     # Visceral fat bulges the belly.
     belly = np.float32(9 * (patient.fat - 0.8)) * np.exp(-np.square((canvas.axes_mm[2] + 40) / 110))
-    front = _profile(canvas, patient, _FRONT) * np.float32(patient.half_depth_mm) + 6 + belly
-    back = _profile(canvas, patient, _BACK) * np.float32(patient.half_depth_mm) - 6
-    if fat:
-        side = side + layer * _profile(canvas, patient, _SIDE_FAT)
-        front = front + layer * _profile(canvas, patient, _FRONT_FAT)
-        back = back + layer * _profile(canvas, patient, _BACK_FAT)
-    y = y - middle
-    # The back lies flat on the table, the belly is rounder.
-    deep = np.where(y > 0, y / front, -y / back)
-    across = np.abs(x) / side
-    power = np.where(y > 0, np.float32(2.25), np.float32(2.7))
-    radius = (across**power + deep**power) ** (1 / power)
-    field = (radius - 1) * np.minimum(front, back)
-    if fat:  # the furrow over the spinous processes
-        field = field + 5 * np.exp(-np.square(x / 13)) * (y < 0)
-    field = np.asarray(field, np.float32)
     legs = canvas.axes_mm[2] < _CROTCH_MM * patient.scale
-    if legs.any():
-        field[..., legs] = _thighs(canvas, patient, legs, fat=fat)
-    return field
+    fields = []
+    for fat in (True, False):
+        layer = np.float32(patient.skin_mm if fat else 0)
+        side = _profile(canvas, patient, _SIDE) * np.float32(patient.half_width_mm)
+        front = _profile(canvas, patient, _FRONT) * np.float32(patient.half_depth_mm) + 6 + belly
+        back = _profile(canvas, patient, _BACK) * np.float32(patient.half_depth_mm) - 6
+        side += layer * _profile(canvas, patient, _SIDE_FAT)
+        front += layer * _profile(canvas, patient, _FRONT_FAT)
+        back += layer * _profile(canvas, patient, _BACK_FAT)
+        deep = y * np.where(ahead, 1 / front, 1 / back)
+        np.power(deep, power, out=deep)
+        across = x * (1 / side)
+        np.power(across, power, out=across)
+        deep += across
+        field = np.power(deep, 1 / power, out=deep)
+        field -= 1
+        field *= np.minimum(front, back)
+        if fat:  # the furrow over the spinous processes
+            near = np.abs(canvas.axes_mm[0]) < _FURROW_REACH_MM
+            field[near] += 5 * np.exp(-np.square(x[near] / 13)) * ~ahead[near]
+        if legs.any():
+            field[..., legs] = _thighs(canvas, patient, legs, fat=fat)
+        fields.append(field)
+    return fields[0], fields[1]
 
 
 def _thighs(canvas: Canvas, patient: Patient, legs: Mask, *, fat: bool) -> Floats:
