@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -68,13 +69,15 @@ def paint_organs(surgeon: Surgeon) -> None:
     _adrenals(surgeon, _great_vessels(surgeon))
     for side, name in ((1, "right kidney"), (-1, "left kidney")):
         _kidney(surgeon, side, name)
-    splenic = _visceral_vessels(surgeon)
-    _pancreas(surgeon, splenic)
+    stomach = _draw_stomach(surgeon.patient)
+    splenic = _visceral_vessels(surgeon, stomach)
+    _pancreas(surgeon, splenic, stomach)
     _gallbladder(surgeon)
     _duodenum(surgeon)
     _liver(surgeon)
     _spleen(surgeon)
-    _stomach_and_esophagus(surgeon)
+    _stomach(surgeon, stomach)
+    _esophagus(surgeon, stomach)
 
 
 def _liver(surgeon: Surgeon) -> None:
@@ -172,7 +175,7 @@ def _spleen(surgeon: Surgeon) -> None:
     if "spleen" in patient.missing:
         return
     rng, at = patient.rng, patient.at
-    size, tall = 0.92 * patient.scale * patient.vary(0.2), patient.vary(0.12)
+    size, tall = 0.84 * patient.scale * patient.vary(0.18), patient.vary(0.12)
     # It follows the wall from beside the spine to the flank, in some patients more than in others.
     back, front = float(rng.uniform(0.5, 2.0)), float(rng.uniform(0.3, 1.0))
     rise = 56 + 0.5 * (patient.dome_mm / patient.scale - 118)
@@ -300,11 +303,16 @@ def _great_vessels(surgeon: Surgeon) -> tuple[float, float]:
     return aorta_mm, wide
 
 
-def _visceral_vessels(surgeon: Surgeon) -> Tube:
+def _visceral_vessels(surgeon: Surgeon, stomach: _Stomach) -> Tube:
     """Paint mesenteric, portal and splenic vessels; returns the splenic vein."""
     at, phase = surgeon.patient.at, surgeon.patient.phase
     splenic = Tube(
-        (at(6, 50, 9), at(-35, 38, 24, organ="pancreas"), at(-84, 10, 46, organ="spleen")), (4.5, 4.3, 3.8)
+        (
+            at(6, 50, 9),
+            stomach.clear(at(-35, 38, 24, organ="pancreas"), 5),
+            stomach.clear(at(-84, 10, 46, organ="spleen"), 5),
+        ),
+        (4.5, 4.3, 3.8),
     )
     vessels = (
         (Tube((at(-8, 36, 8), at(-4, 58, -25), at(2, 66, -90)), (4, 3.8, 3)), phase.aorta),
@@ -318,28 +326,55 @@ def _visceral_vessels(surgeon: Surgeon) -> Tube:
     return splenic
 
 
-def _stomach_and_esophagus(surgeon: Surgeon) -> None:
-    canvas, patient = surgeon.canvas, surgeon.patient
-    rng, at, phase = patient.rng, patient.at, patient.phase
+@dataclass(frozen=True)
+class _Stomach:
+    """The stomach's course from the fundus to the pylorus, and its radius at each point."""
+
+    path: tuple[Vector, ...]
+    radii: tuple[float, ...]
+    collapsed: bool
+
+    def clear(self, place: Vector, radius_mm: float) -> Vector:
+        """Return a place moved behind and below the stomach as far as something of that size needs."""
+        for middle, own_mm in zip(self.path[:-1], self.radii[:-1], strict=True):
+            way = place - middle
+            lack = 0.95 * (own_mm + radius_mm) - float(np.linalg.norm(way))
+            if lack > 0:
+                place = place + lack * np.array((0.0, -0.75, -0.66))
+        return place
+
+
+def _draw_stomach(patient: Patient) -> _Stomach:
+    rng, at = patient.rng, partial(patient.at, organ="stomach")
     size = patient.scale * patient.vary(0.12)
     collapsed = rng.random() < 0.3
     fill = float(rng.uniform(0.4, 0.6) if collapsed else rng.uniform(0.6, 1.5))
-    fundus = at(-54, 24, 96 + 0.8 * (patient.dome_mm / patient.scale - 118), spread_mm=5, organ="stomach")
     path = (
-        fundus,
-        at(-64, 52, 70, spread_mm=6, organ="stomach"),
-        at(-46, 76, 36 + float(rng.normal(0, 17)), spread_mm=8, organ="stomach"),
-        at(-8, 82, 22, spread_mm=8, organ="stomach"),
-        at(26, 73, 18, spread_mm=5, organ="duodenum"),
+        at(-54, 24, 96 + 0.8 * (patient.dome_mm / patient.scale - 118), spread_mm=5),
+        at(-64, 52, 70, spread_mm=6),
+        at(-46, 76, 36 + float(rng.normal(0, 17)), spread_mm=8),
+        at(-8, 82, 22, spread_mm=8),
+        patient.at(26, 73, 18, spread_mm=5, organ="duodenum"),
     )
     radii = tuple(r * size * (fill if r > 12 else 1.0) for r in (35, 32, 27, 20, 9))
-    box, field = surgeon.inside(Tube(path, radii, blend_mm=14), roughness_mm=2.0, margin_mm=16)
-    _fill_dome(surgeon, box, field, 3.0 if collapsed else 12.0)
-    organ = (field < 0) & surgeon.free(box) & ~surgeon.behind(box, "pancreas")
-    surgeon.paint(box, organ, phase.bowel_wall + 6, "stomach", grain=6)
+    return _Stomach(path, radii, collapsed)
+
+
+def _stomach(surgeon: Surgeon, stomach: _Stomach) -> None:
+    patient = surgeon.patient
+    tube = Tube(stomach.path, stomach.radii, blend_mm=14)
+    box, field = surgeon.inside(tube, roughness_mm=2.0, margin_mm=16)
+    _fill_dome(surgeon, box, field, 3.0 if stomach.collapsed else 12.0)
+    organ = (field < 0) & surgeon.free(box)
+    surgeon.paint(box, organ, patient.phase.bowel_wall + 6, "stomach", grain=6)
     surgeon.hold(box, field, 1.5, "stomach")
-    lumen = organ & (field < -float(rng.uniform(2.5, 5.5)) * patient.scale)
-    _fill_stomach(surgeon, box, lumen, (path, radii))
+    lumen = organ & (field < -float(patient.rng.uniform(2.5, 5.5)) * patient.scale)
+    _fill_stomach(surgeon, box, lumen, stomach)
+
+
+def _esophagus(surgeon: Surgeon, stomach: _Stomach) -> None:
+    canvas, patient = surgeon.canvas, surgeon.patient
+    rng, at = patient.rng, patient.at
     # Where the esophagus comes through the diaphragm, in front of the aorta, it turns to the stomach.
     cardia = at(-24, 46, 100, spread_mm=3) + 0.4 * patient.moved_mm["stomach"]
     gullet = Tube(
@@ -349,25 +384,23 @@ def _stomach_and_esophagus(surgeon: Surgeon) -> None:
             at(-8, 35, 142, spread_mm=3),
             at(-13, 42, 118, spread_mm=3),
             cardia,
-            0.65 * cardia + 0.35 * fundus,
+            0.65 * cardia + 0.35 * stomach.path[0],
         ),
         tuple(r * patient.vary(0.12) for r in (7.5, 8, 8.6, 8.6, 8.8, 8.5)),
     )
     box, field = surgeon.inside(gullet, roughness_mm=0.9, grain_mm=11.0)
     tube = (field < 0) & np.isin(canvas.owner[box], (0, ORGANS["liver"], ORGANS["stomach"]))
     tube &= canvas.label[box] != ORGANS["stomach"]
-    surgeon.paint(box, tube, phase.bowel_wall, "esophagus")
+    surgeon.paint(box, tube, patient.phase.bowel_wall, "esophagus")
     if rng.random() < 0.5:
         air = (field < -5.0) & tube & (canvas.noise(23.0, box, offset_mm=12.0) > 0.3)
         canvas.paint(box, air, -700.0)
 
 
-def _fill_stomach(
-    surgeon: Surgeon, box: Box, lumen: Mask, tube: tuple[tuple[Vector, ...], tuple[float, ...]]
-) -> None:
+def _fill_stomach(surgeon: Surgeon, box: Box, lumen: Mask, stomach: _Stomach) -> None:
     """Paint fluid, food or gas, a third of the patients each; gas rises to the front."""
     canvas, patient = surgeon.canvas, surgeon.patient
-    rng, (path, radii) = patient.rng, tube
+    rng = patient.rng
     coarse, fine = canvas.noise(11.0, box, offset_mm=33.0), canvas.noise(6.0, box, offset_mm=80.0)
     kind = int(rng.integers(0, 3))
     fluid, chyme, bubbles = (
@@ -384,13 +417,13 @@ def _fill_stomach(
         contents = fluid + 5 * coarse
     canvas.paint(box, lumen, np.asarray(contents, np.float32))
     # The patient lies on the back: gas over a level surface.
-    back = min(float(point[1]) - radius for point, radius in zip(path, radii, strict=True))
-    front = max(float(point[1]) + radius for point, radius in zip(path, radii, strict=True))
+    ends = [(point[1], radius) for point, radius in zip(stomach.path, stomach.radii, strict=True)]
+    back, front = min(y - radius for y, radius in ends), max(y + radius for y, radius in ends)
     height = canvas.axes_mm[1][box[1]][None, :, None]
     canvas.paint(box, lumen & (height > back + gas * (front - back)), GAS_HU)
 
 
-def _pancreas(surgeon: Surgeon, splenic: Tube) -> None:
+def _pancreas(surgeon: Surgeon, splenic: Tube, stomach: _Stomach) -> None:
     canvas, patient = surgeon.canvas, surgeon.patient
     rng, at = patient.rng, partial(patient.at, organ="pancreas")
     size = patient.scale * patient.vary(0.2)
@@ -401,8 +434,8 @@ def _pancreas(surgeon: Surgeon, splenic: Tube) -> None:
         at(33, 50, -14 + head, spread_mm=4),
         at(31, 55, 8 + head, spread_mm=4),
         at(6, 61, 20, spread_mm=4),
-        at(8 - 46 * long, 50, 20 + 0.4 * rise, spread_mm=6),
-        at(8 - 88 * long, 50 - 36 * long, 20 + rise, spread_mm=6),
+        stomach.clear(at(8 - 46 * long, 50, 20 + 0.4 * rise, spread_mm=6), 10 * size),
+        stomach.clear(at(8 - 88 * long, 50 - 36 * long, 20 + rise, spread_mm=6), 10 * size),
     )
     radii = tuple(r * size * patient.vary(0.12) for r in (11.5, 13.5, 8.8, 10, 9.6))
     box, field = surgeon.inside(Tube(path, radii), roughness_mm=1.6, grain_mm=11.0)
@@ -464,7 +497,7 @@ def _adrenals(surgeon: Surgeon, vessels_mm: tuple[float, float]) -> None:
     patient = surgeon.patient
     for name, side, home, x_mm, vessel_mm in (
         ("right adrenal gland", 1, (32, 17, 42), 22, vessels_mm[1]),
-        ("left adrenal gland", -1, (-31, 25, 34), -9, vessels_mm[0]),
+        ("left adrenal gland", -1, (-33, 25, 34), -9, vessels_mm[0]),
     ):
         if name in patient.missing:
             continue

