@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from harness.data.phantom.canvas import BOWEL
-from harness.data.phantom.organs import GAS_HU, Surgeon
 from harness.data.phantom.shapes import Ellipsoid, Tube, Vector
+from harness.data.phantom.surgeon import GAS_HU, Surgeon
 
 _WALL_MM = 2.2
 

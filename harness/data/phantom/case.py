@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.data.phantom.bowel import paint_bowel
 from harness.data.phantom.canvas import Canvas, Grid
 from harness.data.phantom.fields import Floats, SmoothField
-from harness.data.phantom.organs import Surgeon, paint_organs
+from harness.data.phantom.organs import paint_organs
 from harness.data.phantom.patient import Patient, draw_patient
 from harness.data.phantom.scanner import (
     HIGHEST_HU,
@@ -22,6 +22,7 @@ from harness.data.phantom.scanner import (
     expose,
     paint_surroundings,
 )
+from harness.data.phantom.surgeon import Surgeon
 from harness.data.phantom.trunk import paint_trunk
 from harness.data.phantom.tumours import draw_tumours, paint_tumour
 from harness.data.phantom.warp import Warp

@@ -8,9 +8,9 @@ import numpy as np
 
 from harness.data.phantom.canvas import Box, Mask
 from harness.data.phantom.fields import Floats
-from harness.data.phantom.organs import Surgeon
 from harness.data.phantom.patient import ORGANS, TUMOUR, Patient, Phase
 from harness.data.phantom.shapes import Ellipsoid, Vector, rotation
+from harness.data.phantom.surgeon import Surgeon
 from harness.data.phantom.warp import pushed_radius_mm
 
 _SITES: tuple[tuple[str, float, float], ...] = (
