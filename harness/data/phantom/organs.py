@@ -117,7 +117,7 @@ def _kidney(surgeon: Surgeon, side: int, name: str) -> None:
 def _pancreas(surgeon: Surgeon, splenic: Tube, stomach: Stomach) -> None:
     canvas, patient = surgeon.canvas, surgeon.patient
     rng, at = patient.rng, partial(patient.at, organ="pancreas")
-    size = patient.scale * patient.vary(0.2)
+    size = 1.04 * patient.scale * patient.vary(0.14)
     # From a short gland that climbs to a long one across the whole upper abdomen.
     long, rise = float(rng.uniform(0.3, 0.97)), float(rng.uniform(14, 62))
     head = float(rng.normal(0, 6))

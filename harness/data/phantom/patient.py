@@ -178,13 +178,13 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     scale = float(np.clip(rng.normal(1, 0.08), 0.8, 1.2))
     lean = rng.random() < _LEAN_SHARE
     fat = float(rng.uniform(0.05, _LEAN) if lean else min(_LEAN + rng.gamma(2, 0.38), 2.4))
-    depth = rng.normal(_HALF_DEPTH_MM - (6 if lean else 0), 9)
+    depth = rng.normal(_HALF_DEPTH_MM - (6 if lean else 0), 14)
     return Patient(
         rng=rng,
         scale=scale,
         fat=fat,
-        half_width_mm=float(np.clip(rng.normal(_HALF_WIDTH_MM, 13), 122, 180)) * scale,
-        half_depth_mm=float(np.clip(depth, 80, 122)) * scale,
+        half_width_mm=float(np.clip(rng.normal(_HALF_WIDTH_MM, 15), 122, 186)) * scale,
+        half_depth_mm=float(np.clip(depth, 82, 138)) * scale,
         skin_mm=3 + 16 * fat,
         phase=_draw_phase(rng),
         missing=frozenset(name for name, share in _ABSENT.items() if rng.random() < share),

@@ -36,7 +36,7 @@ def draw_stomach(patient: Patient) -> Stomach:
     rng, at = patient.rng, partial(patient.at, organ="stomach")
     size = patient.scale * patient.vary(0.12)
     collapsed = rng.random() < 0.3
-    fill = float(rng.uniform(0.4, 0.6) if collapsed else rng.uniform(0.6, 1.5))
+    fill = float(rng.uniform(0.45, 0.6) if collapsed else rng.uniform(0.6, 1.38))
     path = (
         at(-54, 24, 96 + 0.8 * (patient.dome_mm / patient.scale - 118), spread_mm=5),
         at(-64, 52, 70, spread_mm=6),

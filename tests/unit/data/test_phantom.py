@@ -300,7 +300,7 @@ def test_blood_tells_the_contrast_phase(population):
 
 def test_air_lies_round_the_patient_and_fat_under_the_skin(population):
     for case in population:
-        corners = case.image_hu[[0, 0, -1, -1], [0, -1, 0, -1]]
+        corners = case.image_hu[[0, -1], -1]  # beside the belly, above the table
         assert -1024 <= np.median(corners) < -900
         fat = (case.image_hu > -140) & (case.image_hu < -70)
         bone = case.image_hu > 250

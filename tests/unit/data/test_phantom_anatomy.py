@@ -22,7 +22,7 @@ Geometry = dict[tuple[str, str], float]
 
 
 def geometry(label: np.ndarray, affine: np.ndarray, *, cut_mm: float = 0.0) -> Geometry:
-    """Place against the middle of both kidneys, standard deviation of the voxels, mm; log of the volume in ml.
+    """Place against the middle of both kidneys and standard deviation in mm; log of the volume in ml.
 
     Organs that the scan cuts are left out, but for those of which at most `cut_mm` touch its end; nothing is
     left of a patient of whom a kidney is cut or absent.
