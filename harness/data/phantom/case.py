@@ -14,8 +14,6 @@ from harness.data.phantom.fields import Floats, SmoothField
 from harness.data.phantom.organs import paint_organs
 from harness.data.phantom.patient import Patient, draw_patient
 from harness.data.phantom.scanner import (
-    HIGHEST_HU,
-    LOWEST_HU,
     VIEWS,
     Protocol,
     draw_protocol,
@@ -110,7 +108,7 @@ def make_case(
     protocol = draw_protocol(patient, np.random.default_rng(protocol_seed), view)
     grid = _grid(protocol, shape)
     hu, label, tumours = _paint(grid, patient, protocol, texture_seed)
-    tissue = np.clip(np.rint(hu), LOWEST_HU, HIGHEST_HU).astype(np.int16)
+    tissue = np.rint(hu).astype(np.int16)
     image = expose(hu, grid.spacing_mm, patient, protocol, noise_seed)
     affine = np.diag([*grid.spacing_mm, 1.0])
     affine[:3, 3] = grid.origin_mm

@@ -132,9 +132,7 @@ def expose(
         0.45,
     ]
     ndimage.gaussian_filter(hu, sigma, truncate=2.5, output=hu)
-    noise = _noise(hu.shape, spacing_mm, np.random.default_rng(seed))
-    noise *= np.float32(_noise_hu(patient, protocol))
-    hu += noise
+    hu += _noise(hu.shape, spacing_mm, _noise_hu(patient, protocol), np.random.default_rng(seed))
     np.rint(hu, out=hu)
     np.clip(hu, LOWEST_HU, HIGHEST_HU, out=hu)
     return hu.astype(np.int16)
@@ -147,11 +145,16 @@ def _noise_hu(patient: Patient, protocol: Protocol) -> float:
 
 
 def _noise(
-    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], deviation_hu: float, rng: np.random.Generator
 ) -> Floats:
-    """Return noise of unit variance with the grain of a reconstructed slice."""
+    """Return noise with the grain of a reconstructed slice."""
     noise = rng.standard_normal(shape, dtype=np.float32)
-    sigma = [max(0.5, _NOISE_CORRELATION_MM / step) for step in spacing_mm[:2]]
-    ndimage.gaussian_filter(noise, [*sigma, 0.0], truncate=2.5, output=noise)
-    noise /= noise.std()
+    left = 1.0  # of the deviation, after the blur
+    impulse = np.zeros(41)
+    impulse[20] = 1
+    for axis in (0, 1):
+        sigma = max(0.5, _NOISE_CORRELATION_MM / spacing_mm[axis])
+        ndimage.gaussian_filter1d(noise, sigma, axis=axis, truncate=2.5, output=noise)
+        left *= float(np.linalg.norm(ndimage.gaussian_filter1d(impulse, sigma, truncate=2.5)))
+    noise *= np.float32(deviation_hu / left)
     return noise

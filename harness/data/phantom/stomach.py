@@ -66,22 +66,20 @@ def paint_esophagus(surgeon: Surgeon, stomach: Stomach) -> None:
     canvas, patient = surgeon.canvas, surgeon.patient
     rng, at = patient.rng, patient.at
     # Where the esophagus comes through the diaphragm, in front of the aorta, it turns to the stomach.
-    cardia = at(-24, 46, 100, spread_mm=3) + 0.4 * patient.moved_mm["stomach"]
-    gullet = Tube(
-        (
-            at(0, 12, 350),
-            at(-4, 18, 240),
-            at(-8, 35, 142, spread_mm=3),
-            at(-13, 42, 118, spread_mm=3),
-            cardia,
-            0.65 * cardia + 0.35 * stomach.path[0],
-        ),
-        tuple(r * patient.vary(0.12) for r in (7.5, 8, 8.6, 8.6, 8.8, 8.5)),
+    cardia = at(-17, 46, 100, spread_mm=3) + 0.3 * patient.moved_mm["stomach"]
+    high, low = at(-4, 18, 240), at(-13, 42, 118, spread_mm=3)
+    radii = [r * patient.vary(0.12) for r in (7.5, 8, 8.6, 8.6, 8.8, 8.5)]
+    # Two pieces, since most scans show the lower one alone.
+    upper = Tube((at(0, 12, 350), high), (radii[0], radii[1]))
+    lower = Tube(
+        (high, at(-8, 35, 142, spread_mm=3), low, cardia, 0.75 * cardia + 0.25 * stomach.path[0]),
+        tuple(radii[1:]),
     )
-    box, field = surgeon.inside(gullet, roughness_mm=0.9, grain_mm=11.0)
-    tube = (field < 0) & np.isin(canvas.owner[box], (0, ORGANS["liver"], ORGANS["stomach"]))
-    tube &= canvas.label[box] != ORGANS["stomach"]
-    surgeon.paint(box, tube, patient.phase.bowel_wall, "esophagus")
+    for piece in (upper, lower):
+        box, field = surgeon.inside(piece, roughness_mm=0.9, grain_mm=11.0)
+        tube = (field < 0) & np.isin(canvas.owner[box], (0, ORGANS["liver"], ORGANS["stomach"]))
+        tube &= canvas.label[box] != ORGANS["stomach"]
+        surgeon.paint(box, tube, patient.phase.bowel_wall, "esophagus")
     if rng.random() < 0.5:
         air = (field < -5.0) & tube & (canvas.noise(23.0, box, offset_mm=12.0) > 0.3)
         canvas.paint(box, air, -700.0)

@@ -15,19 +15,20 @@ def paint_great_vessels(surgeon: Surgeon) -> tuple[float, float]:
     wide = 10.3 * s * patient.vary(0.18)
     aorta = Tube(
         (
-            # From the heart over the arch, behind the heart, and down.
-            at(2, 62, 196),
-            at(10, 58, 238),
-            at(-2, 40, 268),
-            at(-15, 14, 258),
-            at(-14, 8, 232, spread_mm=3),
+            at(-14, 8, 232),
             at(-13, 21, 130, spread_mm=3),
             at(-10, 29, 60, spread_mm=4),
             at(-9, 30, 0, spread_mm=5),
             at(-5, 28, -78, spread_mm=5),
         ),
-        tuple(w * wide for w in (1.45, 1.4, 1.3, 1.2, 1.2, 1.12, 1.03, 0.95, 0.85)),
+        tuple(w * wide for w in (1.2, 1.12, 1.03, 0.95, 0.85)),
     )
+    arch = Tube(
+        (at(2, 62, 196), at(10, 58, 238), at(-2, 40, 268), at(-15, 14, 258), at(-14, 8, 232)),
+        tuple(w * wide for w in (1.45, 1.4, 1.3, 1.2, 1.2)),
+    )
+    box, field = surgeon.inside(arch, roughness_mm=0.5)
+    surgeon.paint(box, field < 0, phase.aorta, "aorta", grain=3)
     box, field = surgeon.inside(aorta, roughness_mm=0.5)
     surgeon.paint(box, field < 0, phase.aorta, "aorta", grain=3)
     if patient.rng.random() < 0.45:  # calcified plaques, which belong to the aorta
