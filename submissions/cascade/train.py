@@ -88,8 +88,8 @@ def with_hours(schedules: dict, options: argparse.Namespace) -> dict:
 def train_phase(phase: str, plan, schedule, options: argparse.Namespace) -> None:
     """Prepare the cases of a phase, train its network and write its weights."""
     import torch
-    from cascade.model import build_network, load_network, save_network, save_plan
-    from cascade.plan import PLAN_NAME, load_plan
+    from cascade.model import build_network, load_network, save_phase
+    from cascade.plan import load_plan
     from cascade.train.cases import prepare_cases
     from cascade.train.loop import Trainer
 
@@ -116,15 +116,12 @@ def train_phase(phase: str, plan, schedule, options: argparse.Namespace) -> None
     )
     best = trainer.run()
     network.load_state_dict(best)
-    save_network(options.out, phase, network)
-    # The other phase may have been trained at another time.
-    source = load_plan(options.out).source if (options.out / PLAN_NAME).exists() else {}
-    source[phase] = (
+    source = (
         f"{len(training)} training cases, {len(validation)} held out, seed {options.seed}, "
         f"{trainer.state.iteration} steps in {trainer.state.elapsed_s / 3600:.2f} h, "
         f"best validation Dice {trainer.state.best_dice:.4f}"
     )
-    save_plan(options.out, dataclasses.replace(plan, source=source))
+    save_phase(options.out, phase, plan, network, source)
     say(f"{phase}: weights written to {options.out}")
 
 

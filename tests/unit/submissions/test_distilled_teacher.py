@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("dynamic_network_architectures")
 
 from .conftest import SUBMISSIONS, make_body_hu
 

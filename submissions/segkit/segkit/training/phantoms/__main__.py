@@ -9,6 +9,7 @@ WORK/model, in the form that the submission ships.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from segkit.errors import SegkitError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
+    # Read when torch is imported. Threads that wait for each other by spinning cost twice the CPU time
+    # where other jobs share the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from segkit.training.phantoms.train import Run, export_newest, train
 
     options = _parser().parse_args(arguments)

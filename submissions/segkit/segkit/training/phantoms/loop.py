@@ -23,6 +23,7 @@ from segkit.training.phantoms.trainee import State, Trainee
 from segkit.training.plot import plot_progress
 
 _CHECKPOINT_EVERY_S = 60.0
+_JUDGING_SHARE = 0.03
 _LOOK_EVERY = 50
 """Steps between two looks at the loss: each makes a GPU wait for the CPU."""
 
@@ -88,6 +89,7 @@ class PhantomTrainer:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = _optimizer(self.network, schedule, self.device)
         self.standing = Standing()
+        self.judge_every_s = schedule.judge_every_s
         self.checkpoint = folder / "checkpoint.pt"
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -110,6 +112,7 @@ class PhantomTrainer:
             self._say(f"finished already, with {self.standing.step} steps")
             return self.averaged()
         self._prepare()
+        torch.manual_seed(self.training.seed + self.standing.step)  # stochastic depth draws from torch's own
         started = kept = time.monotonic()
         before_s, losses = self.standing.elapsed_s, torch.zeros((), device=self.device)
         looked = self.standing.step
@@ -118,7 +121,7 @@ class PhantomTrainer:
                 losses += self._step()
                 self.standing.step += 1
                 self.standing.elapsed_s = before_s + time.monotonic() - started
-                due = self.standing.elapsed_s - self.standing.judged_s >= self.schedule.judge_every_s
+                due = self.standing.elapsed_s - self.standing.judged_s >= self.judge_every_s
                 if self.standing.step % _LOOK_EVERY == 0 or due or self.progress() >= 1:
                     # The one place where the CPU waits for the device.
                     loss = float(losses) / max(1, self.standing.step - looked)
@@ -216,7 +219,7 @@ class PhantomTrainer:
                 mine[name].copy_(theirs[name])
 
     def _judge(self, train_loss: float) -> None:
-        counter, losses = DiceCounter(len(self.trainee.labels)), []
+        counter, losses, began = DiceCounter(len(self.trainee.labels)), [], time.monotonic()
         with torch.inference_mode():
             for number in range(self.schedule.judged_patches):
                 images, target = self.judging.batch(number, 1)
@@ -224,6 +227,7 @@ class PhantomTrainer:
                     logits = self.trainee.logits(self.average, images)[0].float()
                 losses.append(float(dice_and_cross_entropy(logits, target)))
                 counter.add(logits.argmax(dim=1), target)
+        self.judge_every_s = max(self.schedule.judge_every_s, (time.monotonic() - began) / _JUDGING_SHARE)
         self.standing.judged_s = self.standing.elapsed_s
         row = {
             "iteration": self.standing.step,
