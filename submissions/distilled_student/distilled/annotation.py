@@ -118,7 +118,7 @@ def lacks_tumour(annotated: frozenset[int]) -> bool:
     return TUMOUR not in annotated
 
 
-def read_annotations(data: Path, table: Path | None = None) -> AnnotationTable:
+def read_annotations(data: Path, table: Path | None = None, *, complete: bool = False) -> AnnotationTable:
     """Find the cases of a FLARE-layout folder and what each of them annotates.
 
     No image and no label file is opened; `distilled.survey` and `distilled.fusion` compare the label files
@@ -128,9 +128,11 @@ def read_annotations(data: Path, table: Path | None = None) -> AnnotationTable:
         data: Holds imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz where there is a label, and
             optionally dataset.json with `labels` and `annotated`.
         table: A table in a file of its own; dataset.json then must have none, or the same.
+        complete: Without a table, take every case with a label file to annotate every class. Where organs
+            are missing from the labels, a model would learn that they are not there.
 
     Raises:
-        AnnotationError: There are no images, a label has no image, or the table cannot be read, names an
+        AnnotationError: There is no table and nobody said that the labels are complete; there are no images, a label has no image, or the table cannot be read, names an
             unknown case or label, or says that a case without a label file annotates something.
     """
     images = _files(data / "imagesTr", IMAGE_ENDING)
@@ -160,6 +162,12 @@ def read_annotations(data: Path, table: Path | None = None) -> AnnotationTable:
                 f"there are two tables that differ: {table} and {origin}; take one of them away."
             )
         rows, origin = given, str(table)
+    if "annotated" not in content and table is None and not complete:
+        raise AnnotationError(
+            f"{data} does not say which labels each case annotates: {description} has no field `annotated`; "
+            "give a table with --annotated FILE (python -m distilled.survey drafts one), or say --complete if "
+            "every label file annotates every class."
+        )
     if unknown := sorted(rows.keys() - images.keys()):
         raise AnnotationError(
             f"{origin}: no image for {len(unknown)} case(s) ({_some(unknown)}); case ids are the names in "

@@ -59,6 +59,9 @@ def compiled(network: nn.Module, logits: Logits, image: torch.Tensor, bfloat16: 
         return logits
     quick = torch.compile(logits, dynamic=False)
     try:
+        # Layers that choose their way by a measurement do so before they are compiled.
+        with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
+            logits(network, image)
         with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
             sum(level.float().mean() for level in quick(network, image)).backward()
         torch.cuda.synchronize()
