@@ -63,7 +63,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--start-from", type=Path, help="model folder whose weights are trained further")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument(
-        "--processes", type=int, help="cases prepared at a time (default: half of the threads, as memory allows)"
+        "--processes",
+        type=int,
+        help="cases prepared at a time (default: half of the threads, as memory allows)",
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     options = parser.parse_args()

@@ -75,7 +75,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="the student's model folder (default: WORK/model)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument(
-        "--processes", type=int, help="cases prepared at a time (default: half of the threads, as memory allows)"
+        "--processes",
+        type=int,
+        help="cases prepared at a time (default: half of the threads, as memory allows)",
     )
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the patches of a step")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")

@@ -113,7 +113,9 @@ def quickest_on(layer: DepthwiseConv3d, x: torch.Tensor) -> Way:
     if key not in _quickest:
         if torch.compiler.is_compiling():
             return as_convolution
-        ways = [way for way in WAYS if way is not as_products or math.prod(layer.kernel_size) <= _MOST_PRODUCTS]
+        ways = [
+            way for way in WAYS if way is not as_products or math.prod(layer.kernel_size) <= _MOST_PRODUCTS
+        ]
         _quickest[key] = min(ways, key=lambda way: _seconds(way, layer, x.detach()))
     return _quickest[key]
 

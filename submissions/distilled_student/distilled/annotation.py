@@ -7,8 +7,8 @@ annotates it says "not here"; of any other class it says nothing. The table tell
 - a file of the same form (.json), or with the columns case and labels (.csv); labels are values or names
   of dataset.json ("1 2 14", "liver; left kidney"), "organs", "all" or "none".
 
-A case that the table does not name, or any case where there is no table, annotates every class if it has a
-label file and none if it has not.
+A case that the table does not name annotates every class if it has a label file and none if it has not. So
+does any case where there is no table, but only where somebody says so.
 """
 
 from __future__ import annotations
@@ -22,14 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from segkit.cases import IMAGE_ENDING, LABEL_ENDING
-from segkit.plan import ABDOMINAL_ORGANS
 
 from distilled.errors import AnnotationError
-
-TUMOUR = len(ABDOMINAL_ORGANS) + 1
-ORGANS = frozenset(range(1, TUMOUR))
-EVERYTHING = ORGANS | {TUMOUR}
-LABEL_NAMES = dict(enumerate((*ABDOMINAL_ORGANS, "tumour"), start=1))
+from distilled.values import EVERYTHING, LABEL_NAMES, ORGANS, TUMOUR
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,9 @@ def read_annotations(data: Path, table: Path | None = None, *, complete: bool = 
             are missing from the labels, a model would learn that they are not there.
 
     Raises:
-        AnnotationError: There is no table and nobody said that the labels are complete; there are no images, a label has no image, or the table cannot be read, names an
-            unknown case or label, or says that a case without a label file annotates something.
+        AnnotationError: There is no table and nobody said that the labels are complete; there are no images,
+            a label has no image, or the table cannot be read, names an unknown case or label, or says that a
+            case without a label file annotates something.
     """
     images = _files(data / "imagesTr", IMAGE_ENDING)
     labels = _files(data / "labelsTr", LABEL_ENDING)
@@ -165,8 +161,8 @@ def read_annotations(data: Path, table: Path | None = None, *, complete: bool = 
     if "annotated" not in content and table is None and not complete:
         raise AnnotationError(
             f"{data} does not say which labels each case annotates: {description} has no field `annotated`; "
-            "give a table with --annotated FILE (python -m distilled.survey drafts one), or say --complete if "
-            "every label file annotates every class."
+            "give a table with --annotated FILE (python -m distilled.survey drafts one), or say --complete "
+            "if every label file annotates every class."
         )
     if unknown := sorted(rows.keys() - images.keys()):
         raise AnnotationError(

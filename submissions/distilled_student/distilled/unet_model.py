@@ -30,7 +30,9 @@ def load_unet(
     """
     plan = load_plan(folder / "plans.json")
     known = [value for value in leave_out if value < len(plan.labels)]
-    return Segmenter(plan, _engine(folder, device or best_device()), Settings(step=step), leave_out=known).segment
+    return Segmenter(
+        plan, _engine(folder, device or best_device()), Settings(step=step), leave_out=known
+    ).segment
 
 
 def _engine(folder: Path, device: str) -> Engine:

@@ -29,10 +29,14 @@ class TorchEngine:
 
     def logits(self, tile: np.ndarray) -> np.ndarray:
         """Logits (class, z, y, x) of a tile (z, y, x)."""
+        return self.batch(tile[None, None])[0]
+
+    def batch(self, tiles: np.ndarray) -> np.ndarray:
+        """Logits (n, class, ...), float32, of tiles (n, channel, ...)."""
         with torch.inference_mode():
-            image = torch.from_numpy(np.ascontiguousarray(tile))[None, None].to(self.device)
+            images = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                return self.network(image)[0].float().cpu().numpy()
+                return self.network(images).float().cpu().numpy()
 
 
 def best_device() -> str:

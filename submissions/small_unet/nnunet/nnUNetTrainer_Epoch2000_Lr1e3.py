@@ -6,7 +6,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
-class nnUNetTrainer_Epoch2000_Lr1e3(nnUNetTrainer):  # noqa: N801 - nnU-Net finds trainers by such names
+class nnUNetTrainer_Epoch2000_Lr1e3(nnUNetTrainer):
     """nnU-Net's trainer with another length and learning rate."""
 
     def __init__(

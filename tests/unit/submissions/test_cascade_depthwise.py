@@ -80,7 +80,9 @@ def test_every_way_for_a_gpu_gives_torchs_output_and_gradients(channels_in, kern
 def test_the_quickest_way_is_measured_once_for_a_layer_and_a_size(monkeypatch):
     asked = []
     monkeypatch.setattr(depthwise, "_quickest", {})
-    monkeypatch.setattr(depthwise, "_seconds", lambda way, *_: asked.append(way) or way.__name__ != "as_slices")
+    monkeypatch.setattr(
+        depthwise, "_seconds", lambda way, *_: asked.append(way) or way.__name__ != "as_slices"
+    )
     ours, _ = pair(4, (3, 3, 3))
     image = torch.zeros(1, 4, 4, 4, 4)
     assert quickest_on(ours, image) is quickest_on(ours, image) is depthwise.as_slices

@@ -144,9 +144,16 @@ def test_a_step_in_parts_is_the_step_of_the_whole(data, tmp_path):
         torch.manual_seed(0)
         network = torch.nn.Conv3d(1, 14, 1)  # no batch normalisation, which sees a part only
         trainer = Trainer(
-            name="x", network=network, label_names=PLAN.labels, training=cases, validation=cases, patch=(8, 8, 8),
-            schedule=dataclasses.replace(SCHEDULE, batch=2, crops=2, at_once=at_once), folder=tmp_path / "w",
-            seed=1, device=torch.device("cpu"),
+            name="x",
+            network=network,
+            label_names=PLAN.labels,
+            training=cases,
+            validation=cases,
+            patch=(8, 8, 8),
+            schedule=dataclasses.replace(SCHEDULE, batch=2, crops=2, at_once=at_once),
+            folder=tmp_path / "w",
+            seed=1,
+            device=torch.device("cpu"),
         )
         trainer.uses_bfloat16 = False
         trainer._step()
@@ -159,10 +166,14 @@ def test_a_held_out_case_with_a_lesion_alone_is_looked_at_like_any_other(data, t
     labels = np.zeros_like(case.labels())
     (case.folder / "labels.npy").unlink()
     np.save(case.folder / "labels.npy", labels)
-    np.savez(case.folder / "places.npz", counts=np.array([[0, labels.size]]), **{"0": np.zeros((1, 3), np.int64)})
+    np.savez(
+        case.folder / "places.npz", counts=np.array([[0, labels.size]]), **{"0": np.zeros((1, 3), np.int64)}
+    )
     samples = fixed_samples([case, other], (8, 8, 8), per_case=2)
     assert [number for number, _ in samples] == [0, 0, 1, 1]
-    assert all((0 <= centre).all() and (centre < labels.shape).all() for number, centre in samples if number == 0)
+    assert all(
+        (centre >= 0).all() and (centre < labels.shape).all() for number, centre in samples if number == 0
+    )
 
 
 def test_a_case_with_a_lesion_alone_has_no_region_to_learn_organs_in(data, tmp_path):

@@ -211,7 +211,9 @@ def test_a_folder_without_images_says_what_it_should_hold(submissions, recipes, 
 
 
 @pytest.mark.parametrize(("gpu", "engine"), [(True, "TorchEngine"), (False, "OpenVINOEngine")])
-def test_organ_pseudo_labels_are_made_on_the_gpu_where_there_is_one(tmp_path, monkeypatch, tiny_model, gpu, engine):
+def test_organ_pseudo_labels_are_made_on_the_gpu_where_there_is_one(
+    tmp_path, monkeypatch, tiny_model, gpu, engine
+):
     monkeypatch.syspath_prepend(str(SUBMISSIONS / "distilled_student"))
     from distilled import unet_model
     from segkit.model import save_model

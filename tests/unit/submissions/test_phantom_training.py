@@ -21,7 +21,11 @@ from segkit.plan import Intensity
 from segkit.training.phantoms import intensity, space
 from segkit.training.phantoms.__main__ import main
 from segkit.training.phantoms.loop import PhantomTrainer
-from segkit.training.phantoms.objective import DiceCounter, deep_dice_and_cross_entropy, dice_and_cross_entropy
+from segkit.training.phantoms.objective import (
+    DiceCounter,
+    deep_dice_and_cross_entropy,
+    dice_and_cross_entropy,
+)
 from segkit.training.phantoms.render import Renderer, Rendering
 from segkit.training.phantoms.schedule import Schedule
 from segkit.training.phantoms.store import BODY, read_store, read_volume, write_volume
@@ -54,7 +58,11 @@ def store(tmp_path):
     hu, labels = make_arrays()
     for number in range(3):
         write_volume(
-            folder / f"case{number}.safetensors", hu + number, labels, (3.0, 2.0, 2.0), kind="phantom",
+            folder / f"case{number}.safetensors",
+            hu + number,
+            labels,
+            (3.0, 2.0, 2.0),
+            kind="phantom",
             facts={"generator": 2},
         )
     return folder
@@ -65,7 +73,9 @@ def recipe(tmp_path):
     """A recipe of a tiny network, beside its architecture as a submission has it."""
     plans = tmp_path / "method" / "plans"
     plans.mkdir(parents=True)
-    (plans / "architecture.json").write_text(json.dumps(plain_unet([4, 8, 8], convs=[1, 1, 1], convs_decoder=[1, 1])))
+    (plans / "architecture.json").write_text(
+        json.dumps(plain_unet([4, 8, 8], convs=[1, 1, 1], convs_decoder=[1, 1]))
+    )
     content = {
         "architecture": "architecture.json",
         "labels": ["background", "one", "two"],
@@ -80,7 +90,9 @@ def recipe(tmp_path):
 
 
 def rendering(**changes):
-    return Rendering(**{"patch": (16, 24, 24), "spacing_mm": (3.0, 2.0, 2.0), "window": Intensity(**WINDOW), **changes})
+    return Rendering(
+        **{"patch": (16, 24, 24), "spacing_mm": (3.0, 2.0, 2.0), "window": Intensity(**WINDOW), **changes}
+    )
 
 
 def rendered(store, count=6, **changes):
@@ -89,7 +101,9 @@ def rendered(store, count=6, **changes):
 
 
 def run(recipe, store, work, *options):
-    return main([str(recipe), str(store), "--work", str(work), "--device", "cpu", "--bfloat16", "no", *options])
+    return main(
+        [str(recipe), str(store), "--work", str(work), "--device", "cpu", "--bfloat16", "no", *options]
+    )
 
 
 def test_a_volume_comes_back_from_its_store_cropped_to_the_body(tmp_path):
@@ -143,7 +157,9 @@ def test_a_straight_patch_shows_the_volume_as_it_is(store):
     plain = rendering(
         patch=(24, 40, 44),
         deformation=space.STRAIGHT,
-        randomisation=intensity.Randomisation(**{**vars(intensity.PLAIN), "blur_voxels": 0.0, "noise_sd_hu": (0.001, 0.002)}),
+        randomisation=intensity.Randomisation(
+            **{**vars(intensity.PLAIN), "blur_voxels": 0.0, "noise_sd_hu": (0.001, 0.002)}
+        ),
         sampling=space.Sampling(slabs=0.0),
     )
     volume = read_store([store])[0]
@@ -160,7 +176,9 @@ def test_tissues_without_a_label_move_apart():
     fat_minus_muscle = []
     for seed in range(60):
         table, _ = intensity.draw_table(
-            np.random.default_rng(seed), intensity.Randomisation(scrambled=0, synthetic=0, unchanged=0, erase=0), {}
+            np.random.default_rng(seed),
+            intensity.Randomisation(scrambled=0, synthetic=0, unchanged=0, erase=0),
+            {},
         )
         fat, muscle = table[0][-100 - intensity.LOWEST_HU], table[0][50 - intensity.LOWEST_HU]
         fat_minus_muscle.append(fat - muscle)
@@ -170,13 +188,17 @@ def test_tissues_without_a_label_move_apart():
 
 def test_air_stays_air_in_every_drawing():
     for seed in range(30):
-        table, _ = intensity.draw_table(np.random.default_rng(seed), intensity.Randomisation(erase=0), {1: 60.0})
+        table, _ = intensity.draw_table(
+            np.random.default_rng(seed), intensity.Randomisation(erase=0), {1: 60.0}
+        )
         assert np.allclose(table[:, -1000 - intensity.LOWEST_HU], -1000)
 
 
 def test_an_erased_organ_loses_its_label_and_its_intensity(store):
     always = intensity.Randomisation(**{**vars(intensity.PLAIN), "erase": 1.0})
-    for image, labels in rendered(store, 12, randomisation=always, deformation=space.STRAIGHT, patch=(24, 40, 44)):
+    for image, labels in rendered(
+        store, 12, randomisation=always, deformation=space.STRAIGHT, patch=(24, 40, 44)
+    ):
         assert len(set(labels.unique().tolist()) & {1, 2}) <= 1
         assert torch.isfinite(image).all()
 
@@ -193,7 +215,9 @@ def test_what_was_not_scanned_is_zero_and_background(store):
 
 def test_the_whole_volume_is_seen_at_any_size(store):
     whole = space.Sampling(whole=True)
-    found = [labels.unique().tolist() for _, labels in rendered(store, 20, patch=(16, 16, 16), sampling=whole)]
+    found = [
+        labels.unique().tolist() for _, labels in rendered(store, 20, patch=(16, 16, 16), sampling=whole)
+    ]
     assert sum({1, 2} <= set(values) for values in found) > 10
 
 
@@ -217,7 +241,9 @@ def test_the_loss_is_least_where_the_prediction_is_right():
     right = torch.nn.functional.one_hot(target, 3).movedim(-1, 1).float() * 20
     coarse = right[:, :, ::2, ::2, ::2]
     assert dice_and_cross_entropy(right, target) < -0.99
-    assert deep_dice_and_cross_entropy([right, coarse], target) < deep_dice_and_cross_entropy([-right, coarse], target)
+    assert deep_dice_and_cross_entropy([right, coarse], target) < deep_dice_and_cross_entropy(
+        [-right, coarse], target
+    )
 
 
 def test_dice_is_counted_over_all_patches():
@@ -250,7 +276,14 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(recipe, st
         renderers = [Renderer(volumes, rendering(), device=CPU, seed=1) for _ in range(2)]
         schedule = Schedule(steps=6, batch=1, judged_patches=1, judge_every_s=1e9, warm_up=0.0)
         made = PhantomTrainer(
-            "x", trainee, schedule, training=renderers[0], judging=renderers[1], folder=work, bfloat16="no", quiet=True
+            "x",
+            trainee,
+            schedule,
+            training=renderers[0],
+            judging=renderers[1],
+            folder=work,
+            bfloat16="no",
+            quiet=True,
         )
         step = made._step
 
@@ -302,7 +335,11 @@ def test_a_step_with_gradients_that_are_no_numbers_changes_nothing(recipe, store
         "x",
         Trainee(**{**vars(trainee), "logits": broken}),
         Schedule(steps=3, batch=1),
-        training=renderer, judging=renderer, folder=tmp_path / "work", bfloat16="no", quiet=True,
+        training=renderer,
+        judging=renderer,
+        folder=tmp_path / "work",
+        bfloat16="no",
+        quiet=True,
     )
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.bfloat16, trainer.logits = False, broken
@@ -326,7 +363,9 @@ def test_the_rate_rises_falls_and_follows_the_clock():
 
 @pytest.mark.parametrize(
     "path",
-    sorted(path.relative_to(ROOT / "submissions") for path in ROOT.glob("submissions/*/plans/phantom.*.json")),
+    sorted(
+        path.relative_to(ROOT / "submissions") for path in ROOT.glob("submissions/*/plans/phantom.*.json")
+    ),
     ids=str,
 )
 def test_every_shipped_recipe_describes_a_network_and_a_rendering(path):
@@ -341,7 +380,15 @@ def test_every_shipped_recipe_describes_a_network_and_a_rendering(path):
 
 
 def test_phantoms_are_made_and_trained_on_without_the_libraries_of_inference(tmp_path):
-    hidden = ["SimpleITK", "nibabel", "nnunetv2", "openvino", "dynamic_network_architectures", "isal", "matplotlib"]
+    hidden = [
+        "SimpleITK",
+        "nibabel",
+        "nnunetv2",
+        "openvino",
+        "dynamic_network_architectures",
+        "isal",
+        "matplotlib",
+    ]
     program = f"""
 import sys
 for name in {hidden}:

@@ -175,8 +175,15 @@ def nnunet_plans(submissions, tmp_path):
         "original_median_spacing_after_transp": [1.0, 1.0, 1.0],
         "original_median_shape_after_transp": [100, 100, 100],
         "foreground_intensity_properties_per_channel": {
-            "0": {"mean": 0.0, "std": 1.0, "percentile_00_5": -1.0, "percentile_99_5": 1.0,
-                  "median": 0.0, "min": -1.0, "max": 1.0}
+            "0": {
+                "mean": 0.0,
+                "std": 1.0,
+                "percentile_00_5": -1.0,
+                "percentile_99_5": 1.0,
+                "median": 0.0,
+                "min": -1.0,
+                "max": 1.0,
+            }
         },
         "configurations": {
             "3d_fullres": {
@@ -202,7 +209,9 @@ def nnunet_plans(submissions, tmp_path):
     return json.loads(path.read_text())
 
 
-def test_the_published_configuration_and_trainer_are_found_by_nnunet_itself(submissions, tmp_path, monkeypatch):
+def test_the_published_configuration_and_trainer_are_found_by_nnunet_itself(
+    submissions, tmp_path, monkeypatch
+):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
@@ -210,8 +219,12 @@ def test_the_published_configuration_and_trainer_are_found_by_nnunet_itself(subm
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
     monkeypatch.setenv("nnUNet_extTrainer", str(submissions / "small_unet/nnunet"))
     plans = nnunet_plans(submissions, tmp_path)
-    dataset = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "tumor": 1}, "numTraining": 1,
-               "file_ending": ".nii.gz"}
+    dataset = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "tumor": 1},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
     kind = recursive_find_trainer_class_by_name(TRAINER)
     trainer = kind({**plans, "continue_training": False}, CONFIGURATION, "all", dataset, torch.device("cpu"))
     assert (trainer.num_epochs, trainer.initial_lr) == (2000, 1e-3)
@@ -236,7 +249,11 @@ def test_the_published_configuration_and_trainer_are_found_by_nnunet_itself(subm
 
 def test_what_is_no_plans_file_is_refused_in_a_line(submissions, tmp_path):
     (tmp_path / "plans.json").write_text("{}")
-    command = [sys.executable, submissions / "small_unet/nnunet/add_configuration.py", tmp_path / "plans.json"]
+    command = [
+        sys.executable,
+        submissions / "small_unet/nnunet/add_configuration.py",
+        tmp_path / "plans.json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no plans file of nnU-Net v2" in done.stderr and "Traceback" not in done.stderr

@@ -275,7 +275,13 @@ def test_an_interrupted_preprocessing_goes_on_with_the_cases_that_are_left(data,
         return read_case(pair, task)
 
     monkeypatch.setattr(prepare, "read_case", reading)
-    job = (pairs_of(data), TASK, {**SPATIAL, "schedule": EPOCHS}, plain_network(), options(tmp_path, processes=1))
+    job = (
+        pairs_of(data),
+        TASK,
+        {**SPATIAL, "schedule": EPOCHS},
+        plain_network(),
+        options(tmp_path, processes=1),
+    )
     with pytest.raises(KeyboardInterrupt):
         train(*job)
     monkeypatch.setattr(run, "_train_network", lambda *_: None)
@@ -306,7 +312,9 @@ def test_weights_to_start_from_fit_a_compiled_network(tmp_path, tiny_model):
     compiled = torch.compile(other)
     assert all(name.startswith("_orig_mod.") for name in compiled.state_dict())
     run.copy_weights(tmp_path / "model", compiled)
-    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(other.parameters(), network.parameters(), strict=True))
+    assert all(
+        torch.allclose(a, b, atol=1e-3) for a, b in zip(other.parameters(), network.parameters(), strict=True)
+    )
 
 
 def test_pairs_come_from_the_labels_and_cases_asked_for(data, tmp_path):

@@ -84,7 +84,10 @@ def prepare_cases(
     folder = work / "cases"
     folder.mkdir(parents=True, exist_ok=True)
     _check_same_preparation(folder, plan, phase)
-    cases = [Case(path.name.removesuffix(IMAGE_ENDING), folder / path.name.removesuffix(IMAGE_ENDING)) for path in images]
+    cases = [
+        Case(path.name.removesuffix(IMAGE_ENDING), folder / path.name.removesuffix(IMAGE_ENDING))
+        for path in images
+    ]
     jobs = [
         (case, image, labels / f"{case.name}.nii.gz")
         for case, image in zip(cases, images, strict=True)

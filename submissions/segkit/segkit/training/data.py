@@ -16,6 +16,7 @@ from segkit.cases import IMAGE_ENDING, LABEL_ENDING
 from segkit.errors import SegkitError
 from segkit.image import read_ct, read_labels
 
+
 class TrainingDataError(SegkitError):
     """The training folder, or a recipe, cannot be used as it is."""
 

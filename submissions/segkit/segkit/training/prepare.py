@@ -1,4 +1,4 @@
-"""nnU-Net's fingerprint and preprocessing straight from the data, case by case, on as many cores as there are.
+"""nnU-Net's fingerprint and preprocessing straight from the data, case by case, on several cores.
 
 nnU-Net's own commands want a copy of the data first, and begin anew when they were interrupted. Here each
 case is read where it lies, brought into the form of inference, and is finished once its file is there.
@@ -38,9 +38,7 @@ def process_count(wanted: int | None, threads: int) -> int:
     return max(1, min(-(-threads // 2), int(free // _MEMORY_EACH)))
 
 
-def make_fingerprint(
-    pairs: Sequence[Pair], task: Task, layout: Layout, processes: int
-) -> dict[str, Any]:
+def make_fingerprint(pairs: Sequence[Pair], task: Task, layout: Layout, processes: int) -> dict[str, Any]:
     """nnU-Net's fingerprint of the data: sizes, spacings and the intensities of the foreground.
 
     Raises:
@@ -126,7 +124,7 @@ def _measure(task: Task, folder: Path, samples: int, pair: Pair) -> None:
 
 def _preprocess(task: Task, layout: Layout, folder: Path, pair: Pair) -> None:
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, comp_blosc2_params
+    from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(str(layout.preprocessed / f"{PLANS_NAME}.json"))
@@ -134,7 +132,12 @@ def _preprocess(task: Task, layout: Layout, folder: Path, pair: Pair) -> None:
     hu, labels, spacing_mm = read_case(pair, task)
     description = json.loads((layout.preprocessed / "dataset.json").read_text())
     data, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
-        hu[None], labels[None].astype(np.int16), {"spacing": list(spacing_mm)}, manager, configuration, description
+        hu[None],
+        labels[None].astype(np.int16),
+        {"spacing": list(spacing_mm)},
+        manager,
+        configuration,
+        description,
     )
     data, seg = data.astype(np.float32, copy=False), seg.astype(np.int16, copy=False)
     patch = tuple(configuration.patch_size)
@@ -144,15 +147,20 @@ def _preprocess(task: Task, layout: Layout, folder: Path, pair: Pair) -> None:
     for ending in (".b2nd", "_seg.b2nd"):
         part.with_name(f"{pair.case}{ending}").unlink(missing_ok=True)  # it would not be overwritten
     nnUNetDatasetBlosc2.save_case(
-        data, seg, properties, str(part), chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg
+        data,
+        seg,
+        properties,
+        str(part),
+        chunks=chunks,
+        blocks=blocks,
+        chunks_seg=chunks_seg,
+        blocks_seg=blocks_seg,
     )
     for ending in (".b2nd", "_seg.b2nd", ".pkl"):
         part.with_name(f"{pair.case}{ending}").replace(folder / f"{pair.case}{ending}")
 
 
-def _for_all(
-    what: str, do: Callable[[Pair], None], todo: Sequence[Pair], count: int, processes: int
-) -> None:
+def _for_all(what: str, do: Callable[[Pair], None], todo: Sequence[Pair], count: int, processes: int) -> None:
     """Do something for each case, in processes of their own where there are several."""
     done = count - len(todo)
     if processes == 1 or len(todo) < 2:

@@ -209,7 +209,8 @@ def _train_on_several(layout: Layout, plans: dict[str, Any], recipe: Recipe, opt
         )
     if recipe.batch_size < options.gpus:
         raise TrainingDataError(
-            f"a batch of {recipe.batch_size} cannot be shared by {options.gpus} GPUs; raise the recipe's batch_size"
+            f"a batch of {recipe.batch_size} cannot be shared by {options.gpus} GPUs; raise the recipe's "
+            "batch_size"
         )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -58,13 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m segkit.training.phantoms", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m segkit.training.phantoms", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("recipe", type=Path, help="JSON file in a submission's plans/")
-    parser.add_argument("stores", type=Path, nargs="+", help="folders that segkit.training.phantoms.make made")
-    parser.add_argument("--work", type=Path, required=True, help="keeps the checkpoint, the table and the plot")
+    parser.add_argument(
+        "stores", type=Path, nargs="+", help="folders that segkit.training.phantoms.make made"
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="keeps the checkpoint, the table and the plot"
+    )
     parser.add_argument("--out", type=Path, help="where the weights go (default: WORK/model)")
-    parser.add_argument("--held-out", type=Path, help="a store to judge by (default: the last of the stores')")
-    parser.add_argument("--start-from", type=Path, help="model folder whose weights a new training begins with")
+    parser.add_argument(
+        "--held-out", type=Path, help="a store to judge by (default: the last of the stores')"
+    )
+    parser.add_argument(
+        "--start-from", type=Path, help="model folder whose weights a new training begins with"
+    )
     parser.add_argument("--hours", type=float, help="time, resumes included (default: the recipe's)")
     parser.add_argument("--steps", type=int, help="the most steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=1)

@@ -176,9 +176,7 @@ def through_thick_slices(image: torch.Tensor, slice_mm: float, spacing_z_mm: flo
     return functional.interpolate(thick, size=image.shape, mode="trilinear", align_corners=False)[0, 0]
 
 
-def noise(
-    shape: tuple[int, ...], sd_hu: float, grain_voxels: float, random: torch.Generator
-) -> torch.Tensor:
+def noise(shape: tuple[int, ...], sd_hu: float, grain_voxels: float, random: torch.Generator) -> torch.Tensor:
     """Noise with the grain of reconstructed slices, stronger towards the middle of the body; float32."""
     field = torch.randn(shape, generator=random, device=random.device)
     field = blurred(field, (0.0, grain_voxels, grain_voxels))

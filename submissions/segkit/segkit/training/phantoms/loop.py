@@ -8,14 +8,18 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from segkit.training.phantoms.objective import DiceCounter, dice_and_cross_entropy, deep_dice_and_cross_entropy
+from segkit.training.phantoms.objective import (
+    DiceCounter,
+    deep_dice_and_cross_entropy,
+    dice_and_cross_entropy,
+)
 from segkit.training.phantoms.render import Renderer
 from segkit.training.phantoms.schedule import Schedule
 from segkit.training.phantoms.speed import compiled, prepare_device, wants_bfloat16
@@ -214,7 +218,9 @@ class PhantomTrainer:
         with torch.no_grad():
             mine, theirs = self.average.state_dict(), self.network.state_dict()
             floats = [name for name, value in mine.items() if value.is_floating_point()]
-            torch._foreach_lerp_([mine[name] for name in floats], [theirs[name] for name in floats], 1 - decay)
+            torch._foreach_lerp_(
+                [mine[name] for name in floats], [theirs[name] for name in floats], 1 - decay
+            )
             for name in mine.keys() - set(floats):
                 mine[name].copy_(theirs[name])
 
@@ -241,7 +247,9 @@ class PhantomTrainer:
         row.update((f"dice_{name}", score) for name, score in scores)
         self.standing.rows.append(row)
         self._write_table()
-        self._say(f"held-out patches: mean Dice {row['validation_dice']:.3f}, loss {row['validation_loss']:.3f}")
+        self._say(
+            f"held-out patches: mean Dice {row['validation_dice']:.3f}, loss {row['validation_loss']:.3f}"
+        )
 
     def _write_table(self) -> None:
         # Whole each time: looks that a power cut undid leave no rows behind.
@@ -252,10 +260,8 @@ class PhantomTrainer:
             writer.writeheader()
             writer.writerows(self.standing.rows)
         part.replace(path)
-        try:
+        with suppress(ImportError):  # a picture is not worth an installation
             plot_progress(path, self.folder / "progress.svg", self.name)
-        except ImportError:
-            pass  # a picture is worth less than an installation
 
     def _tell(self, loss: float) -> None:
         done = self.progress()

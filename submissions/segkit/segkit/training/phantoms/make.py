@@ -23,7 +23,13 @@ SPACING_MM = (3.0, 2.5, 2.5)
 
 
 def make_phantoms(
-    folder: Path, *, cases: int, seed: int, spacing_mm: Sequence[float] = SPACING_MM, workers: int | None = None
+    folder: Path,
+    *,
+    cases: int,
+    seed: int,
+    spacing_mm: Sequence[float] = SPACING_MM,
+    workers: int | None = None,
+    quiet: bool = False,
 ) -> None:
     """Make the phantoms that are missing: patients 1 to `cases` of the training part of a population.
 
@@ -33,6 +39,7 @@ def make_phantoms(
         seed: Names the population; no other part of it shares a patient.
         spacing_mm: Voxel size (z, y, x), about; the field of view is the patient's.
         workers: Processes; as many as there are CPUs if None.
+        quiet: Say nothing.
 
     Raises:
         StoreError: The phantom generator cannot be imported.
@@ -48,12 +55,12 @@ def make_phantoms(
     if count == 1:
         for number, index in enumerate(todo, start=1):
             make(index)
-            _say(number, len(todo))
+            _say(number, len(todo), quiet)
         return
     # A fork of a process that has run torch may hang.
     with multiprocessing.get_context("spawn").Pool(count) as pool:
         for number, _ in enumerate(pool.imap_unordered(make, todo), start=1):
-            _say(number, len(todo))
+            _say(number, len(todo), quiet)
 
 
 def generator_version() -> int:
@@ -111,8 +118,8 @@ def _path(folder: Path, seed: int, index: int) -> Path:
     return folder / f"phantom_v{generator_version()}_s{seed:03d}_{index:05d}{ENDING}"
 
 
-def _say(number: int, count: int) -> None:
-    if number % 20 == 0 or number == count:
+def _say(number: int, count: int, quiet: bool) -> None:
+    if not quiet and (number % 20 == 0 or number == count):
         print(f"phantoms: {number} of {count}", file=sys.stderr, flush=True)
 
 
@@ -122,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("store", type=Path, help="folder; phantoms that it holds already stay")
     parser.add_argument("--cases", type=int, required=True, help="how many phantoms of this seed")
     parser.add_argument("--seed", type=int, default=1, help="population")
-    parser.add_argument("--spacing", type=float, nargs=3, default=SPACING_MM, metavar=("Z", "Y", "X"), help="mm")
+    parser.add_argument(
+        "--spacing", type=float, nargs=3, default=SPACING_MM, metavar=("Z", "Y", "X"), help="mm"
+    )
     parser.add_argument("--workers", type=int, help="processes (default: all CPUs)")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")

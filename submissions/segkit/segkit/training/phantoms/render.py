@@ -94,7 +94,9 @@ class Renderer:
         image, seen = _sampled(source, labels, grid)
         image = self._scanned(image, seen, view, volume.kind == "phantom", draw, random)
         window = told.window
-        image = (image.clamp(window.clip_low_hu, window.clip_high_hu) - window.mean_hu) / max(window.std_hu, 1e-8)
+        image = (image.clamp(window.clip_low_hu, window.clip_high_hu) - window.mean_hu) / max(
+            window.std_hu, 1e-8
+        )
         # Where nothing was scanned inference pads with zeros, the mean.
         image, seen = self._cut_off(image, seen, view, outside_z)
         outputs = self.outputs
@@ -118,7 +120,9 @@ class Renderer:
             blur = float(draw.uniform(0, how.blur_voxels))
             image = intensity.blurred(image, (0.7 * blur, blur, blur))
         if draw.random() < how.thick_slices:
-            image = intensity.through_thick_slices(image, float(draw.uniform(1, 7.5)), float(view.spacing_mm[0]))
+            image = intensity.through_thick_slices(
+                image, float(draw.uniform(1, 7.5)), float(view.spacing_mm[0])
+            )
         if is_phantom or draw.random() < 0.3:
             low, high = np.log(how.noise_sd_hu) if is_phantom else np.log((2.0, 15.0))
             size, grain = float(np.exp(draw.uniform(low, high))), float(draw.uniform(0, 0.9))

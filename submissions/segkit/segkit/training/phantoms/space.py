@@ -113,7 +113,12 @@ def draw_view(
 
 
 def cut(
-    volume: Volume, patch: Triple, view: View, deformation: Deformation, random: torch.Generator, draw: np.random.Generator
+    volume: Volume,
+    patch: Triple,
+    view: View,
+    deformation: Deformation,
+    random: torch.Generator,
+    draw: np.random.Generator,
 ) -> tuple[tuple[slice, slice, slice], torch.Tensor, torch.Tensor]:
     """Which part of a volume a view needs, and where in that part each voxel of the patch lies.
 
@@ -131,9 +136,7 @@ def cut(
     """
     device = volume.hu.device
     source = np.array(volume.spacing_mm)
-    offsets = [
-        torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in patch
-    ]
+    offsets = [torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in patch]
     points = torch.empty((3, *patch), device=device)
     # From voxels of the patch to voxels of the volume.
     linear = view.matrix * view.spacing_mm[None] / source[:, None]
@@ -145,7 +148,10 @@ def cut(
     for node_mm, largest_mm in deformation.elastic:
         sd = largest_mm * float(draw.random())
         margin += 3 * sd
-        nodes = [max(2, round(size * step / node_mm) + 2) for size, step in zip(patch, view.spacing_mm, strict=True)]
+        nodes = [
+            max(2, round(size * step / node_mm) + 2)
+            for size, step in zip(patch, view.spacing_mm, strict=True)
+        ]
         lattice = sd * torch.randn((1, 3, *nodes), generator=random, device=device).clamp_(-2.5, 2.5)
         moved = functional.interpolate(lattice, size=patch, mode="trilinear", align_corners=True)[0]
         points += moved / torch.tensor(source, device=device, dtype=torch.float32).view(3, 1, 1, 1)
@@ -157,7 +163,11 @@ def cut(
     outside_z = torch.maximum(-0.5 - points[0], points[0] - (shape[0] - 0.5)).clamp_(min=0)
     # grid_sample wants x first, in units of half the part's size.
     grid = torch.stack(
-        [(2 * (points[axis] - float(first[axis])) + 1) / float(last[axis] - first[axis]) - 1 for axis in (2, 1, 0)], dim=-1
+        [
+            (2 * (points[axis] - float(first[axis])) + 1) / float(last[axis] - first[axis]) - 1
+            for axis in (2, 1, 0)
+        ],
+        dim=-1,
     )
     box = (slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2]))
     return box, grid[None], outside_z
@@ -174,7 +184,9 @@ def _matrix(random: np.random.Generator, deformation: Deformation) -> np.ndarray
         turn = turn @ rotation
     size = np.exp(random.uniform(*np.log(deformation.scale)))
     sizes = size * np.exp(random.uniform(-1, 1, 3) * np.log1p(deformation.stretch))
-    signs = np.array([-1.0 if axis in deformation.mirror_axes and random.random() < 0.5 else 1.0 for axis in range(3)])
+    signs = np.array(
+        [-1.0 if axis in deformation.mirror_axes and random.random() < 0.5 else 1.0 for axis in range(3)]
+    )
     # Above 1 makes the patient larger: the same patch then spans less of him.
     return np.asarray(turn * (signs / sizes)[None])
 

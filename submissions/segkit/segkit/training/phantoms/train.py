@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from segkit.training.phantoms.loop import PhantomTrainer
 from segkit.training.phantoms.render import Renderer, rendering_of
 from segkit.training.phantoms.schedule import Schedule
 from segkit.training.phantoms.store import StoreError, Volume, read_store
-from segkit.training.phantoms.trainee import RecipeError, Trainee, copy_state, trainee_of
+from segkit.training.phantoms.trainee import RecipeError, Trainee, copy_state, named, trainee_of
 
 _MOST_HELD_OUT = 12
 _SHARE_OF_MEMORY = 0.5
@@ -41,6 +41,7 @@ class Run:
         bfloat16: "measure", "yes" or "no".
         compile: Whether a GPU's network is compiled.
         quiet: Say nothing but errors.
+        changes: Entries that replace those of the recipe, tables within it entry by entry.
     """
 
     recipe: Path
@@ -57,10 +58,14 @@ class Run:
     bfloat16: str = "measure"
     compile: bool = True
     quiet: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def train(run: Run) -> None:
+def train(run: Run) -> PhantomTrainer:
     """Train what is left to train and write the model.
+
+    Returns:
+        The trainer, for its standing.
 
     Raises:
         SegkitError: The recipe, a store or the weights to start from cannot be used.
@@ -68,14 +73,15 @@ def train(run: Run) -> None:
     """
     torch.set_num_threads(run.threads or usable_cpus())
     device = torch.device(run.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    recipe = read_recipe(run.recipe, device.type)
-    training, held_out = _volumes(run, device)
+    recipe = _merged(read_recipe(run.recipe, device.type), run.changes)
+    training, held_out = _volumes(run, recipe, device)
     trainer, trainee = _trainer(run, recipe, training, held_out, device)
     if run.start_from and not trainer.checkpoint.exists():
         copy_state(trainee.network, trainee.load(run.start_from))
         trainer.start_from(trainee.network.state_dict())
     state = trainer.run()
     _export(run, trainee, state, trainer, training)
+    return trainer
 
 
 def export_newest(run: Run) -> None:
@@ -86,7 +92,8 @@ def export_newest(run: Run) -> None:
     """
     device = torch.device("cpu")
     volumes = read_store(list(run.stores))
-    trainer, trainee = _trainer(run, read_recipe(run.recipe, "cpu"), volumes, volumes, device)
+    recipe = _merged(read_recipe(run.recipe, "cpu"), run.changes)
+    trainer, trainee = _trainer(run, recipe, volumes, volumes, device)
     if not trainer.resume():
         raise RecipeError(f"there is no checkpoint in {run.work}; train first")
     _export(run, trainee, trainer.averaged(), trainer, volumes)
@@ -114,7 +121,11 @@ def read_recipe(path: Path, device: str) -> dict[str, Any]:
 
 
 def _trainer(
-    run: Run, recipe: Mapping[str, Any], training: Sequence[Volume], held_out: Sequence[Volume], device: torch.device
+    run: Run,
+    recipe: Mapping[str, Any],
+    training: Sequence[Volume],
+    held_out: Sequence[Volume],
+    device: torch.device,
 ) -> tuple[PhantomTrainer, Trainee]:
     torch.manual_seed(run.seed)
     try:
@@ -141,9 +152,14 @@ def _trainer(
     return trainer, trainee
 
 
-def _volumes(run: Run, device: torch.device) -> tuple[list[Volume], list[Volume]]:
+def _volumes(run: Run, recipe: Mapping[str, Any], device: torch.device) -> tuple[list[Volume], list[Volume]]:
     """What is learnt from and what is judged by; on the GPU where that is large enough."""
     volumes = read_store(list(run.stores))
+    if "cases" in recipe:
+        learns_from = named(recipe["cases"], run.recipe.resolve().parent.parent)
+        volumes = [volume for volume in volumes if learns_from(volume)]
+        if not volumes:
+            raise StoreError(f"{run.recipe.name} may learn from none of the volumes; make more")
     if run.held_out:
         held_out = read_store([run.held_out])
         names = {volume.name for volume in held_out}
@@ -162,7 +178,11 @@ def _volumes(run: Run, device: torch.device) -> tuple[list[Volume], list[Volume]
 
 
 def _export(
-    run: Run, trainee: Trainee, state: dict[str, torch.Tensor], trainer: PhantomTrainer, volumes: Sequence[Volume]
+    run: Run,
+    trainee: Trainee,
+    state: dict[str, torch.Tensor],
+    trainer: PhantomTrainer,
+    volumes: Sequence[Volume],
 ) -> None:
     standing = trainer.standing
     generators = sorted({str(volume.facts.get("generator", "")) for volume in volumes} - {""})
@@ -170,8 +190,8 @@ def _export(
     told = " and ".join(kinds[kind] for kind in sorted({volume.kind for volume in volumes}))
     source = {
         "data": f"{len(volumes)} {told}",
-        "training": f"{standing.step} steps of {trainer.schedule.batch} in {standing.elapsed_s / 3600:.2f} h, "
-        f"{trainer.device.type}, seed {run.seed}",
+        "training": f"{standing.step} steps of {trainer.schedule.batch} in "
+        f"{standing.elapsed_s / 3600:.2f} h, {trainer.device.type}, seed {run.seed}",
         "start": run.start_from.name if run.start_from else "random weights",
     }
     if standing.rows:

@@ -58,14 +58,22 @@ def trainee_of(recipe: Mapping[str, Any], folder: Path) -> Trainee:
     name = str(recipe.get("trainee", "plain_unet"))
     if name == "plain_unet":
         return plain_unet(recipe)
+    return named(name, folder)(recipe)
+
+
+def named(name: str, folder: Path) -> Callable[..., Any]:
+    """The function "package.module:function" of a submission.
+
+    Raises:
+        RecipeError: There is no such function.
+    """
     module, _, function = name.partition(":")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
-        build = getattr(importlib.import_module(module), function)
+        return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise RecipeError(f"the recipe's trainee {name!r} cannot be imported: {error}") from error
-    return build(recipe)
+        raise RecipeError(f"the recipe's {name!r} cannot be imported: {error}") from error
 
 
 def plain_unet(recipe: Mapping[str, Any]) -> Trainee:
