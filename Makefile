@@ -130,6 +130,10 @@ report: env ## write the HTML report
 train: env-train ## TEAM=x DATA=dir: train a submission's weights
 	$(VENV_TRAIN)/bin/python submissions/$(TEAM)/train.py $(DATA) $(ARGS)
 
+.PHONY: train-all
+train-all: env-train ## [ARGS=--rehearse]: train every method on phantoms, within a time budget
+	$(VENV_TRAIN)/bin/python submissions/train_all.py $(ARGS)
+
 # ---- checking --------------------------------------------------------------------------------------------------------
 
 PYTEST := $(PY) -m pytest
