@@ -71,7 +71,16 @@ class Contract(Record):
     )
     input_suffix: str = "_0000.nii.gz"
     output_suffix: str = ".nii.gz"
+    channels: tuple[str, ...] = Field(
+        (), description="names of the image channels of a case; none given means one image a case"
+    )
     runtime: str = Field("", description="OCI runtime, such as runsc or kata; none takes the host's choice")
+
+    def channel_suffix(self, number: int) -> str:
+        """Return what stands behind a case's name in the file of its first (0) or a later channel."""
+        if "_0000" in self.input_suffix:
+            return self.input_suffix.replace("_0000", f"_{number:04d}")
+        return self.input_suffix if number == 0 else f"_{number:04d}{self.input_suffix}"
 
 
 class ChallengeLabel(Record):

@@ -13,7 +13,7 @@ from harness.challenge import Challenge, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.cli.observer import ConsoleObserver
-from harness.data.check import check_dataset, require_sound
+from harness.data.check import check_channels, check_dataset, require_sound
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
@@ -115,6 +115,7 @@ def prepared(
 ) -> Dataset:
     """Open a data set with references and read every file of it, so that nothing runs on a broken one."""
     dataset = open_dataset(folder, split=split)
+    check_channels(dataset, challenge.contract.channels)
     if cases:
         dataset = dataset.select(cases)
     with progress("checking the data") as advance:

@@ -75,7 +75,7 @@ def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """Make the folders for one container.
 
     Args:
-        case: The case; its image is scrubbed of header texts and extensions.
+        case: The case; its images are scrubbed of header texts and extensions.
         rules: The run's.
         places: This host's. The path of `work` shows inside the container, so it names no case.
 
@@ -84,15 +84,16 @@ def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """
     opaque = opaque_id(rules.secret, rules.run, case.id)
     try:
-        scrubbed = scrubbed_input(case, places.cache)
+        channels = [scrubbed_input(path, places.cache) for path in case.channels]
         stage = empty_stage(rules, places, opaque=opaque)
-        given = stage.inputs / f"{opaque}{rules.contract.input_suffix}"
-        if stage.writable_inputs:
-            shutil.copyfile(scrubbed, given)
-            _give(given, rules, places, mode=0o666)
-        else:
-            link_or_copy(scrubbed, given)
-        _read_once(given)
+        for number, scrubbed in enumerate(channels):
+            given = stage.inputs / f"{opaque}{rules.contract.channel_suffix(number)}"
+            if stage.writable_inputs:
+                shutil.copyfile(scrubbed, given)
+                _give(given, rules, places, mode=0o666)
+            else:
+                link_or_copy(scrubbed, given)
+            _read_once(given)
     except OSError as error:
         raise InfrastructureError(
             f"case {case.id} cannot be staged",
@@ -136,17 +137,16 @@ def _give(path: Path, rules: Rules, places: Places, *, mode: int) -> None:
         path.chmod(mode)
 
 
-def scrubbed_input(case: Case, cache: Path) -> Path:
-    """Return the case's image without texts, extensions or trailing bytes, made once per content."""
-    assert case.image is not None, "a case to run has an image"
-    packed = case.image.read_bytes()
+def scrubbed_input(image: Path, cache: Path) -> Path:
+    """Return an image without texts, extensions or trailing bytes, made once per content."""
+    packed = image.read_bytes()
     target = cache / f"{hashlib.sha256(packed).hexdigest()}.{_RULES}.nii.gz"
     if target.is_file():
         target.touch()
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as unfinished:
-        unfinished.write_bytes(scrub(case.image, packed))
+        unfinished.write_bytes(scrub(image, packed))
         unfinished.chmod(0o644)
     _prune(cache, keep=target)
     return target
