@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evaluator.labels import LABEL_TABLES, LabelTable
+from evaluator import LABEL_TABLES, LabelTable
 
 MIB = 1024**2
 GIB = 1024**3
