@@ -23,7 +23,7 @@ from evaluator.errors import (
     VolumeTooLargeError,
 )
 from evaluator.geometry import compare_geometry
-from evaluator.header import SUFFIXES
+from evaluator.header import SUFFIXES, VolumeHeader
 from evaluator.labels import LabelTable
 from evaluator.pair import CasePair, count_voxels
 from evaluator.profiles import Profile
@@ -90,7 +90,7 @@ class CaseInput:
         reference: The annotation.
         prediction: `None` if there is none.
         annotated: Label values that the reference annotates; `None` for all.
-        image: The case's CT, if its header may place the prediction.
+        image: The CT, whose header may say more of where a prediction may lie.
     """
 
     case: str
@@ -111,7 +111,8 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
             notes.insert(0, MISSING_PREDICTION)
             return missing_prediction(given.case, scored, notes=tuple(notes), reference=reference)
         notes += [f"prediction: {note}" for note in prediction.notes]
-        prediction, geometry_notes = _on_reference_grid(reference, prediction, scoring.rules, given.image)
+        image = None if given.image is None else read_header(given.image)
+        prediction, geometry_notes = _on_reference_grid(reference, prediction, scoring.rules, image)
         return _score(given, reference, prediction, scoring, [*notes, *geometry_notes])
 
 
@@ -140,7 +141,7 @@ def _score(
     given: CaseInput, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
 ) -> CaseScore:
     """Score two volumes on one grid."""
-    table, scoring = scoring.labels, scoring.annotated(given.annotated)
+    known, scoring = scoring.labels.values, scoring.annotated(given.annotated)
     rules = scoring.rules
     for side, volume, casting in (
         ("reference", reference, rules.reference_casting),
@@ -148,15 +149,17 @@ def _score(
     ):
         if casting == "exact" and (count := _voxels_without_label(volume)):
             notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
-    stored_mm = reference.spacing_mm
-    taken_mm = reference.zooms if rules.takes_raw_zooms and reference.zooms else stored_mm
-    spacing = GridSpacing(stored_mm, taken_mm, rules.compared_spacing(taken_mm))
-    annotated = _bytes(reference, rules.reference_casting)
-    predicted = _bytes(prediction, rules.prediction_casting)
+    used_mm = (reference.zooms or reference.spacing_mm) if rules.takes_raw_zooms else reference.spacing_mm
+    spacing = GridSpacing(reference.spacing_mm, used_mm, rules.compared_spacing(used_mm))
+    annotated, predicted = (
+        _bytes(reference, rules.reference_casting),
+        _bytes(prediction, rules.prediction_casting),
+    )
     pair = CasePair(annotated, predicted, scoring, spacing)
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
-    notes += _notes_on_values(annotated, predicted, table, pair)
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
+    found = sum(label.counts.prediction_voxels for label in pair.labels)
+    notes += [f"prediction: {note}" for note in _notes_on_values(annotated, predicted, known, found)]
     if rules.zero_above is not None and predicted.max() > rules.zero_above:
         notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
         note = f"the prediction holds a value above {rules.zero_above}"
@@ -272,7 +275,7 @@ def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> L
 
 
 def _on_reference_grid(
-    reference: LabelVolume, prediction: LabelVolume, rules: Profile, image: Path | str | None
+    reference: LabelVolume, prediction: LabelVolume, rules: Profile, image: VolumeHeader | None
 ) -> tuple[LabelVolume, list[str]]:
     if not rules.checks_geometry:
         if prediction.shape != reference.shape:
@@ -282,8 +285,7 @@ def _on_reference_grid(
                 mend="A prediction must have its image's shape",
             )
         return prediction, []
-    placed = None if image is None else read_header(image)
-    diagnosis = compare_geometry(reference, prediction, image=placed)
+    diagnosis = compare_geometry(reference, prediction, image=image)
     if diagnosis.kind == "different":
         raise GeometryError(
             f"the prediction is not on the reference's grid: {diagnosis.text}",
@@ -294,15 +296,15 @@ def _on_reference_grid(
 
 
 def _notes_on_values(
-    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], table: LabelTable, pair: CasePair
-) -> list[str]:
-    """Return notes on values that the table does not know; all are counted only where there may be any."""
-    if np.count_nonzero(prediction) == sum(label.counts.prediction_voxels for label in pair.labels):
-        return []
+    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], known: Collection[int], scored_voxels: int
+) -> tuple[str, ...]:
+    """Return notes on values that the table does not know; counting them all is for when there are any."""
+    if np.count_nonzero(prediction) == scored_voxels:
+        return ()
     counts = count_voxels(prediction)
-    if not set(np.flatnonzero(counts).tolist()) - {0, *table.values}:
-        return []
-    return [f"prediction: {note}" for note in notes_on_labels(counts, table.values, count_voxels(reference))]
+    if not set(np.flatnonzero(counts)) - {0, *known}:
+        return ()
+    return notes_on_labels(counts, known, count_voxels(reference))
 
 
 def _bytes(volume: LabelVolume, casting: Casting) -> NDArray[np.uint8]:

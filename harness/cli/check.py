@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
+from harness.challenge.metrics import facts_of, with_unit
 from harness.cli import options
 from harness.cli.display import say
 from harness.cli.evaluate import built_entry, image_entry, prepared
@@ -90,8 +91,10 @@ def show(finished: RunResults) -> bool:
         )
     for score in finished.scores:
         for label in score.scores:
-            if label.dsc is not None and label.nsd is not None:
-                print(f"{label.organ}: DSC {100 * label.dsc:.1f} %, NSD {100 * label.nsd:.1f} %")
+            known = [(facts_of(key), value) for key, value in label.scores.items() if value is not None]
+            if known:
+                shown = (f"{facts.title} {with_unit(facts, value)}" for facts, value in known)
+                print(f"{label.organ}: {', '.join(shown)}")
     if execution.outcome is Outcome.SUCCEEDED:
         return True
     log = finished.folder / "cases" / execution.case / "container.log"

@@ -94,7 +94,7 @@ def outcomes(results: RunResults) -> set[Outcome]:
 def test_a_perfect_submission_scores_one_on_every_case(request_for: Callable[..., EvaluationRequest]) -> None:
     results = run(request_for("sleep 0.3" + GOOD))
     assert outcomes(results) == {Outcome.SUCCEEDED}
-    assert {label.dsc for score in results.scores for label in score.scores} == {1.0}
+    assert {label.scores["dsc"] for score in results.scores for label in score.scores} == {1.0}
     assert results.record.host is not None
     assert results.record.host.isolated is False
     assert results.executions[0].usage.peak_memory_method == "sampled-lower-bound"
@@ -136,7 +136,7 @@ def test_a_failure_keeps_its_row_and_is_scored_as_the_challenge_says(
     results = run(request_for(script, **limits))
     assert outcomes(results) == {outcome}
     assert [score.case for score in results.scores] == ["a", "b"]
-    assert {label.dsc for score in results.scores for label in score.scores} == {0.0}
+    assert {len(label.scores) for score in results.scores for label in score.scores} == {0}
     assert all(score.prediction_sha256 is None for score in results.scores)
 
 
@@ -283,7 +283,7 @@ def test_a_corrected_reference_is_scored_anew(
     write(dataset.cases[0].label, labels()[::-1])
     again = score_run(results.folder, dataset)
     assert [score.case for score in again.scores] == ["a", "b", "a"]
-    assert again.final_scores("exact")["a"].scores[0].dsc != 1.0
+    assert again.final_scores("exact")["a"].scores[0].scores["dsc"] != 1.0
 
 
 def test_scoring_needs_the_runs_own_cases(
@@ -320,7 +320,7 @@ def test_predictions_made_elsewhere_become_a_run(
     assert final["a"].stages.run_s is None
     assert final["a"].usage.peak_memory_bytes is None
     scores = results.final_scores("exact")
-    assert (scores["a"].scores[0].dsc, scores["b"].scores[0].dsc) == (1.0, 0.0)
+    assert (scores["a"].scores[0].scores["dsc"], scores["b"].scores[0].scores) == (1.0, {})
     assert score_predictions(request) == results
     assert verify_run(results.folder, dataset=dataset).problems == []
 
