@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import io
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from evaluator import EvaluatorError, read_header
 from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
+from evaluator.inflate import PIECE_BYTES, GzipParts
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import whole_file
@@ -239,13 +241,11 @@ def default_cache() -> Path:
 
 
 def _inflate(packed: bytes, at_least: int) -> bytes:
-    pieces, total = [], 0
-    while packed and total < at_least:
-        inflater = zlib.decompressobj(wbits=31)
-        pieces.append(inflater.decompress(packed))
-        total += len(pieces[-1])
-        packed = inflater.unused_data.lstrip(b"\0")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    parts, pieces, total = GzipParts(io.BytesIO(packed)), [], 0
+    while total < at_least and (piece := parts.read(PIECE_BYTES)):
+        pieces.append(piece)
+        total += len(piece)
+    return b"".join(pieces)
 
 
 def _read_once(path: Path) -> None:
