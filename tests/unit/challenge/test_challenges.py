@@ -257,6 +257,11 @@ def test_files_of_windows_editors_are_read(own, encoding, ending):
         (('labels = "bones"', 'labels = "bone"'), "no group of labels 'bone'. Did you mean bones"),
         (('metric = "runtime_s"', 'metric = "runtime_s"\nlabels = "bones"'), "takes no `labels`"),
         (("[ranking]", '[scoring]\nmetrics = ["runtime_s"]\n[ranking]'), "is measured in every run"),
+        (('"femur"', '"a\\nb"'), r"labels\[1\].name: it must be words without control"),
+        (
+            ("[limits]", "[label_groups]\nbones = [9]\n[limits]"),
+            "'bones' is the group of labels .1, 2. already",
+        ),
         (('"knee"', '"My Knee"'), "name is 'My Knee'.*lower case"),
         (('title = "Bones', 'label_table = "flare22"\ntitle = "Bones'), "both .*labels.* and label_table"),
     ],
