@@ -12,7 +12,6 @@ ReportedError                  what a person can act on; the harness's own error
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -68,6 +67,8 @@ class RequestError(EvaluatorError):
 
 def choose_one_of(name: str, known: Iterable[str]) -> str:
     """Return the mend for an unknown name: the nearest known one, and all of them."""
+    import difflib  # which takes longer to load than the whole of this package
+
     names = list(known)
     nearest = difflib.get_close_matches(name.lower(), names, n=1)
     return f"{f'Did you mean {nearest[0]}? ' if nearest else ''}Choose one of {', '.join(names)}"
