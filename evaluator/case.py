@@ -23,7 +23,7 @@ from evaluator.errors import (
     VolumeTooLargeError,
 )
 from evaluator.geometry import compare_geometry
-from evaluator.header import SUFFIXES
+from evaluator.header import SUFFIXES, VolumeHeader
 from evaluator.labels import LabelTable
 from evaluator.pair import CasePair, count_voxels
 from evaluator.profiles import Profile
@@ -31,7 +31,8 @@ from evaluator.rules import failed_scores, score_label, unknown_scores
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.scoring import Scoring
 from evaluator.threads import usable_cores
-from evaluator.volume import Casting, LabelVolume, read_label_volume
+from evaluator.values import notes_on_labels
+from evaluator.volume import Casting, LabelVolume, read_header, read_label_volume
 
 _BUFFERS = BufferPool()
 
@@ -50,6 +51,7 @@ def score_case(
     profile: str | Profile = "exact",
     annotated: Collection[int] | None = None,
     case: str | None = None,
+    image: Path | str | None = None,
 ) -> CaseScore:
     """Score one prediction against its reference.
 
@@ -63,12 +65,18 @@ def score_case(
         annotated: Label values that the reference annotates; only these are scored, because elsewhere its
             background says nothing. `None` for all.
         case: The case's id; by default from the file name.
+        image: The case's CT, of which only the header is read: a prediction may lie wherever that header
+            says, as well as wherever the reference's does.
 
     Raises:
         EvaluatorError: A file cannot be read, the grids differ, or the request makes no sense.
     """
     given = CaseInput(
-        case=case or case_name(reference), reference=reference, prediction=prediction, annotated=annotated
+        case=case or case_name(reference),
+        reference=reference,
+        prediction=prediction,
+        annotated=annotated,
+        image=image,
     )
     return score_input(given, scoring_of(scoring, labels, profile), _BUFFERS)
 
@@ -82,12 +90,14 @@ class CaseInput:
         reference: The annotation.
         prediction: `None` if there is none.
         annotated: Label values that the reference annotates; `None` for all.
+        image: The CT, whose header may say more of where a prediction may lie.
     """
 
     case: str
     reference: Source
     prediction: Source | None
     annotated: Collection[int] | None = None
+    image: Path | str | None = None
 
 
 def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> CaseScore:
@@ -101,8 +111,9 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
             notes.insert(0, MISSING_PREDICTION)
             return missing_prediction(given.case, scored, notes=tuple(notes), reference=reference)
         notes += [f"prediction: {note}" for note in prediction.notes]
-        prediction, geometry_notes = _on_reference_grid(reference, prediction, scoring.rules)
-        return _score(given.case, reference, prediction, scored, [*notes, *geometry_notes])
+        image = None if given.image is None else read_header(given.image)
+        prediction, geometry_notes = _on_reference_grid(reference, prediction, scoring.rules, image)
+        return _score(given, reference, prediction, scoring, [*notes, *geometry_notes])
 
 
 def _notes_on_annotation(labels: LabelTable, scored: LabelTable) -> list[str]:
@@ -127,9 +138,10 @@ def release_memory() -> None:
 
 
 def _score(
-    case: str, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
+    given: CaseInput, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
 ) -> CaseScore:
     """Score two volumes on one grid."""
+    known, scoring = scoring.labels.values, scoring.annotated(given.annotated)
     rules = scoring.rules
     for side, volume, casting in (
         ("reference", reference, rules.reference_casting),
@@ -137,12 +149,17 @@ def _score(
     ):
         if casting == "exact" and (count := _voxels_without_label(volume)):
             notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
-    stored_mm = reference.spacing_mm
-    spacing = GridSpacing(stored_mm, stored_mm, rules.compared_spacing(stored_mm))
-    predicted = _bytes(prediction, rules.prediction_casting)
-    pair = CasePair(_bytes(reference, rules.reference_casting), predicted, scoring, spacing)
+    used_mm = (reference.zooms or reference.spacing_mm) if rules.takes_raw_zooms else reference.spacing_mm
+    spacing = GridSpacing(reference.spacing_mm, used_mm, rules.compared_spacing(used_mm))
+    annotated, predicted = (
+        _bytes(reference, rules.reference_casting),
+        _bytes(prediction, rules.prediction_casting),
+    )
+    pair = CasePair(annotated, predicted, scoring, spacing)
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
+    found = sum(label.counts.prediction_voxels for label in pair.labels)
+    notes += [f"prediction: {note}" for note in _notes_on_values(annotated, predicted, known, found)]
     if rules.zero_above is not None and predicted.max() > rules.zero_above:
         notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
         note = f"the prediction holds a value above {rules.zero_above}"
@@ -151,7 +168,7 @@ def _score(
         )
         scores = failed_scores(scoring.case_metrics)
     return CaseScore(
-        case=case,
+        case=given.case,
         challenge=scoring.labels.name,
         profile=rules.name,
         labels=labels,
@@ -258,7 +275,7 @@ def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> L
 
 
 def _on_reference_grid(
-    reference: LabelVolume, prediction: LabelVolume, rules: Profile
+    reference: LabelVolume, prediction: LabelVolume, rules: Profile, image: VolumeHeader | None
 ) -> tuple[LabelVolume, list[str]]:
     if not rules.checks_geometry:
         if prediction.shape != reference.shape:
@@ -268,22 +285,26 @@ def _on_reference_grid(
                 mend="A prediction must have its image's shape",
             )
         return prediction, []
-    diagnosis = compare_geometry(reference, prediction)
+    diagnosis = compare_geometry(reference, prediction, image=image)
     if diagnosis.kind == "different":
         raise GeometryError(
             f"the prediction is not on the reference's grid: {diagnosis.text}",
             where=prediction.path or "prediction",
-            mend="Write it with the image's shape, spacing and affine",
+            mend=diagnosis.mend,
         )
-    if diagnosis.kind == "same":
-        return prediction, [] if diagnosis.text == "same grid" else [diagnosis.text]
-    turned = LabelVolume(
-        array=diagnosis.reorient(prediction.array),
-        spacing_mm=reference.spacing_mm,
-        affine=reference.affine,
-        path=prediction.path,
-    )
-    return turned, [f"the prediction was {diagnosis.text}, and was reoriented"]
+    return replace(prediction, array=diagnosis.reorient(prediction.array)), list(diagnosis.notes)
+
+
+def _notes_on_values(
+    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], known: Collection[int], scored_voxels: int
+) -> tuple[str, ...]:
+    """Return notes on values that the table does not know; counting them all is for when there are any."""
+    if np.count_nonzero(prediction) == scored_voxels:
+        return ()
+    counts = count_voxels(prediction)
+    if not set(np.flatnonzero(counts)) - {0, *known}:
+        return ()
+    return notes_on_labels(counts, known, count_voxels(reference))
 
 
 def _bytes(volume: LabelVolume, casting: Casting) -> NDArray[np.uint8]:

@@ -58,6 +58,7 @@ TABLES = {
 _ANY = Profile(
     name="flare",
     checks_geometry=False,
+    takes_raw_zooms=True,
     mends_spacing=False,
     reference_casting="truncate",
     prediction_casting="truncate",

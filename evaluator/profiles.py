@@ -23,6 +23,8 @@ class Profile:
             is not in it follows its own rule.
         checks_geometry: Compare the affines, reorient flips and axis swaps, refuse anything else. Without
             it, only the shapes must agree.
+        takes_raw_zooms: Measure with the header's voxel sizes as if they were millimetres, whatever unit it
+            names, as scripts do that ask nibabel for `get_zooms`.
         mends_spacing: Undo the rounding that NIfTI's float32 does to a spacing (0.8 is stored as
             0.800000012), where surface distances are measured.
         reference_casting: How stored numbers of the reference become labels.
@@ -39,6 +41,7 @@ class Profile:
     name: str
     empty: Mapping[str, EmptyRule] = field(default_factory=dict)
     checks_geometry: bool = True
+    takes_raw_zooms: bool = False
     mends_spacing: bool = True
     reference_casting: Casting = "exact"
     prediction_casting: Casting = "exact"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from evaluator.formats.nifti_fields import new_header
 from harness.challenge import Contract, Limits
 from harness.data.dataset import Case
 from harness.engine.base import ImageInfo
@@ -141,13 +141,8 @@ def _run(probe: _Probe, context: RunContext, folder: Path) -> Check:
 
 def _tiny_image(path: Path) -> Path:
     """Write a CT of 4 x 4 x 4 voxels, by hand because the doctor needs no imaging library."""
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, 4, 4, 4, 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, 4, 16)
-    struct.pack_into("<4f", header, 76, 1, 1, 1, 1)
-    struct.pack_into("<f", header, 108, 352)
-    header[344:348] = b"n+1\0"
+    sizes = (1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    header = new_header(dim=(3, 4, 4, 4, 1, 1, 1, 1), datatype=4, bitpix=16, pixdim=sizes)
     path.write_bytes(gzip.compress(bytes(header) + bytes(2 * 4**3)))
     return path
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
 import shutil
-import struct
 import subprocess
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evaluator import EvaluatorError, read_header
+from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
 from harness.challenge import Contract
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
@@ -23,10 +24,9 @@ CACHE_BYTES = 20 * 1024**3
 """How much of the cache of scrubbed inputs is kept."""
 
 _COMPRESSION_LEVEL = 1
-# (offset, length) of the free texts of both NIfTI headers: data_type, db_name, descrip, aux_file,
-# intent_name; descrip, aux_file, intent_name, unused_str.
-_TEXTS_1 = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
-_TEXTS_2 = ((240, 80), (320, 24), (508, 16), (525, 15))
+_LONGEST_AXIS_OF_NIFTI_1 = 32767
+# Part of the names in the cache: inputs that were scrubbed by other rules are made anew.
+_RULES = 2
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def scrubbed_input(case: Case, cache: Path) -> Path:
     """Return the case's image without texts, extensions or trailing bytes, made once per content."""
     assert case.image is not None, "a case to run has an image"
     packed = case.image.read_bytes()
-    target = cache / f"{hashlib.sha256(packed).hexdigest()}.nii.gz"
+    target = cache / f"{hashlib.sha256(packed).hexdigest()}.{_RULES}.nii.gz"
     if target.is_file():
         target.touch()
         return target
@@ -130,18 +130,27 @@ def scrub(path: Path, packed: bytes) -> bytes:
         raise InfrastructureError(f"the image cannot be read: {error}", where=path) from error
     if len(stream) < header.stream_bytes:
         raise InfrastructureError("the image is truncated", where=path, mend="Restore it from its source.")
-    order = "<" if struct.unpack_from("<i", stream)[0] in (348, 540) else ">"
-    version_1 = struct.unpack_from(order + "i", stream)[0] == 348
-    size, texts = (348, _TEXTS_1) if version_1 else (540, _TEXTS_2)
-    for offset, length in texts:
-        stream[offset : offset + length] = bytes(length)
-    if version_1:
-        struct.pack_into(order + "f", stream, 108, float(size + 4))
-    else:
-        struct.pack_into(order + "q", stream, 168, size + 4)
     voxels = memoryview(stream)[header.data_offset : header.stream_bytes]
-    clean = b"".join((bytes(stream[:size]), bytes(4), voxels))
+    clean = b"".join((_scrubbed_header(stream, header.dtype.itemsize), voxels))
     return bytes(imagecodecs.gzip_encode(clean, level=_COMPRESSION_LEVEL))
+
+
+def _scrubbed_header(stream: bytearray, itemsize: int) -> bytes:
+    """Return a header without texts or extensions; NIfTI-1, which every reader knows, where that holds it."""
+    fields = read_fields(stream)
+    assert fields is not None, "the header was read before"
+    if fields.version == 2 and max(fields.dim) <= _LONGEST_AXIS_OF_NIFTI_1:
+        values = asdict(fields)
+        for name in ("version", "order", "vox_offset", "magic"):
+            del values[name]
+        with contextlib.suppress(OverflowError):  # a number that no float32 holds
+            return bytes(new_header(1, fields.order, **values, bitpix=8 * itemsize))
+    size = HEADER_BYTES[fields.version]
+    header = bytearray(stream[:size])
+    for offset, length in TEXTS[fields.version]:
+        header[offset : offset + length] = bytes(length)
+    write_fields(header, fields.version, fields.order, vox_offset=size + 4)
+    return bytes(header) + bytes(4)
 
 
 def check_image(path: Path) -> None:

@@ -222,7 +222,14 @@ def _holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
 def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
     assert case.label is not None
     try:
-        return score_case(case.label, prediction, scoring, annotated=case.annotated, case=case.id)
+        return score_case(
+            case.label,
+            prediction,
+            scoring,
+            annotated=case.annotated,
+            case=case.id,
+            image=case.image,
+        )
     except GeometryError:
         raise
     except EvaluatorError as error:
