@@ -79,12 +79,14 @@ class Contract(Record):
 class ChallengeLabel(Record):
     """One label of a challenge's own table, a `[[labels]]` of its file."""
 
-    value: Annotated[int, Field(ge=1, le=255)]
+    value: Annotated[int, Field(ge=1, le=255, strict=True)]
     name: Words
     tolerance_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         description="how far two surfaces may lie apart and still count as the same (NSD)"
     )
-    group: Words | Literal[""] = Field("", description="the group of labels whose mean is ranked")
+    group: Annotated[str, AfterValidator(_one_line)] = Field(
+        "", description="the group of labels whose mean is ranked"
+    )
     colour: Annotated[str, Field(pattern=r"^(#[0-9A-Fa-f]{6})?$")] = Field("", description="#rrggbb")
     column: str = Field("", description="its stem in tables whose columns have names of their own")
 

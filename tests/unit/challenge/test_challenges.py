@@ -244,6 +244,12 @@ def test_files_of_windows_editors_are_read(own, encoding, ending):
     [
         (("tolerance_mm = 2.5", "tolerance = 2.5"), r"no key labels\[3\].tolerance .*mean tolerance_mm"),
         (("value = 9", "value = 2"), "the label value 2 occurs twice"),
+        (("value = 9", "value = true"), r"labels\[3\].value is True"),
+        (
+            ("[[ranking.metrics]]", '[[ranking.metrics]]\nmetric = "runtime"\n[[ranking.metrics]]'),
+            "ranked twice",
+        ),
+        (('group = "bones"', "group = 3"), r"labels\[1\].group is 3"),
         (("value = 9", "value = 900"), r"labels\[3\].value is 900"),
         (('"effusion"', '"femur"'), "the label name 'femur' occurs twice"),
         (('"effusion"', '"bones"'), "'bones' is also the name of a label"),
