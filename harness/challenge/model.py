@@ -51,7 +51,9 @@ class Limits(Record):
     gpu_memory_bytes: PositiveInt | None = Field(
         None, description="device memory; exceeding it kills the case"
     )
-    shm_bytes: PositiveInt = Field(64 * MIB, description="size of /dev/shm, counted within memory_bytes")
+    shm_bytes: PositiveInt | None = Field(
+        None, description="size of /dev/shm, counted within memory_bytes; none gives it as much as those"
+    )
     tmp_bytes: PositiveInt = Field(2 * GIB, description="size of the tmpfs /tmp, counted within memory_bytes")
     output_bytes: PositiveInt = Field(
         2 * GIB, description="everything under the output folder, watched while running"
@@ -62,6 +64,11 @@ class Limits(Record):
     @classmethod
     def _in_words(cls, values: Any) -> Any:
         return from_words(values, cls.model_fields)
+
+    @property
+    def shared_memory_bytes(self) -> int:
+        """The size that /dev/shm gets."""
+        return min(self.shm_bytes or self.memory_bytes, self.memory_bytes)
 
 
 class Contract(Record):
@@ -74,6 +81,7 @@ class Contract(Record):
     )
     input_suffix: str = "_0000.nii.gz"
     output_suffix: str = ".nii.gz"
+    runtime: str = Field("", description="OCI runtime, such as runsc or kata; none takes the host's choice")
 
 
 class ChallengeLabel(Record):
@@ -188,7 +196,7 @@ class Challenge(Record):
                     f"ranking.metrics: there is no group of labels {metric.labels!r}. "
                     f"{choose_one_of(metric.labels, self.label_groups)}"
                 )
-        if self.limits.shm_bytes > self.limits.memory_bytes:
+        if (self.limits.shm_bytes or 0) > self.limits.memory_bytes:
             raise ValueError("limits: shm_bytes exceeds memory_bytes; /dev/shm counts as memory")
         return self
 

@@ -13,9 +13,9 @@ from harness.challenge import load_challenge
 from harness.challenge.metrics import facts_of, in_a_line
 from harness.cli import options
 from harness.cli.display import say
-from harness.cli.evaluate import built_entry, image_entry, prepared
+from harness.cli.evaluate import entry_for, prepared
 from harness.cli.observer import ConsoleObserver
-from harness.engine.docker import connect
+from harness.engine.registry import open_engine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
@@ -43,17 +43,19 @@ def command(
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
+    writable_inputs: options.WritableInputs = False,
+    runtime: options.Runtime = "",
 ) -> int:
     """Lint the image, then run one case under the judged limits and say what to fix."""
     rules = load_challenge(challenge)
     dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
-    engine = connect()
-    opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
-    entry = (
-        image_entry(image, team, challenge=rules, client=engine.client, device=device, opt_outs=opt_outs)
-        if image is not None
-        else built_entry(team, submissions, challenge=rules, client=engine.client, opt_outs=opt_outs)
+    engine = open_engine()
+    opt_outs = OptOuts(
+        requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
+    )
+    entry = entry_for(
+        engine, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
     )
     errors = 0
     command_line = rules.contract.command
@@ -71,6 +73,7 @@ def command(
             challenge=rules,
             dataset=dataset,
             results=Path(folder),
+            runtime=runtime,
             argv=tuple(sys.argv),
         )
         finished = evaluate(request, engine=engine, observer=observer)

@@ -37,6 +37,10 @@ def phantom(
         str | None,
         typer.Option("--shape", help="Voxels such as 512x512x100; by default 128x128 and 40 to 156 slices."),
     ] = None,
+    view: Annotated[
+        str,
+        typer.Option("--view", help="abdomen, or anywhere: shoulders to thighs, slabs, cuts; to train on."),
+    ] = "abdomen",
     partial: Annotated[
         bool,
         typer.Option("--partial", help="Leave labels out: all, some organs, tumour or nothing annotated."),
@@ -53,6 +57,7 @@ def phantom(
             seed=seed,
             split=split,
             shape=parse_shape(shape),
+            view=view,
             partial=partial,
             workers=workers,
             progress=advance,

@@ -10,14 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from harness.challenge.metrics import facts_of, in_a_line
 from harness.cli.display import Advance, plain_progress, say, stderr
-from harness.results.observer import SilentObserver
+from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 from harness.text import printable
 
 _MIB = 1024**2
 
 
-class ConsoleObserver(SilentObserver):
+class ConsoleObserver(Observer):
     """Tells a person on stderr what a run does. A context manager, so that the bar is taken down."""
 
     def __init__(self) -> None:

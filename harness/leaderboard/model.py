@@ -76,6 +76,7 @@ MARKS = {
     "predictions": ("P", "predictions scored without running anything"),
     "requires_root": ("R", "runs as root"),
     "writable_root": ("W", "has a writable root file system"),
+    "writable_inputs": ("C", "has a private copy of the inputs that it may write to"),
     "not_isolated": ("N", "ran without isolation"),
     "lower_bound": ("L", "peak memory is a sampled lower bound"),
 }

@@ -90,6 +90,7 @@ def marks_of(run: RunValues) -> tuple[str, ...]:
         "predictions": record.source == "predictions",
         "requires_root": record.opt_outs.requires_root,
         "writable_root": record.opt_outs.writable_root,
+        "writable_inputs": record.opt_outs.writable_inputs,
         "not_isolated": record.host is not None and not record.host.isolated and record.source == "container",
         "lower_bound": run.lower_bound,
     }

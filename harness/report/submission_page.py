@@ -26,6 +26,7 @@ _MARKED = {
     "predictions": "scores predictions; nothing was run, so there is no time or memory",
     "requires_root": "ran as root",
     "writable_root": "had a writable root file system",
+    "writable_inputs": "had a private copy of the inputs that it could write to",
     "not_isolated": "ran without isolation",
     "lower_bound": "has a peak memory that was sampled: the true one may be higher",
 }

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.challenge import Challenge, Limits, Number
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Part of a run's identity: raised when containers are started differently."""
 
 CHAIN_START = "0" * 64
@@ -209,11 +209,12 @@ class HostFacts(_Record):
     engine: str = Field(description="name and version, 'process' for none")
     cgroup_version: Literal[1, 2] | None = None
     isolated: bool = Field(True, description="false for the process engine, whose rows are marked")
+    runtime: str = Field("", description="OCI runtime, where it is not the engine's usual runc")
 
     @property
     def likeness(self) -> tuple[Any, ...]:
         """Rows are ranked on time together only when this agrees."""
-        return (self.cpu_model, self.cores, self.gpus, self.isolated)
+        return (self.cpu_model, self.cores, self.gpus, self.isolated, self.runtime)
 
 
 class OptOuts(_Record):
@@ -221,13 +222,14 @@ class OptOuts(_Record):
 
     requires_root: bool = False
     writable_root: bool = False
+    writable_inputs: bool = Field(False, description="a private copy of the inputs that it may write to")
 
 
 class RunRecord(_Record):
     """What was run: all that another host needs to do it again."""
 
     schema_version: Literal[1] = 1
-    contract_version: Literal[1] = 1
+    contract_version: Literal[1, 2] = 1
     run: str
     team: str
     title: str = ""
@@ -245,6 +247,9 @@ class RunRecord(_Record):
     baseline_s: float | None = Field(None, description="run_s of a container that does nothing, on this host")
     device: Literal["cpu", "cuda"] = Field("cpu", description="what the submission asks for")
     cpuset: str = Field("", description="cores that containers were kept to; empty for all")
+    output_bound: Literal["file system", "counted"] = Field(
+        "counted", description="what ends a container's writing: a file system of that size, or our counting"
+    )
     jobs: int = Field(1, description="containers that ran at once; above 1 the times are not comparable")
     created_at: datetime
     key: str = Field("", description="id of the key that signs this run's lines and seal")

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from evaluator import EvaluatorError, read_header
 from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
-from harness.challenge import Contract
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import whole_file
+from harness.run.context import Places, Rules
+from harness.run.space import mount_space, unmount_below
 
 CACHE_BYTES = 20 * 1024**3
 """How much of the cache of scrubbed inputs is kept."""
@@ -31,21 +32,33 @@ _RULES = 2
 
 @dataclass(frozen=True)
 class Stage:
-    """Folders of the host that one container gets to see, and the name it must write."""
+    """Folders of the host that one container gets to see, and the name it must write.
+
+    Attributes:
+        space: Where what it may write lies: a file system of its own, or `folder`.
+        writable_inputs: Whether the inputs are a private copy that it may write to.
+    """
 
     folder: Path
     opaque: str
     expected: str
+    space: Path
+    writable_inputs: bool = False
 
     @property
     def inputs(self) -> Path:
-        """Holds the one input; mounted read-only."""
-        return self.folder / "inputs"
+        """Holds the one input; mounted read-only, unless it is a copy."""
+        return (self.space if self.writable_inputs else self.folder) / "inputs"
 
     @property
     def outputs(self) -> Path:
         """Empty at the start; mounted writable."""
-        return self.folder / "outputs"
+        return self.space / "outputs"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a file system of its own bounds what it writes."""
+        return self.space != self.folder
 
 
 def opaque_id(secret: str, run: str, case: str) -> str:
@@ -58,38 +71,28 @@ def opaque_id(secret: str, run: str, case: str) -> str:
     return f"case_{int.from_bytes(digest[:8], 'big') % 10**10:010d}"
 
 
-def stage_case(
-    case: Case, *, opaque: str, work: Path, contract: Contract, cache: Path, owner: tuple[int, int] | None
-) -> Stage:
+def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """Make the folders for one container.
 
     Args:
         case: The case; its image is scrubbed of header texts and extensions.
-        opaque: From `opaque_id`.
-        work: Where stages are made. Its path shows inside the container, so it names no case.
-        contract: File name suffixes.
-        cache: Where scrubbed inputs are kept between runs.
-        owner: The container's uid and gid, where the harness may give files away; None leaves the
-            output folder open to everyone.
+        rules: The run's.
+        places: This host's. The path of `work` shows inside the container, so it names no case.
 
     Raises:
         InfrastructureError: the image is missing or unreadable, or the disk is full.
     """
-    # A folder of its own each time: what an ordinary user's harness could not remove must not be in the way.
-    stage = Stage(work / secrets.token_hex(8), opaque, f"{opaque}{contract.output_suffix}")
+    opaque = opaque_id(rules.secret, rules.run, case.id)
     try:
-        scrubbed = scrubbed_input(case, cache)
-        stage.inputs.mkdir(parents=True)
-        stage.outputs.mkdir()
-        stage.folder.chmod(0o755)
-        stage.inputs.chmod(0o755)
-        link_or_copy(scrubbed, stage.inputs / f"{opaque}{contract.input_suffix}")
-        if owner is not None:
-            os.chown(stage.outputs, *owner)
-            stage.outputs.chmod(0o755)
+        scrubbed = scrubbed_input(case, places.cache)
+        stage = empty_stage(rules, places, opaque=opaque)
+        given = stage.inputs / f"{opaque}{rules.contract.input_suffix}"
+        if stage.writable_inputs:
+            shutil.copyfile(scrubbed, given)
+            _give(given, rules, places, mode=0o666)
         else:
-            stage.outputs.chmod(0o777)
-        _read_once(stage.inputs / f"{opaque}{contract.input_suffix}")
+            link_or_copy(scrubbed, given)
+        _read_once(given)
     except OSError as error:
         raise InfrastructureError(
             f"case {case.id} cannot be staged",
@@ -97,6 +100,40 @@ def stage_case(
             mend=f"{error.strerror}.",
         ) from error
     return stage
+
+
+def empty_stage(rules: Rules, places: Places, *, opaque: str = "case") -> Stage:
+    """Make the folders of a container that gets no input.
+
+    Raises:
+        InfrastructureError: the output's own file system cannot be mounted.
+        OSError: the disk is full.
+    """
+    # A folder of its own each time: what an ordinary user's harness could not remove must not be in the way.
+    folder = places.work / secrets.token_hex(8)
+    space = folder if places.template is None else folder / "space"
+    expected = f"{opaque}{rules.contract.output_suffix}"
+    stage = Stage(folder, opaque, expected, space, rules.opt_outs.writable_inputs)
+    space.mkdir(parents=True)
+    folder.chmod(0o755)
+    if places.template is not None:
+        mount_space(places.template, space)
+    stage.inputs.mkdir()
+    stage.outputs.mkdir()
+    stage.inputs.chmod(0o755)
+    _give(stage.outputs, rules, places, mode=0o777)
+    if stage.writable_inputs:
+        _give(stage.inputs, rules, places, mode=0o777)
+    return stage
+
+
+def _give(path: Path, rules: Rules, places: Places, *, mode: int) -> None:
+    """Let the container's user write to a file: as its owner, or else as everyone below our closed folder."""
+    if places.can_give_away:
+        os.chown(path, *rules.owner)
+        path.chmod(mode & 0o755)
+    else:
+        path.chmod(mode)
 
 
 def scrubbed_input(case: Case, cache: Path) -> Path:
@@ -187,6 +224,12 @@ def discard(folder: Path) -> None:
         subprocess.run(command, check=False, capture_output=True)
         if not folder.exists():
             return
+
+
+def discard_stages(work: Path) -> None:
+    """Remove a stage, or the folder of all of them, with the file systems that are mounted there."""
+    unmount_below(work)
+    discard(work)
 
 
 def default_cache() -> Path:

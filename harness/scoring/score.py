@@ -14,7 +14,7 @@ from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import RunResults, RunWriter, read_run
-from harness.results.observer import Observer, SilentObserver
+from harness.results.observer import Observer
 from harness.results.records import (
     NO_PREDICTION,
     NOT_ANNOTATED,
@@ -135,7 +135,7 @@ def score_run(
         ConfigurationError: a case of the run is not in the data set.
         InfrastructureError: a prediction is gone or changed, or another process writes this run.
     """
-    observer = observer or SilentObserver()
+    observer = observer or Observer()
     results = read_run(folder)
     challenge = results.record.challenge
     cases = cases_by_id(dataset)

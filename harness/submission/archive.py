@@ -14,7 +14,7 @@ import re
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -142,7 +142,8 @@ class FolderBlobs:
 
     def open(self, name: str) -> Readable:
         """See `Blobs.open`."""
-        return os.fdopen(self._descriptor(name), "rb")
+        descriptor = self._descriptor(name)
+        return _Slice(Path(name), 0, os.fstat(descriptor).st_size, descriptor)
 
     def __contains__(self, name: str) -> bool:
         try:
@@ -179,7 +180,7 @@ class _Slice:
     path: Path
     offset: int
     size: int
-    _descriptor: int = field(default=-1, init=False)
+    _descriptor: int = -1
 
     def read(self, size: int, /) -> bytes:
         if self._descriptor < 0:

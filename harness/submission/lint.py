@@ -127,7 +127,9 @@ def look_into(client: Any, reference: str, command: tuple[str, ...] | None) -> I
     )
 
 
-def _rules(image: ImageContents, command: tuple[str, ...] | None, requires_root: bool) -> Iterator[Finding]:
+def _rules(  # noqa: C901 - one rule after the other
+    image: ImageContents, command: tuple[str, ...] | None, requires_root: bool
+) -> Iterator[Finding]:
     if image.platform != image.engine_platform:
         yield Finding(
             "error",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.errors import PrerequisiteError
+from harness.results.lock import FileLock
 from harness.submission.image import Progress
 from harness.submission.recipes import cache_folder
 
@@ -17,21 +17,18 @@ def build_lock(progress: Progress) -> Iterator[None]:
 
     Raises:
         PrerequisiteError: the cache folder cannot be written.
+        InfrastructureError: its disk knows no locks.
     """
-    path = cache_folder() / "build.lock"
+    lock = FileLock(cache_folder() / "build.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        lock.take(lambda holder: progress("another build is under way on this host; waiting for it"))
     except OSError as error:
         raise PrerequisiteError(
             f"the cache folder cannot be written: {error.strerror}",
-            where=path.parent,
+            where=lock.path.parent,
             mend="Set FLAREHARNESS_CACHE to a folder of yours.",
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("another build is under way on this host; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()

@@ -112,7 +112,7 @@ VALID = (
         (VALID.replace('"flare22"', '"flare32"'), "no label_table 'flare32'.*Did you mean flare2"),
         (VALID.replace("[1]", "[77]"), r"'a' holds \[77\]; the labels are"),
         (VALID.replace('"runtime_s"', '"dsc"'), r"metrics\[1\]: dsc is a number per label: `labels` must"),
-        (VALID.replace("99999999", "1"), "shm_bytes exceeds memory_bytes"),
+        (VALID.replace("99999999", "1\nshm_bytes = 2"), "shm_bytes exceeds memory_bytes"),
     ],
 )
 def test_a_broken_file_is_explained(tmp_path, content, complaint):

@@ -197,13 +197,13 @@ def test_every_export_has_the_challenges_own_columns(
     options = ["--challenge", str(place / "hand.toml"), "--results", str(results)]
     assert run(["export", "flare", *options, "-o", str(tmp_path / "flare")]) == 0
     (flare,) = (tmp_path / "flare").glob("far_DSC_NSD.csv")
-    rows = list(csv.DictReader(flare.open()))
+    rows = list(csv.DictReader(flare.read_text().splitlines()))
     assert [row["scaphoid_DSC"] for row in rows] == ["0.5", "0.5", "0.0"]
     assert [row["cyst_NSD"] == "" for row in rows] == [False, True, False]
     assert run(["export", "challenger", *options, "-o", str(tmp_path / "challenger")]) == 0
     written = {path.name for path in (tmp_path / "challenger").iterdir()}
     assert written == {"dsc-bones.csv", "hd95-tendons.csv", "analyse.R"}
-    table = list(csv.DictReader((tmp_path / "challenger/hd95-tendons.csv").open()))
+    table = list(csv.DictReader((tmp_path / "challenger/hd95-tendons.csv").read_text().splitlines()))
     assert {row["value"] for row in table if row["algorithm"] == "far"} == {"Inf"}
     assert "smallBetter = TRUE" in (tmp_path / "challenger/analyse.R").read_text()
 
