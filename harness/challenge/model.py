@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from evaluator.errors import EvaluatorError, choose_one_of
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS, MetricFacts
-from evaluator.shipped import LABEL_TABLES
+from evaluator.shipped import LABEL_TABLES, PROFILES
 from harness.challenge.metrics import MEASURED, facts_of, is_measured
 from harness.challenge.ranking import Metric, RankingScheme, Record
 from harness.challenge.words import from_words
@@ -28,6 +28,12 @@ def _one_line(words: str) -> str:
     if printable(words) != words or words != words.strip():
         raise ValueError("it must be words without control characters or spaces around them")
     return words
+
+
+def _known_profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"there is no profile {name!r}. {choose_one_of(name, PROFILES)}")
+    return name
 
 
 Words = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
@@ -127,7 +133,7 @@ class Challenge(Record):
     label_groups: dict[str, tuple[int, ...]] = Field(
         {}, description="named groups of label values, where the labels' own `group` does not say it"
     )
-    profile: Literal["exact", "flare"] = Field(
+    profile: Annotated[str, AfterValidator(_known_profile)] = Field(
         "exact", description="the scoring rules used unless the command line names others"
     )
     gpu_memory_free_bytes: int = Field(

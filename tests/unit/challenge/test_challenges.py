@@ -262,6 +262,7 @@ def test_files_of_windows_editors_are_read(own, encoding, ending):
         (('metric = "hd95"', 'metric = "hd59"'), r"metrics\[2\].metric: there is no metric 'hd59'.*hd95"),
         (('labels = "bones"', 'labels = "bone"'), "no group of labels 'bone'. Did you mean bones"),
         (('metric = "runtime_s"', 'metric = "runtime_s"\nlabels = "bones"'), "takes no `labels`"),
+        (('title = "Bones', 'profile = "flair"\ntitle = "Bones'), "profile: there is no profile.*mean flare"),
         (("[ranking]", '[scoring]\nmetrics = ["runtime_s"]\n[ranking]'), "is measured in every run"),
         (('"femur"', '"a\\nb"'), r"labels\[1\].name: it must be words without control"),
         (
