@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
-from harness.challenge.metrics import facts_of, with_unit
+from harness.challenge.metrics import facts_of, in_a_line
 from harness.cli import options
 from harness.cli.display import say
 from harness.cli.evaluate import entry_for, prepared
@@ -94,10 +94,10 @@ def show(finished: RunResults) -> bool:
         )
     for score in finished.scores:
         for label in score.scores:
-            known = [(facts_of(key), value) for key, value in label.scores.items() if value is not None]
+            known = {key: value for key, value in label.scores.items() if value is not None}
             if known:
-                shown = (f"{facts.title} {with_unit(facts, value)}" for facts, value in known)
-                print(f"{label.organ}: {', '.join(shown)}")
+                means = (in_a_line(facts_of(key), value) for key, value in known.items())
+                print(f"{label.organ}: {', '.join(means)}")
     if execution.outcome is Outcome.SUCCEEDED:
         return True
     log = finished.folder / "cases" / execution.case / "container.log"
