@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
-from harness.cli import options
+from harness.cli import options, preflight
 from harness.cli.display import printable, say
 from harness.cli.evaluate import built_entry, image_entry, prepared
 from harness.cli.observer import ConsoleObserver
+from harness.cli.preflight import archive_of, judge_of
 from harness.engine.docker import connect
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
 from harness.run.evaluate import EvaluationRequest, evaluate
 from harness.run.journal import RunResults
 from harness.run.records import OptOuts, Outcome
-from harness.submission.lint import lint
 
 _LOG_LINES = 20
 _MIB = 1024**2
@@ -38,28 +38,42 @@ def command(
     image: options.Image = None,
     split: options.Split = None,
     case: Annotated[str | None, typer.Option("--case", help="The case to run; default: the first.")] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Only look into an archive: no engine, no data, no case.")
+    ] = False,
+    driver: Annotated[
+        str | None, typer.Option("--driver", help="The judge's NVIDIA driver; default: this host's.")
+    ] = None,
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
 ) -> int:
-    """Lint the image, then run one case under the judged limits and say what to fix."""
+    """Lint the image, then run one case under the judged limits and say what to fix.
+
+    TEAM may also be the path of an image archive, as --image.
+    """
     rules = load_challenge(challenge)
+    image = archive_of(team, image)
+    team = None if team == image else team
+    if static:
+        judge = judge_of(rules, requires_root=requires_root, driver=driver)
+        return EXIT_OK if preflight.static(image, judge) else EXIT_SUBMISSION_FAILED
     dataset = prepared(data, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].case])
     engine = connect()
     opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
     entry = (
-        image_entry(image, team, challenge=rules, client=engine.client, device=device, opt_outs=opt_outs)
+        image_entry(image, team, challenge=rules, images=engine.images, device=device, opt_outs=opt_outs)
         if image is not None
-        else built_entry(team, submissions, challenge=rules, client=engine.client, opt_outs=opt_outs)
+        else built_entry(team, submissions, challenge=rules, images=engine.images, opt_outs=opt_outs)
     )
-    errors = 0
-    command_line = rules.contract.command
-    for finding in lint(
-        engine.client, entry.image, command=command_line, requires_root=entry.opt_outs.requires_root
-    ):
-        errors += finding.level == "error"
-        print(f"{finding.level} {finding.rule}: {printable(finding.message)}. {finding.mend}")
+    judge = judge_of(
+        rules,
+        requires_root=entry.opt_outs.requires_root,
+        driver=driver,
+        platform=engine.images.platform,
+    )
+    sound = preflight.in_engine(engine.images, entry.image, judge)
     with tempfile.TemporaryDirectory(prefix="flareharness-check-") as folder, ConsoleObserver() as observer:
         request = EvaluationRequest(
             team=entry.team,
@@ -73,7 +87,7 @@ def command(
         )
         finished = evaluate(request, engine=engine, observer=observer)
         succeeded = show(finished)
-    return EXIT_OK if succeeded and not errors else EXIT_SUBMISSION_FAILED
+    return EXIT_OK if succeeded and sound else EXIT_SUBMISSION_FAILED
 
 
 def show(finished: RunResults) -> bool:

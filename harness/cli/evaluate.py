@@ -18,6 +18,7 @@ from harness.data.check import check_dataset
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
 from harness.engine.docker import connect
+from harness.engine.images import ImageClient
 from harness.engine.process import ProcessEngine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.run.evaluate import EvaluationRequest, evaluate
@@ -94,9 +95,9 @@ def command(
         docker = connect()
         runner = docker
         entry = (
-            image_entry(image, team, challenge=rules, client=docker.client, device=device, opt_outs=opt_outs)
+            image_entry(image, team, challenge=rules, images=docker.images, device=device, opt_outs=opt_outs)
             if image is not None
-            else built_entry(team, submissions, challenge=rules, client=docker.client, opt_outs=opt_outs)
+            else built_entry(team, submissions, challenge=rules, images=docker.images, opt_outs=opt_outs)
         )
     request = EvaluationRequest(
         team=entry.team,
@@ -128,11 +129,11 @@ def prepared(folder: Path, *, split: str | None = None, cases: list[str] | None 
 
 
 def built_entry(
-    team: str | None, submissions: Path, *, challenge: Challenge, client: object, opt_outs: OptOuts
+    team: str | None, submissions: Path, *, challenge: Challenge, images: ImageClient, opt_outs: OptOuts
 ) -> Entry:
     """Find a submission's folder, and build its image if it changed."""
     submission = _submission(team, submissions)
-    image = build(submission, challenge=challenge.name, client=client, progress=say)
+    image = build(submission, challenge=challenge.name, images=images, progress=say)
     return _entry(submission, image.digest, opt_outs)
 
 
@@ -147,14 +148,14 @@ def image_entry(
     team: str | None,
     *,
     challenge: Challenge,
-    client: object,
+    images: ImageClient,
     device: str | None,
     opt_outs: OptOuts,
 ) -> Entry:
     """Take an image by tag, from a `docker save` archive, or from an OCI layout, and pin it."""
     if device not in (None, "cpu", "cuda"):
         raise ConfigurationError(f"{device!r} is no device", where="--device", mend="Use cpu or cuda.")
-    loaded = take_in(image, challenge=challenge.name, client=client, progress=say)
+    loaded = take_in(image, challenge=challenge.name, images=images, progress=say)
     return Entry(
         team=team or team_of(image),
         title="",

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256."""
     submission = find(team, submissions)
-    client = connect().client
-    image = build(submission, challenge=load_challenge(challenge).name, client=client, progress=say)
+    images = connect().images
+    image = build(submission, challenge=load_challenge(challenge).name, images=images, progress=say)
     with progress("packing") as advance:
-        archive = pack(client, image.digest, team=submission.name, folder=output, progress=advance)
+        archive = pack(images, image.digest, team=submission.name, folder=output, progress=advance)
     print(f"{archive}\t{file_sha256(archive)}")

@@ -77,8 +77,9 @@ class ImageInfo:
     """An image as the engine holds it.
 
     Attributes:
-        digest: The content-addressed id, never a tag.
+        digest: The engine's own content-addressed id, never a tag.
         source: What a container is made from, if that is not the digest: the process engine's folder.
+        identity: The digest of the image's config, the same in every store; empty where it has none.
     """
 
     reference: str
@@ -87,6 +88,7 @@ class ImageInfo:
     user: str = ""
     platform: str = ""
     source: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,7 @@ def _run_record(
         image=ImageFacts(
             reference=image.reference,
             digest=image.digest,
+            identity=image.identity,
             size_bytes=image.size_bytes,
             user=image.user,
             platform=image.platform,

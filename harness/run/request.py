@@ -67,7 +67,7 @@ class EvaluationRequest:
 def run_id(request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, isolated: bool) -> str:
     """Return the run's name: the same for the same evaluation, another for a changed one."""
     identity = {
-        "image": image.digest,
+        "image": image.identity or image.digest,
         "dataset": fingerprint,
         "limits": request.enforced_limits.model_dump(mode="json"),
         "contract": request.challenge.contract.model_dump(mode="json"),

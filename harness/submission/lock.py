@@ -6,9 +6,9 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from harness.engine.cache import cache_folder
 from harness.errors import PrerequisiteError
 from harness.submission.image import Progress
-from harness.submission.recipes import cache_folder
 
 
 @contextmanager
