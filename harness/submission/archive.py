@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from harness.submission.blobs import Blobs
@@ -36,12 +36,14 @@ class ArchivedImage:
         layers: Blob names, lowest layer first.
         diff_ids: SHA-256 of each layer unpacked, `sha256:...`, from the config.
         name: What the archive calls it; may be empty.
+        stated_platform: What the archive's index says of it, for a config that does not.
     """
 
     config: bytes
     layers: tuple[str, ...]
     diff_ids: tuple[str, ...]
     name: str = ""
+    stated_platform: str = ""
 
     @property
     def digest(self) -> str:
@@ -56,10 +58,10 @@ class ArchivedImage:
 
     @property
     def platform(self) -> str:
-        """`linux/amd64`; empty where the config does not say."""
+        """`linux/amd64`; empty where nothing says."""
         about = self.about
         system, processor = about.get("os") or "linux", about.get("architecture")
-        return f"{system}/{processor}" if processor else ""
+        return f"{system}/{processor}" if processor else self.stated_platform
 
 
 def read_image(blobs: Blobs, *, platform: str = "linux/amd64") -> ArchivedImage:
@@ -164,7 +166,8 @@ class _OciLayout:
             if isinstance(below, dict) and "manifests" in below:
                 yield from self._below(below, called, depth=depth + 1)
             elif isinstance(below, dict) and _is_image(below):
-                yield _image(self._blobs, below, _blob_name, verify=True, name=called)
+                image = _image(self._blobs, below, _blob_name, verify=True, name=called)
+                yield replace(image, stated_platform=_platform_of(descriptor))
 
 
 def _is_beside_the_image(descriptor: Mapping[str, Any]) -> bool:
@@ -172,10 +175,14 @@ def _is_beside_the_image(descriptor: Mapping[str, Any]) -> bool:
     annotations = descriptor.get("annotations")
     if isinstance(annotations, dict) and _ATTESTATION in annotations:
         return True
+    return _platform_of(descriptor) == _UNKNOWN_PLATFORM
+
+
+def _platform_of(descriptor: Mapping[str, Any]) -> str:
     platform = descriptor.get("platform")
-    return isinstance(platform, dict) and (
-        f"{platform.get('os')}/{platform.get('architecture')}" == _UNKNOWN_PLATFORM
-    )
+    if not isinstance(platform, dict) or not platform.get("architecture"):
+        return ""
+    return f"{platform.get('os') or 'linux'}/{platform['architecture']}"
 
 
 def _is_image(manifest: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from harness.submission.foreign import refuse_other_tar
+from harness.submission.foreign import refuse_archive_inside, refuse_root_file_system
 from harness.submission.tarstream import Member, Readable, RefusedArchiveError, TarStream, safe_name
 
 _MARKS = ("manifest.json", "index.json")
@@ -54,9 +54,11 @@ class TarBlobs:
         trouble = self._read(links, names, max_members)
         around = _folder_around(names)
         if around is None:
-            refuse_other_tar(names)
+            refuse_root_file_system(names)
         if trouble is not None:
             raise trouble
+        if around is None:
+            refuse_archive_inside(names)
         self._files = {name.removeprefix(around or ""): place for name, place in self._files.items()}
 
     def size(self, name: str) -> int:

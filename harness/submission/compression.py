@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-import zstandard
-
 from harness.submission.tarstream import Readable, RefusedArchiveError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _CHUNK = 1 << 18
 _LONGEST_MAGIC = 6
 _XZ_MEMORY_BYTES = 512 << 20
-_ZSTD_WINDOW_BYTES = 128 << 20
-"""The most that `zstd -d` takes without being asked to take more; `xz -9` needs 65 MB."""
+_ZSTD_WINDOW_LOG = 27
+"""128 MB: the most that `zstd -d` takes without being asked to take more; `xz -9` needs 65 MB."""
 
 
 def compression_of(head: bytes) -> str | None:
@@ -60,8 +64,6 @@ class Decompressed:
         self._read: Callable[[int], bytes]
         if self.compression is None:
             self._read = whole.read
-        elif self.compression == "zstd":
-            self._read = _Zstd(whole).read
         else:
             self._read = _Blocks(whole, _DECODERS[self.compression]).read
 
@@ -82,7 +84,7 @@ class Decompressed:
     def _decoded(self, size: int) -> bytes:
         try:
             data = self._read(size)
-        except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
+        except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError) as error:
             if self.compression is None:
                 raise
             raise RefusedArchiveError(
@@ -109,18 +111,26 @@ class _Prefixed:
 
 
 class _Decoder(Protocol):
-    """What bz2 and lzma give: at most `max_length` bytes come out, the rest of the input is kept."""
+    """What bz2, lzma and zstd give: at most `max_length` bytes come out, the rest of the input is kept."""
 
-    eof: bool
-    unused_data: bytes
-    needs_input: bool
+    @property
+    def eof(self) -> bool:
+        """Whether the stream came to its end."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows its end."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing comes out without more input."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Decompress some more."""
 
 
 class _Gzip:
-    """zlib's decoder in the form of the two others."""
+    """zlib's decoder in the form of the others."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=31)
@@ -141,15 +151,17 @@ class _Gzip:
         return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
 
 
+_ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
-    "gzip": _Gzip,  # type: ignore[dict-item]
-    "bzip2": bz2.BZ2Decompressor,  # type: ignore[dict-item]
-    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES),  # type: ignore[dict-item, return-value]
+    "gzip": _Gzip,
+    "bzip2": bz2.BZ2Decompressor,
+    "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS),
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES),
 }
 
 
 class _Blocks:
-    """gzip, bzip2 or xz, one stream after the other."""
+    """Compressed streams, one after the other."""
 
     def __init__(self, source: Readable, make: Callable[[], _Decoder]) -> None:
         self._source = source
@@ -173,14 +185,3 @@ class _Blocks:
                     )
             if data := self._decoder.decompress(rest, size):
                 return data
-
-
-class _Zstd:
-    """zstd, frame after frame. The library's reader fills what it is given and keeps one window."""
-
-    def __init__(self, source: Readable) -> None:
-        decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-        self._reader = decoder.stream_reader(source, read_size=_CHUNK, read_across_frames=True)  # type: ignore[arg-type]
-
-    def read(self, size: int, /) -> bytes:
-        return self._reader.read(size)

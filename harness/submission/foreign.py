@@ -82,20 +82,27 @@ def _is_text(head: bytes) -> bool:
     return b"\0" not in head and all(byte >= 0x20 or byte in b"\t\n\r\f" for byte in head)
 
 
-def refuse_other_tar(names: Iterable[str]) -> None:
-    """Refuse a tar that holds no image, by the names of what it holds.
+def refuse_root_file_system(names: Iterable[str]) -> None:
+    """Refuse a tar without an image, by the names of what it holds, if it is a container's file system.
 
     Raises:
-        RefusedArchiveError: it is a container's file system, or has an archive inside; the message says so.
+        RefusedArchiveError: it is.
     """
-    names = tuple(names)
     if len({name.partition("/")[0] for name in names} & _SYSTEM_FOLDERS) >= _ENOUGH_FOLDERS:
         raise RefusedArchiveError(
             "it is the root file system of a container, as `docker export` writes it, not an image",
             mend="Commit the container if it is not yet an image, and write it with `docker save NAME:TAG`.",
         )
+
+
+def refuse_archive_inside(names: Iterable[str]) -> None:
+    """Refuse a tar without an image, by the names of what it holds, if one of them is an archive.
+
+    Raises:
+        RefusedArchiveError: one is.
+    """
     for name in names:
-        if name.lower().endswith(_ARCHIVE_SUFFIXES) and not name.endswith("/layer.tar"):
+        if name.lower().endswith(_ARCHIVE_SUFFIXES):
             raise RefusedArchiveError(
                 f"it is no image, and holds another archive, {name[:200]!r}", mend="Hand in that one."
             )
