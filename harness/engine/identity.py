@@ -13,13 +13,14 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from harness.engine.cache import cache_folder
+from harness.engine.cache import cache_folder, made_cache_folder, unwritable
 from harness.engine.images import EngineImage, ImageClient
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, PrerequisiteError
 
 _LARGEST_CONFIG_BYTES = 4 << 20
 
@@ -50,33 +51,38 @@ def identify(images: ImageClient, image: EngineImage) -> Identity:
     if image.config_digest:
         return Identity(image.config_digest, image.diff_ids)
     found = Identity(_saved_config(images, image), image.diff_ids)
-    remember(image.id, found)
+    with suppress(PrerequisiteError):  # it is read again the next time
+        remember(image.id, found)
     return found
 
 
 def remember(image_id: str, identity: Identity) -> None:
-    """Keep the identity of an image of this host's engine; a cache that cannot be written keeps nothing."""
-    path = _record(image_id)
+    """Keep the identity of an image of this host's engine.
+
+    Raises:
+        PrerequisiteError: the cache folder cannot be written.
+    """
+    path = made_cache_folder() / _record(image_id)
     partial = path.with_suffix(f".{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         partial.write_text(json.dumps(asdict(identity)))
         partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(error) from error
 
 
 def recall(image_id: str) -> Identity | None:
     """Return what was remembered of an image, or None."""
     try:
-        found = json.loads(_record(image_id).read_text())
+        found = json.loads((cache_folder() / _record(image_id)).read_text())
         return Identity(str(found["config_digest"]), tuple(found["diff_ids"]), int(found["rules"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _record(image_id: str) -> Path:
-    return cache_folder() / "images" / f"{image_id.removeprefix('sha256:')}.json"
+    return Path("images") / f"{image_id.removeprefix('sha256:')}.json"
 
 
 def _saved_config(images: ImageClient, image: EngineImage) -> str:

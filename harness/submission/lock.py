@@ -6,8 +6,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.engine.cache import cache_folder
-from harness.errors import PrerequisiteError
+from harness.engine.cache import made_cache_folder, unwritable
 from harness.submission.image import Progress
 
 
@@ -18,16 +17,11 @@ def build_lock(progress: Progress) -> Iterator[None]:
     Raises:
         PrerequisiteError: the cache folder cannot be written.
     """
-    path = cache_folder() / "build.lock"
+    path = made_cache_folder() / "build.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
-        raise PrerequisiteError(
-            f"the cache folder cannot be written: {error.strerror}",
-            where=path.parent,
-            mend="Set FLAREHARNESS_CACHE to a folder of yours.",
-        ) from error
+        raise unwritable(error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from harness.engine.cache import cache_folder
+from harness.engine.cache import made_cache_folder
 from harness.errors import InfrastructureError
 from harness.submission.blobs import Blobs, FolderBlobs, TarBlobs, unpacked_archive
 from harness.submission.compression import Decompressed
@@ -74,8 +74,7 @@ def spool(chunks: Iterable[bytes]) -> Iterator[BinaryIO]:
     Raises:
         InfrastructureError: the disk is nearly full.
     """
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_cache_folder()
     _remove_leftovers(folder)
     with tempfile.TemporaryFile(dir=folder, prefix="intake-") as file:
         for data in chunks:
