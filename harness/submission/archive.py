@@ -24,6 +24,7 @@ _CONFIG_KINDS = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 )
+_PROCESSORS = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _UNKNOWN_PLATFORM = "unknown/unknown"
 
 
@@ -59,9 +60,7 @@ class ArchivedImage:
     @property
     def platform(self) -> str:
         """`linux/amd64`; empty where nothing says."""
-        about = self.about
-        system, processor = about.get("os") or "linux", about.get("architecture")
-        return f"{system}/{processor}" if processor else self.stated_platform
+        return _platform(self.about) or self.stated_platform
 
 
 def read_image(blobs: Blobs, *, platform: str = "linux/amd64") -> ArchivedImage:
@@ -78,13 +77,7 @@ def read_image(blobs: Blobs, *, platform: str = "linux/amd64") -> ArchivedImage:
         RefusedArchiveError: it is neither, holds no or several images for the platform, lacks a file,
             or a blob is not what its digest says.
     """
-    if "manifest.json" in blobs:
-        found = _named_by_docker(blobs)
-    elif "index.json" in blobs:
-        found = _OciLayout(blobs).images()
-    else:
-        raise RefusedArchiveError("it has neither manifest.json nor index.json")
-    images = {image.digest: image for image in found}
+    images = {image.digest: image for image in _images(blobs)}
     fitting = [image for image in images.values() if image.platform in ("", platform)]
     if len(fitting) == 1:
         return fitting[0]
@@ -98,6 +91,24 @@ def read_image(blobs: Blobs, *, platform: str = "linux/amd64") -> ArchivedImage:
     raise RefusedArchiveError(
         f"its image is for {others}, not for {platform}", mend=f"Build it with --platform {platform}."
     )
+
+
+def _images(blobs: Blobs) -> list[ArchivedImage]:
+    """Return the images that Docker's list names, or else those of an OCI layout."""
+    if "manifest.json" not in blobs and "index.json" not in blobs:
+        raise RefusedArchiveError("it has neither manifest.json nor index.json")
+    if "manifest.json" not in blobs:
+        return list(_OciLayout(blobs).images())
+    try:
+        return list(_named_by_docker(blobs))
+    except RefusedArchiveError as error:
+        # Writers that add Docker's list for old readers have written lists that name what is not there.
+        if "index.json" not in blobs:
+            raise
+        try:
+            return list(_OciLayout(blobs).images())
+        except RefusedArchiveError:
+            raise error from None
 
 
 def _named_by_docker(blobs: Blobs) -> Iterator[ArchivedImage]:
@@ -180,9 +191,14 @@ def _is_beside_the_image(descriptor: Mapping[str, Any]) -> bool:
 
 def _platform_of(descriptor: Mapping[str, Any]) -> str:
     platform = descriptor.get("platform")
-    if not isinstance(platform, dict) or not platform.get("architecture"):
-        return ""
-    return f"{platform.get('os') or 'linux'}/{platform['architecture']}"
+    return _platform(platform) if isinstance(platform, dict) else ""
+
+
+def _platform(about: Mapping[str, Any]) -> str:
+    """Return `linux/amd64` for a config or a descriptor's platform; empty where it does not say."""
+    processor = str(about.get("architecture") or "").lower()
+    system = str(about.get("os") or "linux").lower()
+    return f"{system}/{_PROCESSORS.get(processor, processor)}" if processor else ""
 
 
 def _is_image(manifest: Mapping[str, Any]) -> bool:

@@ -88,7 +88,7 @@ class Decompressed:
             if self.compression is None:
                 raise
             raise RefusedArchiveError(
-                f"its compressed data is damaged ({self.compression}: {error})"
+                f"its compressed data is damaged, or needs too much memory ({self.compression}: {error})"
             ) from error
         self._left -= len(data)
         if self._left < 0:

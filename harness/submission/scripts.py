@@ -100,8 +100,8 @@ def byte_order_mark(data: bytes) -> str | None:
 
 
 def windows_lines(data: bytes) -> int:
-    """Return how many lines end in carriage return and line feed."""
-    return data.count(b"\r\n")
+    """Return how many lines end in a carriage return, before a line feed or in the place of all of them."""
+    return data.count(b"\r\n") or (data.count(b"\r") if b"\n" not in data else 0)
 
 
 def interpreter(data: bytes) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from harness.engine.cache import made_cache_folder
-from harness.errors import InfrastructureError
+from harness.errors import ConfigurationError, InfrastructureError
 from harness.submission.blobs import Blobs, FolderBlobs, TarBlobs, unpacked_archive
 from harness.submission.compression import Decompressed
 from harness.submission.foreign import HEAD_BYTES, refuse_foreign
@@ -46,7 +46,8 @@ def opened(
 
     Raises:
         RefusedArchiveError: it is something else; the message names what.
-        InfrastructureError: the disk is too full to decompress it, or it cannot be read.
+        ConfigurationError: it cannot be read.
+        InfrastructureError: the disk is too full to decompress it.
     """
     if source.is_dir():
         folder = unpacked_archive(source)
@@ -57,7 +58,9 @@ def opened(
     try:
         file = cast(BinaryIO, source.open("rb"))
     except OSError as error:
-        raise InfrastructureError(f"the archive cannot be read: {error.strerror}", where=source) from error
+        raise ConfigurationError(
+            f"the archive cannot be read: {error.strerror}", where=source, mend="Check its permissions."
+        ) from error
     with file:
         try:
             with _plain(file, source.name, max_bytes, progress) as tar:
@@ -96,10 +99,10 @@ def _plain(file: BinaryIO, name: str, max_bytes: int, progress: Callable[[str], 
     while len(head) < HEAD_BYTES and (data := source.read(HEAD_BYTES - len(head))):
         head += data
     refuse_foreign(head, inside=source.compression)
-    if not source.is_compressed:
+    if not source.is_compressed and file.seekable():
         yield file
         return
-    progress(f"decompressing {name}")
+    progress(f"reading {name}")
     with spool(_chunks(head, source)) as plain:
         yield plain
 

@@ -333,6 +333,19 @@ def test_an_image_of_several_platforms_in_dockers_form_gives_ours(archive):
     assert read_image(archive(files)).digest == f"sha256:{sha(ours)}"
 
 
+@pytest.mark.parametrize("architecture", ["x86_64", "AMD64", "x86-64"])
+def test_a_processor_is_known_by_its_other_names(archive, architecture):
+    config = config_of(ONE, architecture=architecture)
+    assert read_image(archive(oci_files(ONE, config=config))).platform == "linux/amd64"
+
+
+def test_a_list_of_dockers_that_names_what_is_not_there_does_not_hide_the_layout(archive):
+    broken = json.dumps([{"Config": "missing.json", "RepoTags": None, "Layers": []}]).encode()
+    assert is_one(archive(oci_files(ONE) | {"manifest.json": broken}))
+    with pytest.raises(RefusedArchiveError, match=r"lacks 'missing\.json'"):
+        read_image(archive({"manifest.json": broken, "index.json": b"{}"}))
+
+
 def test_podmans_archive_with_its_links_for_old_readers_is_taken(archive):
     files = docker_files(ONE)
     manifest = json.loads(files["manifest.json"])

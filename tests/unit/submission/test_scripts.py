@@ -114,6 +114,7 @@ def test_the_interpreter_that_a_script_names(data, expected):
 
 def test_line_ends_and_marks():
     assert windows_lines(b"a\r\nb\r\nc\n") == 2
+    assert (windows_lines(b"a\rb\r"), windows_lines(b"printf 'a\r'\n")) == (2, 0)
     assert [byte_order_mark(data) for data in (b"\xef\xbb\xbfa", b"\xff\xfea\0", b"\xfe\xff", b"a")] == [
         "UTF-8",
         "UTF-16",

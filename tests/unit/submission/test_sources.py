@@ -4,7 +4,9 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
+import threading
 import zipfile
 
 import imagecodecs
@@ -171,6 +173,16 @@ def test_an_unpacked_folder_is_an_archive_also_below_another(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     assert digest(tmp_path / "download") == digest(tmp_path / "download" / "team")
+
+
+def test_a_pipe_is_read_as_a_file(tmp_path):
+    plain, pipe = tmp_path / "plain.tar", tmp_path / "pipe"
+    plain.write_bytes(SAVED)
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_bytes, args=(SAVED,))
+    writing.start()
+    assert digest(pipe) == digest(plain)
+    writing.join()
 
 
 def test_what_killed_harnesses_left_in_the_cache_is_removed(tmp_path, cache):
