@@ -1,4 +1,4 @@
-"""What is known of a metric without computing it: the one row that tables, files and figures are made from."""
+"""What is known of a metric without computing it: the row that tables and figures are made from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MetricFacts:
         unit: `mm`, `ml`, `s`, `MiB` and so on; empty for a plain number.
         direction: Whether a higher or a lower value is better.
         scope: Whether it is a number per label of a case, or one per case.
-        failed: What a failed case gets unless the challenge says otherwise; infinite where no number is bad enough.
+        failed: What a failed case gets unless the challenge says otherwise; may be infinite.
         decimals: How many are shown.
         percent: Whether a fraction is shown times 100.
         host_bound: Whether it depends on the host that ran the case, as times and memory do.

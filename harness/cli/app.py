@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,9 +10,10 @@ from typing import Any
 import typer
 
 from evaluator.errors import EvaluatorError
+from evaluator.terminal import in_words, leave_quietly, speak_utf8
 from harness import __version__
 from harness.cli.display import say
-from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, EXIT_USAGE, HarnessError
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HarnessError
 
 COMMANDS = (
     "doctor",
@@ -55,6 +55,7 @@ def build_app() -> typer.Typer:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code (see `harness.errors`)."""
+    speak_utf8()
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -75,11 +76,12 @@ def run(argv: Sequence[str]) -> int:
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
+    except BrokenPipeError:
+        leave_quietly()
+        return EXIT_OK
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        where = error.filename or "no file named"
-        say(f"harness: the disk is full ({where}). Free some space and run again: finished cases are kept.")
+        what, where, mend = in_words(error)
+        say(f"harness: {HarnessError(what, where=where, mend=mend).one_line()}")
         return EXIT_INFRASTRUCTURE
     if result == EXIT_INTERRUPTED:
         # Typer turns ^C into this code without a word.

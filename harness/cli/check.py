@@ -11,15 +11,16 @@ import typer
 
 from harness.challenge import load_challenge
 from harness.cli import options, preflight
-from harness.cli.display import printable, say
+from harness.cli.display import say
 from harness.cli.evaluate import built_entry, image_entry, prepared
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
 from harness.engine.docker import connect
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
+from harness.results.folder import RunResults
+from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
-from harness.run.journal import RunResults
-from harness.run.records import OptOuts, Outcome
+from harness.text import printable
 
 _LOG_LINES = 20
 _MIB = 1024**2
@@ -58,8 +59,8 @@ def command(
     if static:
         judge = judge_of(rules, requires_root=requires_root, driver=driver)
         return EXIT_OK if preflight.static(image, judge) else EXIT_SUBMISSION_FAILED
-    dataset = prepared(data, split=split, cases=[case] if case else None)
-    dataset = dataset.select([dataset.cases[0].case])
+    dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
+    dataset = dataset.select([dataset.cases[0].id])
     engine = connect()
     opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
     entry = (

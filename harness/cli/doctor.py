@@ -5,10 +5,11 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from harness.cli.display import printable, stdout
+from harness.cli.display import stdout
 from harness.engine.docker import connect
 from harness.errors import EXIT_OK, EXIT_PREREQUISITE_MISSING
 from harness.run.doctor import checks
+from harness.text import printable
 
 _VERDICTS = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("n/a", "dim")}
 

@@ -14,16 +14,16 @@ from harness.challenge import Challenge, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.cli.observer import ConsoleObserver
-from harness.data.check import check_dataset
+from harness.data.check import check_dataset, require_sound
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
 from harness.engine.docker import connect
 from harness.engine.images import ImageClient
 from harness.engine.process import ProcessEngine
-from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
+from harness.results.folder import RunResults
+from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
-from harness.run.journal import RunResults
-from harness.run.records import OptOuts, Outcome
 from harness.submission.build import build
 from harness.submission.find import Submission, find
 from harness.submission.load import take_in, team_of
@@ -82,10 +82,11 @@ def command(
 ) -> int:
     """Run a submission on every case in a fresh container, measure, score and store it.
 
-    An interrupted evaluation goes on where it stopped. The exit code is 1 if no case succeeded.
+    An interrupted evaluation goes on where it stopped. The exit code is 1 if no case
+    succeeded, and 4 if cases are left without a verdict because the host failed.
     """
     rules = load_challenge(challenge)
-    dataset = prepared(data, split=split, cases=case)
+    dataset = prepared(data, challenge=rules, split=split, cases=case)
     opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
     runner: ContainerEngine
     if engine is Engine.PROCESS:
@@ -118,13 +119,17 @@ def command(
     return conclude(finished)
 
 
-def prepared(folder: Path, *, split: str | None = None, cases: list[str] | None = None) -> Dataset:
-    """Open a data set with references and read every header, so that nothing runs on a broken one."""
+def prepared(
+    folder: Path, *, challenge: Challenge, split: str | None = None, cases: list[str] | None = None
+) -> Dataset:
+    """Open a data set with references and read every file of it, so that nothing runs on a broken one."""
     dataset = open_dataset(folder, split=split)
     if cases:
         dataset = dataset.select(cases)
     with progress("checking the data") as advance:
-        check_dataset(dataset, progress=advance)
+        require_sound(check_dataset(dataset, labels=challenge.labels, progress=advance))
+    for note in dataset.notes:
+        say(note)
     return dataset
 
 
@@ -172,6 +177,9 @@ def conclude(finished: RunResults) -> int:
         counts[execution.outcome.value] = counts.get(execution.outcome.value, 0) + 1
     say(f"{finished.record.team}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
     print(finished.folder)
+    if lost := counts.get(Outcome.INFRASTRUCTURE.value):
+        say(f"{lost} case(s) have no verdict, because this host failed; the same command tries them again")
+        return EXIT_INFRASTRUCTURE
     return EXIT_OK if counts.get(Outcome.SUCCEEDED.value) else EXIT_SUBMISSION_FAILED
 
 

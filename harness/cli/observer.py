@@ -8,9 +8,10 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from harness.cli.display import Advance, plain_progress, printable, say, stderr
-from harness.run.observer import SilentObserver
-from harness.run.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.cli.display import Advance, plain_progress, say, stderr
+from harness.results.observer import SilentObserver
+from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.text import printable
 
 _MIB = 1024**2
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.challenge import Challenge
-from harness.cli.display import printable, progress, say
+from harness.cli.display import progress, say
 from harness.engine.images import ImageClient
 from harness.errors import ConfigurationError, PrerequisiteError
 from harness.measure.gpu import Gpu
@@ -14,6 +14,7 @@ from harness.submission.drivers import parsed_version
 from harness.submission.findings import Finding, Judge
 from harness.submission.lint import lint, lint_archive
 from harness.submission.sources import is_archive_name
+from harness.text import printable
 
 
 def archive_of(team: str | None, image: str | None) -> str | None:

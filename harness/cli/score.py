@@ -15,9 +15,9 @@ from harness.cli.evaluate import conclude, prepared
 from harness.cli.observer import ConsoleObserver
 from harness.data.dataset import Dataset
 from harness.errors import ConfigurationError
-from harness.run.journal import read_results
-from harness.run.predictions import PredictionsRequest, score_predictions
-from harness.run.score import score_run
+from harness.results.folder import read_results
+from harness.scoring.predictions import PredictionsRequest, score_predictions
+from harness.scoring.score import score_run
 from harness.submission.load import team_of
 
 
@@ -49,7 +49,7 @@ def command(
             where=predictions,
             mend=f"Give a folder of <case>{rules.contract.output_suffix}.",
         )
-    dataset = prepared(data, split=split, cases=case)
+    dataset = prepared(data, challenge=rules, split=split, cases=case)
     if predictions is None:
         return score_stored(rules, dataset, results, team=team, profile=profile, again=again)
     request = PredictionsRequest(

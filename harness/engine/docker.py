@@ -16,6 +16,7 @@ import requests
 from docker.client import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from harness.engine.address import addresses
 from harness.engine.base import ContainerSpec, EngineFacts, ExitState, ImageInfo, StartRefused
 from harness.engine.config import create_request
 from harness.engine.identity import identify
@@ -56,16 +57,18 @@ _HOST_LACKS = (
 
 
 def connect(address: str | None = None) -> DockerEngine:
-    """Return the engine at `address`, at DOCKER_HOST, or at a usual socket of Docker or Podman.
+    """Return the engine at `address`, or the one that `harness.engine.address` finds.
 
     Raises:
         PrerequisiteError: none answers; the mend says what to start.
     """
     tried: list[str] = []
-    for candidate in _addresses(address):
+    for candidate in addresses(address):
         client = None
         try:
-            client = DockerClient(base_url=candidate, version="auto", timeout=_CALL_TIMEOUT_S)
+            client = DockerClient(
+                base_url=candidate.url, version="auto", timeout=_CALL_TIMEOUT_S, tls=candidate.tls or False
+            )
             client.ping()
             return DockerEngine(client)
         except (DockerException, *_ENGINE_GONE) as error:
@@ -78,15 +81,6 @@ def connect(address: str | None = None) -> DockerEngine:
         mend="Install and start Docker or Podman, be in the group `docker` (or root), "
         "or set DOCKER_HOST to the engine's socket.",
     )
-
-
-def _addresses(address: str | None) -> list[str]:
-    if chosen := address or os.environ.get("DOCKER_HOST"):
-        return [chosen]
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
-    sockets = [Path("/var/run/docker.sock"), runtime / "docker.sock", runtime / "podman" / "podman.sock"]
-    present = [path for path in sockets if path.exists()]
-    return [f"unix://{path}" for path in present or sockets[:1]]
 
 
 def _reason(error: Exception) -> str:

@@ -10,9 +10,9 @@ import io
 from pathlib import Path
 
 from harness.challenge import Direction, Metric, RankingScheme
+from harness.files import write_whole
 from harness.leaderboard import Division
-from harness.leaderboard.files import write_whole
-from harness.leaderboard.text import csv_text
+from harness.text import csv_text
 
 COLUMNS = ("task", "case", "algorithm", "value")
 _ORDERS = {

@@ -18,9 +18,9 @@ from evaluator.labels import Label, LabelTable
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.table import write_scores
 from harness.challenge import Challenge, MetricName, RankingScheme
+from harness.files import write_whole
 from harness.leaderboard import Division, RunValues
 from harness.leaderboard.counting import charge, failed_value
-from harness.leaderboard.files import write_whole
 from harness.leaderboard.values import Bools, Floats
 
 EFFICIENCY_COLUMNS = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness import text
 from harness.challenge import Challenge, Direction
-from harness.leaderboard import text
 from harness.leaderboard.model import Row
 
 

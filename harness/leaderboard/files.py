@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.leaderboard import text
+from harness import text
+from harness.files import write_whole
 from harness.leaderboard.columns import group_columns, organ_columns, resource_columns
 from harness.leaderboard.model import MARKS, SCHEMA_VERSION, Division, Leaderboard, Row
 
@@ -28,13 +29,6 @@ def write_files(leaderboard: Leaderboard, folder: Path) -> list[Path]:
     for name, content in contents.items():
         write_whole(folder / name, content)
     return [folder / name for name in contents]
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(content, encoding="utf-8", newline="\n")
-    partial.replace(path)
 
 
 def as_dict(leaderboard: Leaderboard) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from harness.leaderboard.values import (
     ScoreFacts,
     assemble,
 )
-from harness.run.journal import CASES_FILE, RUN_FILE, SCORES_FILE, read_run_record
-from harness.run.records import Outcome
+from harness.results.folder import read_run_record
+from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE
+from harness.results.records import Outcome
 
 _PARALLEL_FROM_BYTES = 50_000_000
 """Starting processes costs more than reading less than this."""

@@ -10,7 +10,7 @@ from harness.challenge import Challenge, Metric, MetricName, RankingScheme
 from harness.leaderboard.counting import charge, failed_value, metric_values
 from harness.leaderboard.model import Analysis, Row
 from harness.leaderboard.values import MISSING, OUTCOMES, Bools, Floats, RunValues
-from harness.run.records import HostFacts
+from harness.results.records import HostFacts
 
 
 def describe_row(

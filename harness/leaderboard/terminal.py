@@ -10,7 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from harness.leaderboard import text
+from harness import text
 from harness.leaderboard.columns import Column, group_columns, organ_columns, resource_columns
 from harness.leaderboard.files import host_letter, legend, mark_letters
 from harness.leaderboard.model import Division, Leaderboard, Row

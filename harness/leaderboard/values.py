@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.challenge import MetricName
-from harness.run.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -41,7 +41,7 @@ _GPU_FIELDS = ("peak_gpu_memory_bytes", "gpu_memory_auc_byte_s")
 
 
 class Results(Protocol):
-    """A run read from disk. `harness.run.journal.RunResults` is one."""
+    """A run read from disk. `harness.results.folder.RunResults` is one."""
 
     @property
     def folder(self) -> Path:

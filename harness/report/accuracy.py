@@ -8,10 +8,10 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from harness.challenge import Metric, MetricName
-from harness.leaderboard.text import printable
 from harness.leaderboard.values import Bools, Floats
 from harness.report.scene import Figure, Scene, floor_of, metric_title, percent, row_height, score
 from harness.report.svg import Linear, Svg, short, x_axis, y_axis
+from harness.text import printable
 
 _NAMES = 190.0
 _PANEL = 280.0

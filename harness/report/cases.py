@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.leaderboard import text as format_
+from harness import text as format_
 from harness.leaderboard.values import MISSING, OUTCOMES
 from harness.report.scene import Figure, Scene, floor_of, percent, row_height, score
 from harness.report.svg import Linear, Svg, short, y_axis
-from harness.run.records import ExecutionRecord
+from harness.results.records import ExecutionRecord
 
 _NAMES = 190.0
 _WIDTH = 1220.0

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from harness import text as format_
 from harness.leaderboard import Leaderboard
-from harness.leaderboard import text as format_
 from harness.leaderboard.columns import group_columns, resource_columns
 from harness.leaderboard.files import host_letter, legend
 from harness.leaderboard.model import MARKS
@@ -20,7 +20,7 @@ from harness.report.overlays import Picture
 from harness.report.rankings import ranking_figures
 from harness.report.resources import resource_figures
 from harness.report.scene import Figure, Scene, metric_title
-from harness.run.records import HostFacts
+from harness.results.records import HostFacts
 
 Fact = tuple[str, str, str]
 Pair = tuple[str, str]

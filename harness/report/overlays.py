@@ -84,7 +84,7 @@ def draw(wanted: Sequence[Wanted], dataset: Dataset) -> dict[tuple[int, str], Pi
 
     What cannot be read or does not fit together is left out: a report is not the place to fail over it.
     """
-    known = {case.case: case for case in dataset.cases}
+    known = {case.id: case for case in dataset.cases}
     pictures = {}
     for name in sorted({item.case for item in wanted} & known.keys()):
         volumes = _read_case(known[name])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import text as format_
 from harness.leaderboard import Row
-from harness.leaderboard import text as format_
 from harness.leaderboard.values import Floats
 from harness.report.scene import Figure, Scene, row_height, score
 from harness.report.svg import Linear, Svg, log_around, short, x_axis, y_axis

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from markupsafe import Markup
 
+from harness import text as format_
 from harness.challenge import Challenge, Metric, MetricName
 from harness.leaderboard import Division, Leaderboard, Row
-from harness.leaderboard import text as format_
 from harness.leaderboard.counting import ABOUT_LABELS, charge, failed_value, metric_values
 from harness.leaderboard.values import Bools, Floats, Results, RunValues
 

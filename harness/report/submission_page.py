@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from harness import text as format_
 from harness.challenge import Metric, MetricName
-from harness.leaderboard import text as format_
 from harness.leaderboard.counting import ABOUT_LABELS
 from harness.report.cases import Failure, failures, outcome_name, own_cases
 from harness.report.index_page import Fact, Pair, run_facts

@@ -13,7 +13,7 @@ from typing import TypedDict, Unpack
 
 from markupsafe import Markup, escape
 
-from harness.leaderboard.text import printable
+from harness.text import printable
 
 Scale = Callable[[float], float]
 

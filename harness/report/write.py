@@ -13,11 +13,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness import text as format_
 from harness._version import __version__
 from harness.data.dataset import Dataset
+from harness.files import write_whole
 from harness.leaderboard import Leaderboard, Results
-from harness.leaderboard import text as format_
-from harness.leaderboard.files import write_whole
 from harness.report.index_page import index_page
 from harness.report.overlays import Picture, Wanted, draw, worst_cases
 from harness.report.scene import Figure, Scene, View

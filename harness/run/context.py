@@ -9,9 +9,9 @@ from typing import Protocol
 
 from harness.challenge import Contract, Limits
 from harness.engine.base import ContainerEngine
+from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import Hierarchy, MemorySample, PeakMethod
-from harness.run.harvest import Gatekeeper
-from harness.run.records import OptOuts
+from harness.results.records import OptOuts
 
 RUN_LABEL = "flareharness.results"
 """Label of our containers; its value names the results folder that they work for."""

@@ -15,12 +15,12 @@ from harness.engine.base import ImageInfo
 from harness.engine.docker import DockerEngine
 from harness.engine.probe import REPOSITORY, probe_image
 from harness.errors import HarnessError
+from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import find_hierarchy
 from harness.measure.gpu import Gpu
+from harness.results.records import ExecutionRecord, OptOuts, Outcome
 from harness.run.context import RUN_LABEL, RunContext
 from harness.run.execute import execute_case
-from harness.run.harvest import Gatekeeper
-from harness.run.records import ExecutionRecord, OptOuts, Outcome
 from harness.run.request import container_owner, results_label
 
 MIB = 1024**2

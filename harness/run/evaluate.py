@@ -12,26 +12,15 @@ from pathlib import Path
 
 from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import find_hierarchy, remove_stale
 from harness.measure.gpu import Gpu
-from harness.run.baseline import measure_baseline
-from harness.run.context import RUN_LABEL, RunContext
-from harness.run.harvest import Gatekeeper
-from harness.run.host import host_facts, versions
-from harness.run.journal import (
-    CASES_FILE,
-    RUN_FILE,
-    FolderLock,
-    RunResults,
-    RunWriter,
-    read_lines,
-    read_run,
-    read_run_record,
-)
-from harness.run.observer import Observer, SilentObserver
-from harness.run.overlap import OverlappedScorer, split_cores
-from harness.run.plan import Planned, plan
-from harness.run.records import (
+from harness.results.folder import RunResults, RunWriter, read_run, read_run_record
+from harness.results.journal import CASES_FILE, RUN_FILE, read_lines
+from harness.results.lock import FolderLock
+from harness.results.observer import Observer, SilentObserver
+from harness.results.plan import Planned, plan
+from harness.results.records import (
     DatasetFacts,
     ExecutionRecord,
     HostFacts,
@@ -39,10 +28,15 @@ from harness.run.records import (
     Outcome,
     RunRecord,
 )
+from harness.results.versions import versions
+from harness.run.baseline import measure_baseline
+from harness.run.context import RUN_LABEL, RunContext
+from harness.run.host import host_facts
 from harness.run.request import EvaluationRequest, check_request, container_owner, results_label, run_id
-from harness.run.score import cases_by_id, score_missing
 from harness.run.stage import discard
 from harness.run.workers import Workers, terminate_like_interrupt
+from harness.scoring.overlap import OverlappedScorer, split_cores
+from harness.scoring.score import cases_by_id, score_missing
 
 __all__ = ["EvaluationRequest", "evaluate"]
 
@@ -208,8 +202,8 @@ def _run_record(
         dataset=DatasetFacts(
             name=request.dataset.name,
             fingerprint=fingerprint,
-            cases=tuple(case.case for case in cases),
-            annotated={case.case: case.annotated for case in cases if case.annotated is not None},
+            cases=tuple(case.id for case in cases),
+            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
         ),
         image=ImageFacts(
             reference=image.reference,
@@ -253,8 +247,8 @@ def _run_cases(
         while running or not waiting.empty():
             while running < request.jobs and not waiting.empty():
                 planned = waiting.get()
-                tries[planned.case.case] += 1
-                observer.case_started(planned.case.case, planned.attempt)
+                tries[planned.case.id] += 1
+                observer.case_started(planned.case.id, planned.attempt)
                 workers.submit(planned)
                 running += 1
             execution = workers.next_result()

@@ -13,13 +13,11 @@ from pathlib import Path
 from harness.data.dataset import Case
 from harness.engine.base import Container, ContainerSpec, Mount, StartRefused
 from harness.errors import InfrastructureError
+from harness.gate.harvest import harvest, take_census
 from harness.measure.cgroup import CaseCgroup, parent_name
 from harness.measure.enginestats import EngineStats
 from harness.measure.process import ProcessTree
-from harness.run.context import RUN_LABEL, Meter, RunContext
-from harness.run.harvest import harvest, take_census
-from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify, largest_file_bytes
-from harness.run.records import (
+from harness.results.records import (
     Evidence,
     ExecutionRecord,
     Outcome,
@@ -27,6 +25,8 @@ from harness.run.records import (
     Stages,
     Usage,
 )
+from harness.run.context import RUN_LABEL, Meter, RunContext
+from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify, largest_file_bytes
 from harness.run.stage import Stage, discard, opaque_id, stage_case
 from harness.run.watch import Watched, watch
 
@@ -58,13 +58,13 @@ def execute_case(
         stage_changed("stage")
         stage = stage_case(
             case,
-            opaque=opaque_id(context.secret, context.run, case.case),
+            opaque=opaque_id(context.secret, context.run, case.id),
             work=context.work,
             contract=context.contract,
             cache=context.cache,
             owner=context.owner if context.can_give_away else None,
         )
-        kept = context.folder / "cases" / case.case
+        kept = context.folder / "cases" / case.id
         discard(kept)  # an attempt that failed on our side may have left some of its files
         kept.mkdir(parents=True, exist_ok=True)
         return _run_staged(case, attempt, started_at, context, stage, kept, stage_changed, stopping)
@@ -185,7 +185,7 @@ def _run_staged(
         harvest_s=clock() - gone,
     )
     return ExecutionRecord(
-        case=case.case,
+        case=case.id,
         attempt=attempt,
         outcome=verdict[0],
         evidence=verdict[1],
@@ -265,5 +265,5 @@ def _record(
     case: Case, attempt: int, started_at: datetime, outcome: Outcome, evidence: Evidence
 ) -> ExecutionRecord:
     return ExecutionRecord(
-        case=case.case, attempt=attempt, outcome=outcome, evidence=evidence, started_at=started_at
+        case=case.id, attempt=attempt, outcome=outcome, evidence=evidence, started_at=started_at
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
 import psutil
 
-from evaluator import __version__ as evaluator_version
-from harness import __version__
 from harness.engine.base import EngineFacts
-from harness.run.records import HostFacts
+from harness.results.records import HostFacts
 
 
 def host_facts(engine: EngineFacts, *, gpus: tuple[str, ...] = (), gpu_driver: str = "") -> HostFacts:
@@ -28,16 +25,6 @@ def host_facts(engine: EngineFacts, *, gpus: tuple[str, ...] = (), gpu_driver: s
         cgroup_version=engine.cgroup_version,
         isolated=engine.isolated,
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what made a run."""
-    return {
-        "flareharness": __version__,
-        "evaluator": evaluator_version,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("docker", "numpy", "pydantic")},
-    }
 
 
 def _cpu_model() -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.challenge import Limits
-from harness.run.records import Evidence, Outcome
+from harness.results.records import Evidence, Outcome
 
 
 class Stop(StrEnum):

@@ -13,7 +13,8 @@ from harness.challenge import Challenge, Limits
 from harness.data.dataset import Dataset
 from harness.engine.base import ImageInfo
 from harness.errors import ConfigurationError
-from harness.run.records import CONTRACT_VERSION, OptOuts
+from harness.results.folder import check_team
+from harness.results.records import CONTRACT_VERSION, OptOuts
 from harness.run.stage import check_image, default_cache
 
 _CONTAINER_OWNER = (65532, 65532)
@@ -98,19 +99,6 @@ def container_owner(opt_outs: OptOuts) -> tuple[tuple[int, int], bool]:
     return (_CONTAINER_OWNER, True) if is_root else (ours, True)
 
 
-def check_team(team: str) -> None:
-    """Check that a team's name can name its folder.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
-    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
-    if not team or not set(team) <= allowed or team.startswith("."):
-        raise ConfigurationError(
-            f"{team!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
-        )
-
-
 def check_request(request: EvaluationRequest) -> None:
     """Check what can be checked before anything is hashed or run.
 
@@ -122,9 +110,9 @@ def check_request(request: EvaluationRequest) -> None:
         raise ConfigurationError(f"{request.jobs} jobs make no sense", mend="Use 1 or more.")
     for case in request.dataset.cases:
         if case.image is None:
-            raise ConfigurationError(f"case {case.case} has no image", where=request.dataset.folder)
+            raise ConfigurationError(f"case {case.id} has no image", where=request.dataset.folder)
         if request.score and case.label is None:
             raise ConfigurationError(
-                f"case {case.case} has no label", where=request.dataset.folder, mend="Run without scoring."
+                f"case {case.id} has no label", where=request.dataset.folder, mend="Run without scoring."
             )
         check_image(case.image)

@@ -9,7 +9,6 @@ import secrets
 import shutil
 import struct
 import subprocess
-import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from evaluator import EvaluatorError, read_header
 from harness.challenge import Contract
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
+from harness.files import whole_file
 
 CACHE_BYTES = 20 * 1024**3
 """How much of the cache of scrubbed inputs is kept."""
@@ -92,7 +92,7 @@ def stage_case(
         _read_once(stage.inputs / f"{opaque}{contract.input_suffix}")
     except OSError as error:
         raise InfrastructureError(
-            f"case {case.case} cannot be staged",
+            f"case {case.id} cannot be staged",
             where=error.filename or case.image,
             mend=f"{error.strerror}.",
         ) from error
@@ -108,14 +108,9 @@ def scrubbed_input(case: Case, cache: Path) -> Path:
         target.touch()
         return target
     cache.mkdir(parents=True, exist_ok=True)
-    # Two workers may stage the same content at once.
-    temporary = target.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        temporary.write_bytes(scrub(case.image, packed))
-        temporary.chmod(0o644)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(target) as unfinished:
+        unfinished.write_bytes(scrub(case.image, packed))
+        unfinished.chmod(0o644)
     _prune(cache, keep=target)
     return target
 

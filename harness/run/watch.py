@@ -10,9 +10,9 @@ from pathlib import Path
 from harness.challenge import Limits
 from harness.engine.base import Container
 from harness.errors import InfrastructureError
+from harness.gate.harvest import Census, take_census
 from harness.measure.timeline import Sample, Timeline
 from harness.run.context import Meter, RunContext
-from harness.run.harvest import Census, take_census
 from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Stop
 from harness.run.stage import Stage
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from harness.results.observer import Observer
+from harness.results.plan import Planned
+from harness.results.records import ExecutionRecord
 from harness.run.context import RunContext
 from harness.run.execute import execute_case
-from harness.run.observer import Observer
-from harness.run.plan import Planned
-from harness.run.records import ExecutionRecord
 from harness.run.watch import Interrupted
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -54,7 +54,7 @@ class Workers:
                     case,
                     attempt=planned.attempt,
                     context=self._context,
-                    stage_changed=lambda stage, case=case: self._observer.case_stage(case.case, stage),  # type: ignore[misc]
+                    stage_changed=lambda stage, case=case: self._observer.case_stage(case.id, stage),  # type: ignore[misc]
                     stopping=self._stopping,
                 )
             except Interrupted:

@@ -10,7 +10,7 @@ import pytest
 from harness.challenge import load_challenge
 from harness.leaderboard import build
 from harness.report import write_report
-from harness.run.records import Outcome
+from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, make_run, write_evidence
 from tests.unit.report.volumes import make_dataset, shifted
 
@@ -34,7 +34,7 @@ def test_twenty_teams_and_a_hundred_cases(benchmark, tmp_path):
     dataset = make_dataset(tmp_path / "data", names, shape=(256, 256, 80))
     for run in runs:
         for case in dataset.cases:
-            shifted(case.label, run.folder / "cases" / case.case / f"{case.case}.nii.gz", 4)
+            shifted(case.label, run.folder / "cases" / case.id / f"{case.id}.nii.gz", 4)
 
     index = benchmark.pedantic(
         lambda: write_report(runs, board, tmp_path / "report", dataset=dataset), rounds=1, iterations=1

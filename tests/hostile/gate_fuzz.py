@@ -24,7 +24,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from harness.run.harvest import Gatekeeper
+from harness.gate.keeper import Gatekeeper
 
 SHAPE = (9, 8, 7)
 AFFINE = np.diag([0.8, 0.9, 2.5, 1.0])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from containers import MIB, Arena, affine, reference_labels
 
-from harness.run.records import Outcome
+from harness.results.records import Outcome
 
 pytestmark = pytest.mark.engine
 
@@ -284,4 +284,4 @@ dd if=/dev/zero of=/tmp/mark bs=1M count=16
 """
     results = arena.run(marks, dataset=dataset)
     assert [execution.outcome for execution in results.executions] == [Outcome.SUCCEEDED] * 3
-    assert not any("REACHED" in arena.log(results, case.case) for case in dataset.cases)
+    assert not any("REACHED" in arena.log(results, case.id) for case in dataset.cases)

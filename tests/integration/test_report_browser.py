@@ -10,7 +10,7 @@ import pytest
 from harness.challenge import load_challenge
 from harness.leaderboard import build
 from harness.report import write_report
-from harness.run.records import HostFacts, Outcome
+from harness.results.records import HostFacts, Outcome
 from tests.unit.leaderboard.synthetic import HOST, Plan, make_run, write_evidence
 
 selenium = pytest.importorskip("selenium.webdriver", reason="NO BROWSER TEST: pip install selenium")

@@ -15,9 +15,9 @@ from containers import Arena
 
 from harness.engine.docker import DockerEngine, connect
 from harness.errors import PrerequisiteError
+from harness.results.records import Outcome
 from harness.run.doctor import checks
 from harness.run.evaluate import evaluate
-from harness.run.records import Outcome
 
 pytestmark = pytest.mark.engine
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from containers import MIB, Arena
 
+from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import evaluate
-from harness.run.records import OptOuts, Outcome
 
 pytestmark = pytest.mark.engine
 
@@ -195,16 +195,16 @@ def test_scoring_beside_the_next_case_keeps_off_its_cores(arena: Arena) -> None:
     from containers import make_dataset
 
     from harness.run.evaluate import evaluate
-    from harness.run.verify import verify_run
+    from harness.scoring.verify import verify_run
 
     dataset = make_dataset(arena.folder / "more", cases=3)
     script = "cat /proc/self/status" + PERFECT
     request = replace(arena.request(script, dataset=dataset, cpus=1.0), overlap_scoring=True)
     results = evaluate(request, engine=arena.engine)
     assert results.record.cpuset == "0"
-    assert [score.case for score in results.scores] == [case.case for case in dataset.cases]
+    assert [score.case for score in results.scores] == [case.id for case in dataset.cases]
     assert "Cpus_allowed_list:\t0\n" in arena.log(results)
-    assert list(verify_run(results.folder, dataset=dataset)) == []
+    assert verify_run(results.folder, dataset=dataset).problems == []
 
 
 def test_without_a_readable_cgroup_the_engines_samples_are_a_lower_bound(

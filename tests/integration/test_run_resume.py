@@ -21,12 +21,14 @@ from containers import MIB, Arena, label_of, make_dataset
 
 from harness.engine.docker import DockerEngine, connect
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.results.folder import RunResults
+from harness.results.journal import CASES_FILE, complete_lines
+from harness.results.lock import FolderLock
+from harness.results.observer import SilentObserver
+from harness.results.records import ExecutionRecord, Outcome
 from harness.run.context import RUN_LABEL
 from harness.run.evaluate import evaluate
-from harness.run.journal import CASES_FILE, FolderLock, RunResults, complete_lines
-from harness.run.observer import SilentObserver
-from harness.run.records import ExecutionRecord, Outcome
-from harness.run.verify import verify_run
+from harness.scoring.verify import verify_run
 
 pytestmark = pytest.mark.engine
 
@@ -106,11 +108,11 @@ def essence(results: RunResults) -> list[object]:
 
 def assert_whole(arena: Arena, results: RunResults) -> None:
     """Every case has one verdict and one score, and every byte is as written."""
-    expected = [case.case for case in arena.dataset.cases]
+    expected = [case.id for case in arena.dataset.cases]
     assert sorted(execution.case for execution in results.executions) == expected
     assert sorted(score.case for score in results.scores) == expected
     assert {execution.outcome for execution in results.executions} == {Outcome.SUCCEEDED}
-    assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+    assert verify_run(results.folder, dataset=arena.dataset).problems == []
     assert containers_left(arena) == 0
 
 
@@ -273,7 +275,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_call_goes_on(arena: Are
             results = evaluate(request, engine=arena.engine)
         assert {execution.outcome for execution in results.final_executions().values()} == {Outcome.SUCCEEDED}
         assert sum(execution.case == "patient_0" for execution in results.executions) == 1
-        assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+        assert verify_run(results.folder, dataset=arena.dataset).problems == []
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=False)
 
@@ -376,4 +378,4 @@ def test_an_engine_that_stops_in_mid_run_stops_the_run_and_the_next_call_goes_on
     assert {execution.outcome for execution in final.values()} == {Outcome.SUCCEEDED}
     assert sum(execution.case == "patient_0" for execution in results.executions) == 1
     assert [score.case for score in results.scores] == ["patient_0", "patient_1", "patient_2"]
-    assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+    assert verify_run(results.folder, dataset=arena.dataset).problems == []

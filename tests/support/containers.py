@@ -16,10 +16,10 @@ from harness.data.dataset import Dataset, open_dataset
 from harness.engine.docker import DockerEngine, connect
 from harness.engine.probe import probe_image
 from harness.errors import PrerequisiteError
+from harness.results.folder import RunResults
+from harness.results.records import OptOuts
 from harness.run.context import RUN_LABEL
 from harness.run.evaluate import evaluate
-from harness.run.journal import RunResults
-from harness.run.records import OptOuts
 from harness.run.request import EvaluationRequest
 
 MIB = 1024**2

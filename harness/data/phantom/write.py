@@ -12,7 +12,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from harness.data.dataset import IMAGE_SUFFIX, LABEL_SUFFIX
+from harness.data.names import IMAGE_SUFFIX, LABEL_SUFFIX
 from harness.data.phantom.case import GENERATOR_VERSION, PhantomCase, check_recipe, make_case
 from harness.data.phantom.partial import annotation, show_only
 from harness.data.phantom.patient import ORGANS, TUMOUR

@@ -24,7 +24,7 @@ def _write(path, text):
 
 def test_cases_come_sorted_with_image_and_label(folder):
     cases = open_dataset(folder).cases
-    assert [case.case for case in cases] == ["a", "b"]
+    assert [case.id for case in cases] == ["a", "b"]
     assert cases[0].image == folder / "imagesVal" / "a_0000.nii.gz"
     assert cases[0].label == folder / "labelsVal" / "a.nii.gz"
     assert cases[0].annotated is None
@@ -34,14 +34,14 @@ def test_cases_come_sorted_with_image_and_label(folder):
 def test_flare_and_nnunet_folder_names_are_found(tmp_path, split):
     _write(tmp_path / f"images{split}" / "a_0000.nii.gz", "i")
     _write(tmp_path / f"labels{split}" / "a.nii.gz", "l")
-    assert [case.case for case in open_dataset(tmp_path).cases] == ["a"]
+    assert [case.id for case in open_dataset(tmp_path).cases] == ["a"]
 
 
 def test_the_validation_split_is_preferred_and_another_can_be_named(folder):
     _write(folder / "imagesTr" / "t_0000.nii.gz", "i")
     _write(folder / "labelsTr" / "t.nii.gz", "l")
-    assert [case.case for case in open_dataset(folder).cases] == ["a", "b"]
-    assert [case.case for case in open_dataset(folder, split="Tr").cases] == ["t"]
+    assert [case.id for case in open_dataset(folder).cases] == ["a", "b"]
+    assert [case.id for case in open_dataset(folder, split="Tr").cases] == ["t"]
 
 
 def test_dataset_json_names_the_set_and_its_annotated_labels(folder):
@@ -65,7 +65,7 @@ def test_the_fingerprint_follows_the_annotation(folder):
 
 
 def test_a_selection_keeps_only_the_named_cases(folder):
-    assert [case.case for case in open_dataset(folder).select(["b"]).cases] == ["b"]
+    assert [case.id for case in open_dataset(folder).select(["b"]).cases] == ["b"]
     with pytest.raises(ConfigurationError, match=r"no case named z.*Cases: a, b"):
         open_dataset(folder).select(["z"])
 

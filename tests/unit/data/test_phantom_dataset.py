@@ -45,7 +45,7 @@ def test_the_layout_is_that_of_flare(finished):
     ]
     assert sorted(files(finished)) == sorted([*names, "dataset.json"])
     dataset = open_dataset(finished)
-    assert [case.case for case in dataset.cases] == ["phantom_0001", "phantom_0002", "phantom_0003"]
+    assert [case.id for case in dataset.cases] == ["phantom_0001", "phantom_0002", "phantom_0003"]
     check_dataset(dataset)
 
 

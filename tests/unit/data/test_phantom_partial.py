@@ -94,8 +94,8 @@ def test_the_complete_labels_and_images_are_those_of_a_complete_set(finished, tm
 
 def test_the_data_set_reader_knows_what_is_annotated(finished, annotated):
     cases = open_dataset(finished, split="Tr", need_labels=False).cases
-    assert {case.case: list(case.annotated) for case in cases} == annotated
-    assert [case.case for case in cases if case.label is None] == [c for c, v in annotated.items() if not v]
+    assert {case.id: list(case.annotated) for case in cases} == annotated
+    assert [case.id for case in cases if case.label is None] == [c for c, v in annotated.items() if not v]
 
 
 def test_a_partial_set_is_taken_up_and_can_grow_to_the_same_bytes(finished, tmp_path):

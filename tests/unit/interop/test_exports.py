@@ -12,7 +12,7 @@ from harness.challenge import load_challenge
 from harness.interop import write_challenger, write_flare
 from harness.interop.challenger import metric_csv
 from harness.leaderboard import build
-from harness.run.records import Outcome
+from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, make_run
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.challenge import Challenge, load_challenge
-from harness.run.journal import RunWriter
-from harness.run.records import (
+from harness.results.folder import RunWriter
+from harness.results.records import (
     DatasetFacts,
     Evidence,
     ExecutionRecord,

@@ -10,7 +10,7 @@ import pytest
 
 from harness.challenge import load_challenge
 from harness.leaderboard import build
-from harness.run.records import OptOuts, Outcome
+from harness.results.records import OptOuts, Outcome
 from tests.unit.leaderboard.synthetic import HOST, Plan, make_run
 
 PHANTOM = load_challenge("phantom")

@@ -9,8 +9,8 @@ from harness.challenge import load_challenge
 from harness.errors import InfrastructureError
 from harness.leaderboard import build, from_results, read_values
 from harness.leaderboard.values import RESOURCES
-from harness.run.journal import read_results
-from harness.run.records import Outcome
+from harness.results.folder import read_results
+from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, make_run, write_run
 
 PHANTOM = load_challenge("phantom")

@@ -9,9 +9,10 @@ import json
 import pytest
 from rich.console import Console
 
+from harness import text
 from harness.challenge import load_challenge
-from harness.leaderboard import build, render_terminal, text, write_files
-from harness.run.records import Outcome
+from harness.leaderboard import build, render_terminal, write_files
+from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, make_run
 
 PHANTOM = load_challenge("phantom")

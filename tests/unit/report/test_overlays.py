@@ -14,7 +14,7 @@ from harness.data.dataset import Dataset
 from harness.leaderboard import build
 from harness.report import write_report
 from harness.report.overlays import _read_case
-from harness.run.records import Outcome
+from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, Results, make_run
 from tests.unit.report.volumes import make_dataset, shifted
 
@@ -31,7 +31,7 @@ def run_with_predictions(tmp_path, plan: Plan, dataset: Dataset) -> Results:
     run = make_run(plan, cases=CASES, folder=tmp_path / "results")
     for execution in run.executions:
         if execution.prediction is not None:
-            label = next(case.label for case in dataset.cases if case.case == execution.case)
+            label = next(case.label for case in dataset.cases if case.id == execution.case)
             shifted(label, run.folder / execution.prediction.path, 3)
     return run
 

@@ -9,7 +9,7 @@ import pytest
 from harness.challenge import load_challenge
 from harness.leaderboard import build
 from harness.report import write_report
-from harness.run.records import OptOuts, Outcome
+from harness.results.records import OptOuts, Outcome
 from tests.unit.leaderboard.synthetic import Plan, make_run, write_evidence
 
 PHANTOM = load_challenge("phantom")

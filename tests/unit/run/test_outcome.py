@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from harness.challenge import Limits
+from harness.results.records import Outcome
 from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, Stop, classify
-from harness.run.records import Outcome
 
 MIB = 1024**2
 LIMITS = Limits(memory_bytes=512 * MIB, time_s=60, gpu_memory_bytes=4096 * MIB, output_bytes=100 * MIB)

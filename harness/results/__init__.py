@@ -1,0 +1,1 @@
+"""The results folder: database and queue, one writer, lines that survive a power cut."""

@@ -1,0 +1,226 @@
+"""The records a run leaves on disk. Their JSON Schemas are the results format.
+
+One `RunRecord` (run.json), one `ExecutionRecord` per case and attempt (cases.jsonl) and one
+`ScoreRecord` per scored case (scores.jsonl). Lines of the two journals are chained: each carries
+the SHA-256 of the line before it, the first one that of run.json, and each its own, so a changed
+byte is found wherever it is.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.challenge import Challenge, Limits
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning or goes; new optional fields do not raise it."""
+
+CONTRACT_VERSION = 1
+"""Part of a run's identity: raised when containers are started differently."""
+
+CHAIN_START = "0" * 64
+"""The hash before the first line of a journal that belongs to no run folder."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Outcome(StrEnum):
+    """How a case ended: a closed set."""
+
+    SUCCEEDED = "succeeded"
+    TIME_LIMIT = "time_limit"
+    MEMORY_LIMIT = "memory_limit"
+    GPU_MEMORY_LIMIT = "gpu_memory_limit"
+    OUTPUT_LIMIT = "output_limit"
+    CRASHED = "crashed"
+    NO_OUTPUT = "no_output"
+    INVALID_OUTPUT = "invalid_output"
+    START_FAILED = "start_failed"
+    INFRASTRUCTURE = "infrastructure"
+
+
+class Evidence(_Record):
+    """Why the outcome is what it is. `summary` is one line for a table; the rest is what it rests on."""
+
+    summary: str
+    exit_code: int | None = None
+    oom_killed: bool | None = Field(None, description="the engine's flag or the kernel's count of OOM kills")
+    limit: float | None = Field(None, description="the limit that was reached, in its own unit")
+    value: float | None = Field(None, description="the value seen against that limit, in the same unit")
+    last_log_line: str = ""
+
+
+class Stages(_Record):
+    """Wall clock of each stage in seconds. `run_s` is what limits and leaderboards use."""
+
+    create_s: float | None = None
+    start_s: float | None = None
+    run_s: float | None = Field(None, description="container start returned until the process was gone")
+    teardown_s: float | None = None
+    harvest_s: float | None = None
+
+
+class Usage(_Record):
+    """What the case used, and how each number was measured; None where it was not measured."""
+
+    peak_memory_bytes: int | None = None
+    peak_memory_method: Literal["cgroup-v1-max-usage", "cgroup-v2-peak", "sampled-lower-bound"] | None = None
+    peak_working_set_bytes: int | None = Field(None, description="usage minus inactive file cache, sampled")
+    memory_auc_byte_s: float | None = None
+    cpu_s: float | None = None
+    cpu_utilisation_auc_percent_s: float | None = Field(
+        None, description="percent of the cores the container may use, integrated over time"
+    )
+    throttled_s: float | None = None
+    peak_gpu_memory_bytes: int | None = None
+    gpu_memory_auc_byte_s: float | None = Field(None, description="above the challenge's free amount")
+    gpu_method: str | None = None
+
+
+class Prediction(_Record):
+    """The harvested prediction, relative to the run's folder."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class ExecutionRecord(_Record):
+    """One case's container from creation to harvest."""
+
+    schema_version: Literal[1] = 1
+    case: str
+    attempt: int = 1
+    outcome: Outcome
+    evidence: Evidence
+    started_at: datetime
+    stages: Stages = Stages()
+    usage: Usage = Usage()
+    prediction: Prediction | None = None
+    notes: tuple[str, ...] = Field((), description="what the gate noticed of an output that it let pass")
+    files: dict[str, str] = Field({}, description="SHA-256 of the other files kept of the case, by name")
+    previous_sha256: str = CHAIN_START
+    hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
+    sha256: str = Field("", description="SHA-256 of this line with this field empty")
+
+
+class LabelScoreRecord(_Record):
+    """Scores of one label of one case. DSC and NSD are fractions; None where it is not annotated."""
+
+    label: int
+    organ: str
+    dsc: float | None
+    nsd: float | None
+    reference_ml: float | None = None
+    prediction_ml: float | None = None
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
+    note: str = ""
+
+
+class ScoreRecord(_Record):
+    """One case's scores. A case without a usable prediction is scored as the challenge says."""
+
+    schema_version: Literal[1] = 1
+    case: str
+    profile: str
+    evaluator_version: str
+    prediction_sha256: str | None
+    reference_sha256: str
+    scores: tuple[LabelScoreRecord, ...]
+    notes: tuple[str, ...] = ()
+    previous_sha256: str = CHAIN_START
+    hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
+    sha256: str = Field("", description="SHA-256 of this line with this field empty")
+
+
+class ImageFacts(_Record):
+    """The image that was run, pinned."""
+
+    reference: str
+    digest: str = Field(description="the engine's own sha256 id of what ran")
+    identity: str = Field(
+        "", description="sha256 of the image's config as it was handed in, the same in every engine's store"
+    )
+    size_bytes: int
+    user: str = ""
+    platform: str = ""
+
+
+class DatasetFacts(_Record):
+    """The cases, in order, and the fingerprint over the bytes of every image and label."""
+
+    name: str
+    fingerprint: str
+    cases: tuple[str, ...]
+    annotated: dict[str, tuple[int, ...]] = Field(
+        {}, description="labels annotated, for partially labelled cases"
+    )
+
+
+class HostFacts(_Record):
+    """What the run ran on."""
+
+    cpu_model: str
+    cores: int
+    memory_bytes: int
+    gpus: tuple[str, ...] = ()
+    gpu_driver: str = ""
+    kernel: str
+    engine: str = Field(description="name and version, 'process' for none")
+    cgroup_version: Literal[1, 2] | None = None
+    isolated: bool = Field(True, description="false for the process engine, whose rows are marked")
+
+    @property
+    def likeness(self) -> tuple[Any, ...]:
+        """Rows are ranked on time together only when this agrees."""
+        return (self.cpu_model, self.cores, self.gpus, self.isolated)
+
+
+class OptOuts(_Record):
+    """Isolation given up for this submission; shown on the leaderboard."""
+
+    requires_root: bool = False
+    writable_root: bool = False
+
+
+class RunRecord(_Record):
+    """What was run: all that another host needs to do it again."""
+
+    schema_version: Literal[1] = 1
+    contract_version: Literal[1] = 1
+    run: str
+    team: str
+    title: str = ""
+    source: Literal["container", "predictions"] = Field(
+        "container", description="'predictions': a folder scored without running anything; time is unknown"
+    )
+    challenge: Challenge
+    limits: Limits = Field(description="as enforced")
+    dataset: DatasetFacts
+    image: ImageFacts | None = None
+    opt_outs: OptOuts = OptOuts()
+    host: HostFacts | None = None
+    versions: dict[str, str] = {}
+    argv: tuple[str, ...] = ()
+    baseline_s: float | None = Field(None, description="run_s of a container that does nothing, on this host")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="what the submission asks for")
+    cpuset: str = Field("", description="cores that containers were kept to; empty for all")
+    jobs: int = Field(1, description="containers that ran at once; above 1 the times are not comparable")
+    created_at: datetime
+    key: str = Field("", description="id of the key that signs this run's lines and seal")
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schemas of the results format by file name."""
+    return {
+        "run.schema.json": RunRecord.model_json_schema(),
+        "cases.schema.json": ExecutionRecord.model_json_schema(),
+        "scores.schema.json": ScoreRecord.model_json_schema(),
+    }

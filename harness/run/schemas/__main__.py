@@ -1,8 +1,0 @@
-"""Write the schema files: `python -m harness.run.schemas`."""
-
-from __future__ import annotations
-
-from harness.run.schemas import FOLDER, schema_texts
-
-for name, text in schema_texts().items():
-    (FOLDER / name).write_text(text)

@@ -1,0 +1,176 @@
+"""Score a folder of predictions that were made elsewhere, as a run that nothing was run for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.challenge import Challenge
+from harness.data.dataset import Case, Dataset, file_sha256
+from harness.data.names import some
+from harness.errors import ConfigurationError
+from harness.gate.harvest import harvest
+from harness.gate.keeper import Gatekeeper
+from harness.results.folder import RunResults, RunWriter, check_team, read_run
+from harness.results.journal import CASES_FILE, read_lines
+from harness.results.observer import Observer, SilentObserver
+from harness.results.plan import plan
+from harness.results.records import (
+    CONTRACT_VERSION,
+    DatasetFacts,
+    Evidence,
+    ExecutionRecord,
+    Outcome,
+    Prediction,
+    RunRecord,
+    Stages,
+)
+from harness.results.versions import versions
+from harness.scoring.score import cases_by_id, score_missing
+from harness.text import printable
+
+
+@dataclass(frozen=True)
+class PredictionsRequest:
+    """Which predictions to score, and where the results go.
+
+    Attributes:
+        team: Names the team's folder.
+        folder: Holds `CASE.nii.gz` for each case of the data set; a missing one keeps its row.
+        profile: Scoring profile instead of the challenge's.
+    """
+
+    team: str
+    folder: Path
+    challenge: Challenge
+    dataset: Dataset
+    results: Path
+    title: str = ""
+    profile: str | None = None
+    argv: tuple[str, ...] = ()
+
+
+def score_predictions(request: PredictionsRequest, *, observer: Observer | None = None) -> RunResults:
+    """Take predictions through the gate, copy them into a run's folder, and score them.
+
+    Raises:
+        ConfigurationError: no such folder, or no prediction of any case in it.
+    """
+    observer = observer or SilentObserver()
+    check_team(request.team)
+    suffix = request.challenge.contract.output_suffix
+    if not request.folder.is_dir():
+        raise ConfigurationError(
+            "the folder of predictions does not exist",
+            where=request.folder,
+            mend=f"Give a folder of CASE{suffix}.",
+        )
+    hashes = {
+        case.id: file_sha256(path)
+        for case in request.dataset.cases
+        if (path := request.folder / f"{case.id}{suffix}").is_file()
+    }
+    if not hashes:
+        held = sorted(path.name for path in request.folder.iterdir() if not path.name.startswith("."))
+        raise ConfigurationError(
+            "the folder holds no prediction of this data set, "
+            + (f"but {some(map(printable, held), 3)}" if held else "nothing at all"),
+            where=request.folder,
+            mend=f"Name each one after its case, such as {request.dataset.cases[0].id}{suffix}.",
+        )
+    fingerprint = request.dataset.fingerprint(
+        lambda done, total: observer.preparing("hashing the data", done, total)
+    )
+    record = _record(request, fingerprint, hashes)
+    folder = request.results / request.challenge.name / request.team / record.run
+    with RunWriter(folder, record) as writer, Gatekeeper(request.challenge.labels.values) as gatekeeper:
+        left = plan(request.dataset.cases, read_lines(folder / CASES_FILE, ExecutionRecord))
+        observer.run_opened(record, folder, total=len(request.dataset.cases), left=len(left))
+        for planned in left:
+            observer.case_started(planned.case.id, planned.attempt)
+            execution = _take(request, planned.case, planned.attempt, folder, gatekeeper)
+            observer.case_finished(writer.add_execution(execution))
+        score_missing(
+            writer,
+            cases_by_id(request.dataset),
+            request.challenge,
+            profile=request.profile or request.challenge.profile,
+            observer=observer,
+        )
+    return read_run(folder)
+
+
+def _take(
+    request: PredictionsRequest, case: Case, attempt: int, folder: Path, gatekeeper: Gatekeeper
+) -> ExecutionRecord:
+    started_at, begin = datetime.now(UTC), time.monotonic()
+    suffix = request.challenge.contract.output_suffix
+    kept = folder / "cases" / case.id
+    kept.mkdir(parents=True, exist_ok=True)
+    found = harvest(
+        request.folder,
+        f"{case.id}{suffix}",
+        kept / f"prediction{suffix}",
+        most_bytes=request.challenge.limits.output_bytes,
+        hard_links=True,
+    )
+    prediction: Prediction | None = None
+    notes: tuple[str, ...] = ()
+    if found.missing:
+        outcome, summary = Outcome.NO_OUTPUT, found.missing
+    elif found.path is None:
+        outcome, summary = Outcome.INVALID_OUTPUT, found.refused
+    else:
+        reference = case.image or case.label
+        assert reference is not None
+        verdict = gatekeeper.judge(found.path, reference)
+        notes = verdict.notes
+        if verdict.refused:
+            found.path.unlink()
+            outcome, summary = Outcome.INVALID_OUTPUT, verdict.refused
+        else:
+            outcome, summary = Outcome.SUCCEEDED, f"prediction of {found.size_bytes} bytes"
+            prediction = Prediction(
+                path=str(found.path.relative_to(folder)), sha256=found.sha256, size_bytes=found.size_bytes
+            )
+    return ExecutionRecord(
+        case=case.id,
+        attempt=attempt,
+        outcome=outcome,
+        evidence=Evidence(summary=summary),
+        started_at=started_at,
+        stages=Stages(harvest_s=time.monotonic() - begin),
+        prediction=prediction,
+        notes=notes,
+    )
+
+
+def _record(request: PredictionsRequest, fingerprint: str, hashes: dict[str, str]) -> RunRecord:
+    identity = {
+        "predictions": hashes,
+        "dataset": fingerprint,
+        "contract": request.challenge.contract.model_dump(mode="json"),
+        "contract_version": CONTRACT_VERSION,
+    }
+    cases = request.dataset.cases
+    return RunRecord(
+        run=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12],
+        team=request.team,
+        title=request.title,
+        source="predictions",
+        challenge=request.challenge,
+        limits=request.challenge.limits,
+        dataset=DatasetFacts(
+            name=request.dataset.name,
+            fingerprint=fingerprint,
+            cases=tuple(case.id for case in cases),
+            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
+        ),
+        versions=versions(),
+        argv=request.argv,
+        created_at=datetime.now(UTC),
+    )

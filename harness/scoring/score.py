@@ -1,0 +1,215 @@
+"""Score what was harvested: a function of files on disk, at any time and without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from evaluator import EvaluatorError, GeometryError, LabelTable, score_case
+from evaluator import __version__ as evaluator_version
+from evaluator.scores import CaseScore
+from harness.challenge import Challenge, MetricName
+from harness.data.dataset import Case, Dataset, file_sha256
+from harness.errors import ConfigurationError, InfrastructureError
+from harness.results.folder import RunResults, RunWriter, read_run
+from harness.results.observer import Observer, SilentObserver
+from harness.results.records import ExecutionRecord, LabelScoreRecord, Outcome, ScoreRecord
+
+
+def score_execution(
+    execution: ExecutionRecord, case: Case, *, challenge: Challenge, folder: Path, profile: str
+) -> ScoreRecord:
+    """Return the scores of one executed case.
+
+    Without a usable prediction each label gets what the challenge says a failed case gets.
+
+    Args:
+        execution: The case's last execution.
+        case: Its reference.
+        challenge: Labels and failed values.
+        folder: The run's folder, which holds the prediction.
+        profile: The scoring profile.
+
+    Raises:
+        ConfigurationError: the reference cannot be read.
+        InfrastructureError: the harvested prediction is gone or changed.
+    """
+    if case.label is None:
+        raise ConfigurationError(f"case {case.id} has no label", mend="Score a data set with references.")
+    prediction = None
+    if execution.prediction is not None:
+        prediction = folder / execution.prediction.path
+        if not prediction.is_file() or file_sha256(prediction) != execution.prediction.sha256:
+            raise InfrastructureError(
+                "a harvested prediction is gone or changed", where=prediction, mend="See `harness verify`."
+            )
+    notes: tuple[str, ...] = ()
+    try:
+        scored = _score(case, prediction, challenge.labels, profile)
+    except GeometryError as error:
+        # The gate compares with the image; a profile may ask for more of the reference.
+        notes, prediction = (error.what,), None
+        scored = _score(case, None, challenge.labels, profile)
+    failed = None if prediction is not None else failed_values(challenge)
+    return ScoreRecord(
+        case=case.id,
+        profile=profile,
+        evaluator_version=evaluator_version,
+        prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
+        reference_sha256=file_sha256(case.label),
+        scores=_labels(scored, challenge.labels, failed),
+        notes=(*notes, *scored.notes),
+    )
+
+
+def failed_values(challenge: Challenge) -> dict[tuple[MetricName, int], float]:
+    """Return what a label of a failed case scores, by metric and label; what is not in it scores 0."""
+    values: dict[tuple[MetricName, int], float] = {}
+    for metric in challenge.ranking.metrics:
+        if metric.labels is not None:
+            for label in challenge.label_groups[metric.labels]:
+                values.setdefault((metric.metric, label), metric.failed)
+    return values
+
+
+def unscored(
+    results: RunResults, cases: Mapping[str, Case], *, profile: str, again: bool = False
+) -> Iterator[ExecutionRecord]:
+    """Yield the final executions that have no current score under a profile.
+
+    A score is current if it is of the same prediction and the same reference, and made by this version
+    of the evaluator.
+
+    Args:
+        results: The run.
+        cases: The data set's, by id; executions of others are left out.
+        profile: The scoring profile.
+        again: Yield all of them.
+    """
+    scores = results.final_scores(profile)
+    for execution in results.final_executions().values():
+        case = cases.get(execution.case)
+        if execution.outcome is Outcome.INFRASTRUCTURE or case is None or case.label is None:
+            continue
+        score = scores.get(execution.case)
+        if again or score is None or not _is_current(score, execution, case.label):
+            yield execution
+
+
+def score_run(
+    folder: Path,
+    dataset: Dataset,
+    *,
+    profile: str | None = None,
+    again: bool = False,
+    observer: Observer | None = None,
+) -> RunResults:
+    """Score what a run harvested, without running anything.
+
+    Args:
+        folder: The run's folder.
+        dataset: Must hold every case of the run, with its reference.
+        profile: Instead of the challenge's.
+        again: Also where a current score is there already.
+        observer: Told of each score.
+
+    Raises:
+        ConfigurationError: a case of the run is not in the data set.
+        InfrastructureError: a prediction is gone or changed, or another process writes this run.
+    """
+    observer = observer or SilentObserver()
+    results = read_run(folder)
+    challenge = results.record.challenge
+    cases = cases_by_id(dataset)
+    if missing := [case for case in results.record.dataset.cases if case not in cases]:
+        raise ConfigurationError(
+            f"{len(missing)} case(s) of the run are not in this data set, such as {missing[0]}",
+            where=dataset.folder,
+            mend="Give the data set that the run was made with.",
+        )
+    with RunWriter(folder, results.record) as writer:
+        score_missing(
+            writer, cases, challenge, profile=profile or challenge.profile, again=again, observer=observer
+        )
+    return read_run(folder)
+
+
+def score_missing(
+    writer: RunWriter,
+    cases: Mapping[str, Case],
+    challenge: Challenge,
+    *,
+    profile: str,
+    observer: Observer,
+    again: bool = False,
+) -> None:
+    """Write the scores that a run lacks. See `score_run`."""
+    for execution in unscored(read_run(writer.folder), cases, profile=profile, again=again):
+        observer.case_stage(execution.case, "score")
+        score = score_execution(
+            execution, cases[execution.case], challenge=challenge, folder=writer.folder, profile=profile
+        )
+        observer.case_scored(writer.add_score(score))
+
+
+def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
+    """Return a data set's cases by their ids."""
+    return {case.id: case for case in dataset.cases}
+
+
+def _is_current(score: ScoreRecord, execution: ExecutionRecord, label: Path) -> bool:
+    prediction = execution.prediction.sha256 if execution.prediction is not None else None
+    return (
+        score.prediction_sha256 == prediction
+        and score.evaluator_version == evaluator_version
+        and score.reference_sha256 == file_sha256(label)
+    )
+
+
+def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str) -> CaseScore:
+    assert case.label is not None
+    try:
+        return score_case(
+            case.label, prediction, labels=labels, profile=profile, annotated=case.annotated, case=case.id
+        )
+    except GeometryError:
+        raise
+    except EvaluatorError as error:
+        raise ConfigurationError(error.what, where=error.where, mend=error.mend) from error
+
+
+def _labels(
+    scored: CaseScore, table: LabelTable, failed: Mapping[tuple[MetricName, int], float] | None
+) -> tuple[LabelScoreRecord, ...]:
+    by_value = {score.label: score for score in scored.labels}
+    rows = []
+    for label in table:
+        score = by_value.get(label.value)
+        if score is None:
+            rows.append(
+                LabelScoreRecord(
+                    label=label.value, organ=label.name, dsc=None, nsd=None, note="not annotated"
+                )
+            )
+            continue
+        dsc, nsd = _number(score.dsc), _number(score.nsd)
+        if failed is not None:
+            dsc = failed.get((MetricName.DSC, label.value), 0.0)
+            nsd = failed.get((MetricName.NSD, label.value), 0.0)
+        rows.append(
+            LabelScoreRecord(
+                label=label.value,
+                organ=label.name,
+                dsc=dsc,
+                nsd=nsd,
+                reference_ml=score.reference_ml,
+                prediction_ml=score.prediction_ml,
+                note=score.note,
+            )
+        )
+    return tuple(rows)
+
+
+def _number(value: float) -> float | None:
+    """Return a score as JSON can hold it: NaN, of a label that a profile leaves out, becomes None."""
+    return None if value != value else value
