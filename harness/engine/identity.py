@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import IO, Any, cast
 from harness.engine.cache import cache_folder, made_cache_folder, unwritable
 from harness.engine.images import EngineImage, ImageClient
 from harness.errors import InfrastructureError, PrerequisiteError
+from harness.files import write_whole
 
 _LARGEST_CONFIG_BYTES = 4 << 20
 
@@ -63,11 +63,9 @@ def remember(image_id: str, identity: Identity) -> None:
         PrerequisiteError: the cache folder cannot be written.
     """
     path = made_cache_folder() / _record(image_id)
-    partial = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(exist_ok=True)
-        partial.write_text(json.dumps(asdict(identity)))
-        partial.replace(path)
+        write_whole(path, json.dumps(asdict(identity)))
     except OSError as error:
         raise unwritable(error) from error
 

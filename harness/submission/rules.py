@@ -51,7 +51,7 @@ def _unreadable(path: str, closed: str) -> Finding:
         "error",
         "unreadable",
         f"{path} cannot be read by an ordinary user: {closed}",
-        f"RUN chmod -R a+rX {_top(path)}, or set requires_root = true.",
+        f"RUN chmod -R a+rX {_place(closed)}, or set requires_root = true.",
     )
 
 
@@ -295,7 +295,7 @@ def _unreadable_weights(image: ImageContents, judge: Judge) -> Iterator[Finding]
             "error",
             "weights",
             f"weights that an ordinary user cannot read: {_some(list(closed))}; closed at {closed[first]}",
-            f"COPY them to {image.working_folder}, or RUN chmod -R a+rX {_top(first)}.{at_home}",
+            f"COPY them to {image.working_folder}, or RUN chmod -R a+rX {_place(closed[first])}.{at_home}",
         )
 
 
@@ -331,10 +331,9 @@ def _medical(image: ImageContents, _judge: Judge) -> Iterator[Finding]:
     yield from about_medical_volumes(image.volumes)
 
 
-def _top(path: str) -> str:
-    """Return the folder to open up: the one below the root."""
-    parts = PurePosixPath(path).parts
-    return str(PurePosixPath(*parts[: min(3, max(2, len(parts) - 1))]))
+def _place(closed: str) -> str:
+    """Return the path of what `ImageTree.closed_to` found closed."""
+    return closed.rpartition(" (mode ")[0]
 
 
 def _some(paths: Iterable[str]) -> str:

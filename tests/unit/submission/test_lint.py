@@ -81,6 +81,7 @@ def test_a_missing_shell_is_an_error():
 
 def test_a_script_that_only_its_owner_reads_is_an_error():
     assert "/workspace/predict.sh (mode 700, owner 0)" in one(script(mode=0o700))
+    assert "chmod -R a+rX /workspace/predict.sh," in one(script(mode=0o700))
     assert rules(script(mode=0o700), judge=Judge(requires_root=True)) == []
     assert rules(script(mode=0o700, uid=65532)) == []
 
@@ -177,6 +178,7 @@ def test_weights_that_an_ordinary_user_cannot_read_are_an_error():
     weights = member("root/.cache/torch/hub/checkpoints/net.pth", content=b"1")
     text = one(script(), ROOT_HOME, weights)
     assert "net.pth" in text and "/root (mode 700, owner 0)" in text
+    assert "COPY them to /workspace, or RUN chmod -R a+rX /root." in text
     assert rules(script(), member("opt/net.onnx", content=b"1", mode=0o600)) == [("error", "weights")]
     assert rules(script(), ROOT_HOME, weights, judge=Judge(requires_root=True)) == []
     assert rules(script(), member("opt/net.onnx", content=b"1")) == []
