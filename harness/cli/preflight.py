@@ -10,6 +10,7 @@ from harness.cli.display import progress, say
 from harness.engine.images import ImageClient
 from harness.errors import ConfigurationError, PrerequisiteError
 from harness.measure.gpu import Gpu
+from harness.submission.blobs import unpacked_archive
 from harness.submission.drivers import parsed_version
 from harness.submission.findings import Finding, Judge
 from harness.submission.lint import lint, lint_archive
@@ -21,7 +22,11 @@ def archive_of(team: str | None, image: str | None) -> str | None:
     """Return the source that is meant: --image, or a TEAM that is no name but an archive's path."""
     if image is not None:
         return image
-    return team if team is not None and (is_archive_name(team) or Path(team).is_file()) else None
+    if team is None:
+        return None
+    path = Path(team)
+    is_archive = is_archive_name(team) or path.is_file()
+    return team if is_archive or (path.is_dir() and unpacked_archive(path) is not None) else None
 
 
 def judge_of(

@@ -97,8 +97,11 @@ class EngineHost:
     memory_bytes: int
 
 
-class EngineRefused(Exception):
-    """The engine answered, and refuses; the message is the engine's, on one line."""
+class EngineRefused(InfrastructureError):
+    """The engine answered, and refuses; the message is the engine's, on one line.
+
+    Where that is somebody's fault, whoever asked says whose; otherwise it is the host's trouble.
+    """
 
 
 class ImageClient(Protocol):
@@ -215,12 +218,13 @@ class DockerImages:
     def build(self, request: BuildRequest) -> Iterator[Mapping[str, Any]]:
         """See `ImageClient.build`. An engine ends a build whose connection is closed."""
         limits = request.limits
+        proxies = self._api._proxy_configs.get_environment() if request.network else {}
         # The SDK's own `build` knows no CPU quota, and does not give the connection back to be closed.
         parameters = {
             "t": request.tag,
             "rm": True,
             "forcerm": True,
-            "buildargs": json.dumps(dict(request.arguments)),
+            "buildargs": json.dumps(proxies | dict(request.arguments)),
             "labels": json.dumps(dict(request.labels)),
             "memory": limits.memory_bytes,
             "memswap": limits.memory_bytes,

@@ -450,7 +450,7 @@ def test_run_lines_have_a_limit_of_memory_and_of_cpus(submission, client, monkey
     limited(monkeypatch, memory_bytes=64 << 20, cpus=0.5)
     dockerfile(
         submission,
-        f"FROM {BASE}\nUSER 0\n"
+        f"FROM {BASE}\nUSER 0\nENV NONCE={uuid.uuid4().hex}\n"  # no step of an earlier build will do
         "RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true\n"
         "RUN cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; true\n"
         "RUN python -c 'print(len(str(1) * (200 << 20)))'\n",

@@ -1,5 +1,7 @@
 """`harness check ARCHIVE --static` needs neither an engine nor data, and says each thing on one line."""
 
+import tarfile
+
 import pytest
 from archives import config_of, docker_files, files_tar, member, tar
 
@@ -43,6 +45,12 @@ def test_a_good_archive_passes_and_prints_nothing(archive, capsys, words):
     path = archive(b"set -eu\n")
     assert check(*(word.format(path) for word in words), "--static") == 0
     assert capsys.readouterr().out == ""
+
+
+def test_an_unpacked_archive_is_known_by_what_is_in_it(archive, tmp_path):
+    with tarfile.open(archive(b"set -eu\n")) as packed:
+        packed.extractall(tmp_path / "layout", filter="data")
+    assert check("layout", "--static") == 0
 
 
 def test_each_finding_is_one_line_with_its_mend(archive, capsys):

@@ -5,6 +5,9 @@ import gzip
 import io
 import lzma
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -183,6 +186,22 @@ def test_a_pipe_is_read_as_a_file(tmp_path):
     writing.start()
     assert digest(pipe) == digest(plain)
     writing.join()
+
+
+KILLED_WHILE_READING = """
+import os, signal, sys
+from pathlib import Path
+from harness.submission.sources import opened
+with opened(Path(sys.argv[1]), 1 << 30):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_harness_that_is_killed_while_it_reads_leaves_nothing(tmp_path, cache):
+    (tmp_path / "team.tar.gz").write_bytes(gzip.compress(SAVED))
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_READING, tmp_path / "team.tar.gz"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(cache.iterdir()) == []
 
 
 def test_what_killed_harnesses_left_in_the_cache_is_removed(tmp_path, cache):
