@@ -159,7 +159,7 @@ def _refuse_forbidden(submission: Submission, text: str, build_args: Mapping[str
                     where=submission.dockerfile,
                     mend="Name the image, or give the variable a default before the first FROM.",
                 )
-            if is_ours(_plain(name)) and name not in RECIPES:
+            if is_ours(name) and name not in RECIPES:
                 raise _foreign_parent(submission, name)
 
 
@@ -179,13 +179,6 @@ def _foreign_parent(submission: Submission, name: str) -> SubmissionError:
         where=submission.dockerfile,
         mend=f"Build on {', '.join(sorted(RECIPES)[:1])} or flareharness/runtime:cpu, by name.",
     )
-
-
-def _plain(name: str) -> str:
-    """Return an image's name without the registries that stand for none."""
-    for registry in ("index.docker.io/", "docker.io/", "localhost/"):
-        name = name.removeprefix(registry)
-    return name
 
 
 def _ensure_parent(images: ImageClient, name: str, submission: Submission, progress: Progress) -> str:

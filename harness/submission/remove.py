@@ -10,8 +10,14 @@ from harness.errors import HarnessError
 OURS = "flareharness/"
 
 
+_REGISTRIES = ("localhost/", "docker.io/", "index.docker.io/")
+"""What may stand before a name without changing what it means; Podman puts the first before all of ours."""
+
+
 def is_ours(tag: str) -> bool:
-    """Whether the project made this tag."""
+    """Whether the project made this tag, however an engine writes it."""
+    for registry in _REGISTRIES:
+        tag = tag.removeprefix(registry)
     return tag.startswith(OURS)
 
 

@@ -12,7 +12,7 @@ from harness.engine.identity import Identity, identify, recall, remember
 from harness.engine.images import EngineRefused
 from harness.errors import InfrastructureError, PrerequisiteError, SubmissionError
 from harness.submission.load import take_in
-from harness.submission.remove import remove_images
+from harness.submission.remove import is_ours, remove_images
 
 LAYER = tar(member("workspace/predict.sh", content=b"echo"), member("bin/su", content=b"x", mode=0o4755))
 CONFIG = config_of(LAYER, architecture="amd64", config={"User": "65532"})
@@ -169,6 +169,20 @@ def test_all_tags_of_ours_are_removed_and_no_other(archive):
     assert list(engine.client.api.tags) == ["other:1"]
     with pytest.raises(EngineRefused, match="no such image"):
         engine.images.remove(reference)
+
+
+@pytest.mark.parametrize(
+    ("tag", "ours"),
+    [
+        ("flareharness/intake/a:1", True),
+        ("localhost/flareharness/intake/a:1", True),
+        ("docker.io/flareharness/submission/a:1", True),
+        ("registry.example/flareharness/intake/a:1", False),
+        ("flareharness:1", False),
+    ],
+)
+def test_our_tags_are_known_however_an_engine_writes_them(tag, ours):
+    assert is_ours(tag) is ours
 
 
 def test_what_an_engine_says_of_an_image_is_read_whatever_it_leaves_out():
