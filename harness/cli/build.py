@@ -9,7 +9,7 @@ import typer
 from harness.challenge import load_challenge, shipped_names
 from harness.cli import options
 from harness.cli.display import say
-from harness.engine.docker import connect
+from harness.engine.registry import images_of, open_engine
 from harness.errors import ConfigurationError
 from harness.submission.build import build as build_image
 from harness.submission.build import ensure
@@ -37,7 +37,7 @@ def build(
     """
     if (team is None) != all_teams:
         raise ConfigurationError("name one TEAM, or give --all", mend="E.g. `harness build small_unet`.")
-    images = connect().images
+    images = images_of(open_engine())
     if team is not None:
         submission = find(team, submissions)
         show(build_image(submission, challenge=load_challenge(challenge).name, images=images, progress=say))

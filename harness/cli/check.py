@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
+from harness.challenge.metrics import facts_of, with_unit
 from harness.cli import options, preflight
 from harness.cli.display import say
-from harness.cli.evaluate import built_entry, image_entry, prepared
+from harness.cli.evaluate import entry_for, prepared
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
-from harness.engine.docker import connect
+from harness.engine.registry import images_of, open_engine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
@@ -48,6 +49,8 @@ def command(
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
+    writable_inputs: options.WritableInputs = False,
+    runtime: options.Runtime = "",
 ) -> int:
     """Lint the image, then run one case under the judged limits and say what to fix.
 
@@ -61,20 +64,20 @@ def command(
         return EXIT_OK if preflight.static(image, judge) else EXIT_SUBMISSION_FAILED
     dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
-    engine = connect()
-    opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
-    entry = (
-        image_entry(image, team, challenge=rules, images=engine.images, device=device, opt_outs=opt_outs)
-        if image is not None
-        else built_entry(team, submissions, challenge=rules, images=engine.images, opt_outs=opt_outs)
+    engine = open_engine()
+    opt_outs = OptOuts(
+        requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
+    )
+    entry = entry_for(
+        engine, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
     )
     judge = judge_of(
         rules,
         requires_root=entry.opt_outs.requires_root,
         driver=driver,
-        platform=engine.images.platform,
+        platform=images_of(engine).platform,
     )
-    sound = preflight.in_engine(engine.images, entry.image, judge)
+    sound = preflight.in_engine(images_of(engine), entry.image, judge)
     with tempfile.TemporaryDirectory(prefix="flareharness-check-") as folder, ConsoleObserver() as observer:
         request = EvaluationRequest(
             team=entry.team,
@@ -84,6 +87,7 @@ def command(
             challenge=rules,
             dataset=dataset,
             results=Path(folder),
+            runtime=runtime,
             argv=tuple(sys.argv),
         )
         finished = evaluate(request, engine=engine, observer=observer)
@@ -104,8 +108,10 @@ def show(finished: RunResults) -> bool:
         )
     for score in finished.scores:
         for label in score.scores:
-            if label.dsc is not None and label.nsd is not None:
-                print(f"{label.organ}: DSC {100 * label.dsc:.1f} %, NSD {100 * label.nsd:.1f} %")
+            known = [(facts_of(key), value) for key, value in label.scores.items() if value is not None]
+            if known:
+                shown = (f"{facts.title} {with_unit(facts, value)}" for facts, value in known)
+                print(f"{label.organ}: {', '.join(shown)}")
     if execution.outcome is Outcome.SUCCEEDED:
         return True
     log = finished.folder / "cases" / execution.case / "container.log"

@@ -37,6 +37,10 @@ def phantom(
         str | None,
         typer.Option("--shape", help="Voxels such as 512x512x100; by default 128x128 and 40 to 156 slices."),
     ] = None,
+    view: Annotated[
+        str,
+        typer.Option("--view", help="abdomen, or anywhere: shoulders to thighs, slabs, cuts; to train on."),
+    ] = "abdomen",
     partial: Annotated[
         bool,
         typer.Option("--partial", help="Leave labels out: all, some organs, tumour or nothing annotated."),
@@ -53,6 +57,7 @@ def phantom(
             seed=seed,
             split=split,
             shape=parse_shape(shape),
+            view=view,
             partial=partial,
             workers=workers,
             progress=advance,
@@ -67,11 +72,18 @@ def check(
         str | None, typer.Option("--challenge", "-c", help="Compare labels and channels with a challenge's.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    repair: Annotated[
+        Path | None,
+        typer.Option(
+            "--repair", help="Write copies with one clean header each to this folder, voxels untouched."
+        ),
+    ] = None,
 ) -> int:
     """Read every file to its end, compare each label's grid with its image's, and print what is there."""
     from harness.challenge import load_challenge
     from harness.data.check import check_dataset
     from harness.data.dataset import open_dataset
+    from harness.data.repair import repair_dataset
 
     rules = load_challenge(challenge) if challenge is not None else None
     dataset = open_dataset(folder, split=split, need_labels=False)
@@ -83,7 +95,13 @@ def check(
         print(json.dumps(_as_dict(dataset, facts, fingerprint), indent=1))
     else:
         _print_table(dataset, facts, fingerprint)
-    return _conclude(dataset, facts)
+    code = _conclude(dataset, facts)
+    if repair is None:
+        return code
+    with progress("repairing") as advance:
+        repair_dataset(dataset, repair, progress=advance)
+    say(f"copies with one clean header each are in {repair}; check them as well")
+    return EXIT_OK
 
 
 def _print_table(dataset: Dataset, facts: list[CaseFacts], fingerprint: str) -> None:

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from harness.cli.display import stdout
-from harness.engine.docker import connect
+from harness.engine.registry import open_engine
 from harness.errors import EXIT_OK, EXIT_PREREQUISITE_MISSING
 from harness.run.doctor import checks
 from harness.text import printable
@@ -23,7 +23,7 @@ def command() -> int:
     """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold."""
     console = stdout()
     failed = 0
-    for check in checks(connect()):
+    for check in checks(open_engine()):
         word, style = _VERDICTS[check.passed]
         console.print(Text(f"{word:>6}", style=style), Text(printable(f"{check.name}: {check.detail}")))
         if check.passed is False:

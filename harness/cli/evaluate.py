@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +16,8 @@ from harness.cli.observer import ConsoleObserver
 from harness.data.check import check_dataset, require_sound
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
-from harness.engine.docker import connect
 from harness.engine.images import ImageClient
-from harness.engine.process import ProcessEngine
+from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
@@ -27,13 +25,6 @@ from harness.run.evaluate import EvaluationRequest, evaluate
 from harness.submission.build import build
 from harness.submission.find import Submission, find
 from harness.submission.load import take_in, team_of
-
-
-class Engine(StrEnum):
-    """What runs a submission."""
-
-    DOCKER = "docker"
-    PROCESS = "process"
 
 
 @dataclass(frozen=True)
@@ -76,9 +67,15 @@ def command(
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
+    writable_inputs: options.WritableInputs = False,
+    runtime: options.Runtime = "",
     engine: Annotated[
-        Engine, typer.Option("--engine", help="process: no isolation, for development; rows are marked.")
-    ] = Engine.DOCKER,
+        str,
+        typer.Option(
+            "--engine",
+            help=f"One of {', '.join(ENGINES)}. process: no isolation, for development; rows are marked.",
+        ),
+    ] = DEFAULT_ENGINE,
 ) -> int:
     """Run a submission on every case in a fresh container, measure, score and store it.
 
@@ -87,19 +84,13 @@ def command(
     """
     rules = load_challenge(challenge)
     dataset = prepared(data, challenge=rules, split=split, cases=case)
-    opt_outs = OptOuts(requires_root=requires_root, writable_root=writable_root)
-    runner: ContainerEngine
-    if engine is Engine.PROCESS:
-        runner = ProcessEngine()
-        entry = folder_entry(team, submissions, opt_outs=opt_outs)
-    else:
-        docker = connect()
-        runner = docker
-        entry = (
-            image_entry(image, team, challenge=rules, images=docker.images, device=device, opt_outs=opt_outs)
-            if image is not None
-            else built_entry(team, submissions, challenge=rules, images=docker.images, opt_outs=opt_outs)
-        )
+    opt_outs = OptOuts(
+        requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
+    )
+    runner = open_engine(engine)
+    entry = entry_for(
+        runner, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
+    )
     request = EvaluationRequest(
         team=entry.team,
         title=entry.title,
@@ -112,6 +103,7 @@ def command(
         profile=profile,
         jobs=jobs,
         overlap_scoring=overlap,
+        runtime=runtime,
         argv=tuple(sys.argv),
     )
     with ConsoleObserver() as observer:
@@ -133,19 +125,36 @@ def prepared(
     return dataset
 
 
-def built_entry(
-    team: str | None, submissions: Path, *, challenge: Challenge, images: ImageClient, opt_outs: OptOuts
+def entry_for(
+    engine: ContainerEngine,
+    team: str | None,
+    image: str | None,
+    *,
+    submissions: Path,
+    challenge: Challenge,
+    device: str | None,
+    opt_outs: OptOuts,
 ) -> Entry:
-    """Find a submission's folder, and build its image if it changed."""
-    submission = _submission(team, submissions)
-    image = build(submission, challenge=challenge.name, images=images, progress=say)
-    return _entry(submission, image.digest, opt_outs)
+    """Find what is to be run and make it ready: an image is taken in, a submission's folder is built.
 
-
-def folder_entry(team: str | None, submissions: Path, *, opt_outs: OptOuts) -> Entry:
-    """Find a submission's folder, to be run where it is."""
+    Raises:
+        ConfigurationError: neither a team nor an image is named, or the engine runs no images.
+    """
+    if image is not None:
+        if engine.images is None:
+            raise ConfigurationError(
+                f"the engine {engine.facts.name} runs folders, not images",
+                where="--image",
+                mend="Use --engine docker.",
+            )
+        return image_entry(
+            image, team, challenge=challenge, images=engine.images, device=device, opt_outs=opt_outs
+        )
     submission = _submission(team, submissions)
-    return _entry(submission, str(submission.folder.resolve()), opt_outs)
+    if engine.images is None:
+        return _entry(submission, str(submission.folder.resolve()), opt_outs)
+    built = build(submission, challenge=challenge.name, images=engine.images, progress=say)
+    return _entry(submission, built.digest, opt_outs)
 
 
 def image_entry(
@@ -199,5 +208,6 @@ def _entry(submission: Submission, image: str, opt_outs: OptOuts) -> Entry:
         opt_outs=OptOuts(
             requires_root=manifest.requires_root or opt_outs.requires_root,
             writable_root=manifest.writable_root or opt_outs.writable_root,
+            writable_inputs=manifest.writable_inputs or opt_outs.writable_inputs,
         ),
     )

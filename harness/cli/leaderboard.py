@@ -17,7 +17,6 @@ from harness.errors import ConfigurationError
 from harness.leaderboard import Leaderboard, build, read_values, render_terminal, write_files
 from harness.leaderboard.files import to_csv, to_json, to_markdown
 from harness.report import write_report
-from harness.results.folder import read_results
 
 
 class Format(StrEnum):
@@ -88,7 +87,7 @@ def report(
     board = rank(rules, results, across_hosts=across_hosts, profile=profile)
     folder = output or results / rules.name / "report"
     dataset = open_dataset(data) if data is not None else None
-    print(write_report(read_results(results, rules.name), board, folder, view=view.value, dataset=dataset))
+    print(write_report(board, folder, view=view.value, dataset=dataset))
 
 
 def rank(

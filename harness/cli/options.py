@@ -27,6 +27,13 @@ RequiresRoot = Annotated[bool, typer.Option("--requires-root", help="Opt-out: ru
 WritableRoot = Annotated[
     bool, typer.Option("--writable-root", help="Opt-out: a writable root file system; it is recorded.")
 ]
+WritableInputs = Annotated[
+    bool,
+    typer.Option("--writable-inputs", help="Opt-out: a private copy of the inputs to write to."),
+]
+Runtime = Annotated[
+    str, typer.Option("--runtime", help="OCI runtime, as the engine names it; default: the challenge's.")
+]
 AcrossHosts = Annotated[
     bool,
     typer.Option("--across-hosts", help="Rank on time across unlike hosts too."),

@@ -11,7 +11,7 @@ from harness.challenge import load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.data.dataset import file_sha256
-from harness.engine.docker import connect
+from harness.engine.registry import images_of, open_engine
 from harness.submission.build import build
 from harness.submission.find import find
 from harness.submission.pack import pack
@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256."""
     submission = find(team, submissions)
-    images = connect().images
+    images = images_of(open_engine())
     image = build(submission, challenge=load_challenge(challenge).name, images=images, progress=say)
     with progress("packing") as advance:
         archive = pack(images, image.digest, team=submission.name, folder=output, progress=advance)

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from evaluator.errors import EvaluatorError
-from evaluator.geometry import compare_geometry
+from evaluator.geometry import compare_geometry, readers_disagree
 from evaluator.header import VolumeHeader
-from evaluator.inflate import check_size, read_stream
+from evaluator.inflate import read_to_the_end
 from evaluator.labels import LabelTable
-from evaluator.volume import DEFAULT_MAX_BYTES, read_header, read_label_volume
+from evaluator.volume import read_header, read_label_volume
 from harness.data.dataset import Case, Dataset
 from harness.errors import ConfigurationError
 
@@ -78,7 +78,9 @@ def check_dataset(
     """
     facts = []
     with ThreadPoolExecutor(min(_MOST_READERS, os.cpu_count() or 1)) as pool:
-        for done, found in enumerate(pool.map(lambda case: check_case(case, labels=labels), dataset.cases), 1):
+        for done, found in enumerate(
+            pool.map(lambda case: check_case(case, labels=labels), dataset.cases), 1
+        ):
             facts.append(found)
             if progress is not None:
                 progress(done, len(dataset.cases))
@@ -96,7 +98,9 @@ def require_sound(facts: list[CaseFacts]) -> None:
         return
     first, others = fatal[0], {finding.case for finding in fatal} - {fatal[0].case}
     more = f" {len(others)} more case(s) have faults; `harness data check` lists them." if others else ""
-    raise ConfigurationError(first.what, where=first.where, mend=f"{first.mend}.{more}" if first.mend else more)
+    raise ConfigurationError(
+        first.what, where=first.where, mend=f"{first.mend}.{more}" if first.mend else more
+    )
 
 
 def check_case(case: Case, *, labels: LabelTable | None = None) -> CaseFacts:
@@ -106,10 +110,11 @@ def check_case(case: Case, *, labels: LabelTable | None = None) -> CaseFacts:
     for path in case.channels:
         try:
             header = read_header(path)
-            _read_to_the_end(header)
+            read_to_the_end(header)
         except EvaluatorError as error:
             findings.append(_unreadable(case, path, error))
             continue
+        findings += _check_header(case, path, header)
         if first is None:
             first = header
         elif compare_geometry(first, header).kind != "same":
@@ -136,6 +141,25 @@ def check_case(case: Case, *, labels: LabelTable | None = None) -> CaseFacts:
     )
 
 
+def _check_header(case: Case, path: Path, header: VolumeHeader) -> list[Finding]:
+    """Tell what in an image's header readers make different things of."""
+    findings = []
+    if places := readers_disagree(header):
+        what = (
+            f"the header of case {case.id} states two places, and common readers differ: {'; '.join(places)}"
+        )
+        mend = f"Predictions on each are accepted, and scored alike; {_REPAIR}"
+        findings.append(Finding(case.id, path, what, mend))
+    else:
+        findings += [Finding(case.id, path, note) for note in header.notes]
+    if header.format == "NIfTI-2":
+        what = f"the image of case {case.id} is NIfTI-2, which ITK does not read"
+        findings.append(
+            Finding(case.id, path, what, "Submissions are given it as NIfTI-1 where that holds it")
+        )
+    return findings
+
+
 def _check_label(
     case: Case, path: Path, image: VolumeHeader | None, table: LabelTable | None
 ) -> tuple[tuple[int, ...] | None, list[Finding]]:
@@ -144,7 +168,8 @@ def _check_label(
         volume = read_label_volume(path)
     except EvaluatorError as error:
         return None, [_unreadable(case, path, error)]
-    findings = [Finding(case.id, path, note) for note in volume.notes]
+    told = image.notes if image is not None else ()
+    findings = [Finding(case.id, path, note) for note in volume.notes if note not in told]
     if image is not None:
         diagnosis = compare_geometry(image, header)
         if diagnosis.kind == "different":
@@ -153,11 +178,13 @@ def _check_label(
                     case.id,
                     path,
                     f"the label of case {case.id} is not on its image's grid: {diagnosis.text}",
-                    f"If its voxels are the image's, {_REPAIR}; otherwise resample it to the image's grid",
+                    f"{_REPAIR} and gives it its image's place"
+                    if diagnosis.lacks_geometry and header.shape == image.shape
+                    else "Resample it to the image's grid, nearest neighbour",
                     fatal=True,
                 )
             )
-        elif diagnosis.kind == "reorientable":
+        elif diagnosis.text != "same grid":
             findings.append(Finding(case.id, path, f"the label of case {case.id} is {diagnosis.text}"))
     values = tuple(int(value) for value in np.unique(volume.array) if value != 0)
     return values, findings + _check_values(case, path, values, table)
@@ -188,11 +215,6 @@ def _check_values(case: Case, path: Path, values: tuple[int, ...], table: LabelT
             )
         )
     return findings
-
-
-def _read_to_the_end(header: VolumeHeader) -> None:
-    check_size(header, extra_bytes=0, max_bytes=DEFAULT_MAX_BYTES)
-    read_stream(header, np.empty(header.stream_bytes, np.uint8))
 
 
 def _unreadable(case: Case, path: Path, error: EvaluatorError) -> Finding:

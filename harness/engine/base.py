@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.engine.logs import LogKeeper
+
+if TYPE_CHECKING:  # it imports the SDK of one engine
+    from harness.engine.images import ImageClient
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,20 @@ class Mount:
     source: Path
     target: str
     writable: bool = False
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A folder that an image declares as a VOLUME.
+
+    Attributes:
+        target: The folder, in the container.
+        copy: A volume of the engine's that holds what the image has there, mounted read-only like the rest
+            of the image; empty where the image has nothing there, and the folder is scratch.
+    """
+
+    target: str
+    copy: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,11 @@ class ContainerSpec:
         gpu: UUID of the one GPU to attach; None for none.
         writable_root: Gives up the read-only root file system.
         cgroup_parent: A cgroup of ours above the container's, as the engine wants it named.
+        image_environment: What the image sets, `NAME=value`; ours gives way to it.
+        declared: The image's volumes.
+        tmp_by_engine: Has the engine itself make `/tmp`, where the runtime would give it a mode in which
+            nobody can write.
+        runtime: The OCI runtime, by the name the engine knows it by; empty for the engine's default.
     """
 
     name: str
@@ -55,6 +77,10 @@ class ContainerSpec:
     gpu: str | None = None
     writable_root: bool = False
     cgroup_parent: str | None = None
+    image_environment: tuple[str, ...] = ()
+    declared: tuple[Declared, ...] = ()
+    tmp_by_engine: bool = False
+    runtime: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,8 @@ class ImageInfo:
         digest: The engine's own content-addressed id, never a tag.
         source: What a container is made from, if that is not the digest: the process engine's folder.
         identity: The digest of the image's config, the same in every store; empty where it has none.
+        environment: What it sets, `NAME=value`.
+        volumes: Folders that it declares as volumes.
     """
 
     reference: str
@@ -89,6 +117,8 @@ class ImageInfo:
     platform: str = ""
     source: str = ""
     identity: str = ""
+    environment: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,9 +127,11 @@ class EngineFacts:
 
     Attributes:
         cgroup_driver: `cgroupfs` or `systemd`, which decides how a parent cgroup is named.
-        isolated: False for the process engine.
+        isolated: False where nothing confines what runs; such an engine runs folders instead of images.
         cores: CPUs of the engine's host.
         warnings: Limits that the engine says it cannot enforce.
+        maps_users: Whether a container's user ids are others on the host (rootless, userns-remap).
+        runtimes: OCI runtimes that it knows, the default one first.
     """
 
     name: str
@@ -109,6 +141,8 @@ class EngineFacts:
     cgroup_driver: str = ""
     cores: int = 1
     warnings: tuple[str, ...] = ()
+    maps_users: bool = False
+    runtimes: tuple[str, ...] = ()
 
 
 class Container(Protocol):
@@ -127,6 +161,13 @@ class Container(Protocol):
         Raises:
             StartRefused: the image or its command cannot be started; the submission's fault.
             InfrastructureError: the engine failed.
+        """
+
+    def started_at(self) -> float:
+        """`time.monotonic()` of the moment from which it ran; after `start`.
+
+        The earlier of the engine's answer and its own word on when the container started, so that a slow
+        answer hides no work.
         """
 
     def wait(self, timeout_s: float) -> bool:
@@ -149,6 +190,12 @@ class Container(Protocol):
     def root_pid(self) -> int | None:
         """Its first process, after `start`, where it has no cgroup of its own; None in a real container."""
 
+    def mode_of(self, path: str) -> int | None:
+        """The kind and mode of a file in it, as `st_mode` has them, without running anything.
+
+        None where there is no such file, or the engine cannot look.
+        """
+
     def statistics(self) -> Mapping[str, Any]:
         """The engine's own numbers of it, as the Docker Engine API gives them; empty where it has none."""
 
@@ -169,11 +216,30 @@ class ContainerEngine(Protocol):
     def facts(self) -> EngineFacts:
         """What answers, asked once."""
 
+    @property
+    def registered(self) -> str:
+        """Its name in `harness.engine.registry`."""
+
+    @property
+    def address(self) -> str | None:
+        """Where it listens, as `open_engine` takes it; None for one that does not."""
+
+    @property
+    def images(self) -> ImageClient | None:
+        """Its images, which are built, loaded and looked up by it; None for an engine that runs folders."""
+
     def image(self, reference: str) -> ImageInfo:
         """Return what a reference stands for, now. Nothing is pulled.
 
         Raises:
             ConfigurationError: there is no such image on this host.
+        """
+
+    def import_image(self, archive: bytes, tag: str) -> None:
+        """Make an image of one layer from a tar archive of its root file system.
+
+        Raises:
+            PrerequisiteError: this engine knows no images.
         """
 
     def create(self, spec: ContainerSpec) -> Container:
@@ -184,11 +250,32 @@ class ContainerEngine(Protocol):
             InfrastructureError: the engine failed.
         """
 
+    def copy_declared(
+        self, image: ImageInfo, *, inside: tuple[str, ...], labels: Mapping[str, str]
+    ) -> tuple[Declared, ...]:
+        """Copy what an image has in the folders it declares as volumes, once for many containers.
+
+        Args:
+            image: The image.
+            inside: Folders that will be mounted in containers; those below a volume are made in its copy.
+            labels: By which `reap` finds the copies again.
+
+        Raises:
+            StartRefused: no container of this image can be made.
+            InfrastructureError: the engine failed.
+        """
+
+    def kill(self, name: str) -> None:
+        """Kill the container of this name, from whatever process; no error if it is gone."""
+
     def reap(self, label: str, value: str) -> int:
-        """Remove every container that carries the label, running or not, and return how many."""
+        """Remove every container and copied volume with the label; return how many containers."""
 
     def ping(self) -> bool:
         """Whether the engine answers."""
+
+    def close(self) -> None:
+        """Close the connection."""
 
 
 class StartRefused(Exception):

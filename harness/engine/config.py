@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import posixpath
+from collections.abc import Mapping
 from typing import Any
 
 from harness.engine.base import ContainerSpec, Mount
 
-SCRATCH_ENVIRONMENT = {
+DEFAULTS = {
     "HOME": "/tmp",
+    "USER": "submission",
+    "LOGNAME": "submission",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""What a program asks for that an image for root leaves to chance. The image's own value wins.
+
+HOME alone sends the usual caches (~/.cache, ~/.config, torch's hub) to the one writable place. They are not
+named one by one: an image that sets HOME or XDG_CACHE_HOME to where its weights are must find them there.
+"""
+
+CACHES = {
     "TMPDIR": "/tmp",
-    "XDG_CACHE_HOME": "/tmp/.cache",
-    "XDG_CONFIG_HOME": "/tmp/.config",
     "MPLCONFIGDIR": "/tmp/.config/matplotlib",
     "NUMBA_CACHE_DIR": "/tmp/.cache/numba",
-    "TORCH_HOME": "/tmp/.cache/torch",
     "TORCHINDUCTOR_CACHE_DIR": "/tmp/.cache/inductor",
     "TRITON_CACHE_DIR": "/tmp/.cache/triton",
     "CUDA_CACHE_PATH": "/tmp/.cache/cuda",
-    "PYTHONDONTWRITEBYTECODE": "1",
 }
-"""Points every usual cache at the one writable place that a read-only container has."""
-
+"""Folders of no use unless they can be written. Where the image's is read-only, ours takes its place."""
 
 OPEN_FILES_LIMIT = 16384
 USER_PROCESSES_LIMIT = 32768
@@ -38,22 +45,18 @@ def pids_limit(cpus: float) -> int:
     return max(4096, 256 * math.ceil(cpus))
 
 
-def create_request(
-    spec: ContainerSpec, *, cores: int, podman: bool = False, volumes: Iterable[str] = ()
-) -> dict[str, Any]:
+def create_request(spec: ContainerSpec, *, cores: int, podman: bool = False) -> dict[str, Any]:
     """Return the body of `POST /containers/create`.
 
     Args:
         spec: The container.
         cores: CPUs of the host, which decide the process limit where the spec sets no quota.
-        podman: Podman names GPUs by CDI instead of a device request.
-        volumes: Paths that the image declares as volumes. The engine would give each a folder on the
-            host's disk that no limit reaches, so each becomes a tmpfs that counts towards the memory.
+        podman: Podman names GPUs by CDI instead of a device request, and keeps the mode of a tmpfs.
     """
     request: dict[str, Any] = {
         "Image": spec.image,
         "User": spec.user,
-        "Env": [f"{name}={value}" for name, value in (SCRATCH_ENVIRONMENT | dict(spec.environment)).items()],
+        "Env": environment(spec),
         "Labels": dict(spec.labels),
         "Hostname": "case",
         "AttachStdin": False,
@@ -62,7 +65,9 @@ def create_request(
         "OpenStdin": False,
         "Tty": False,
         "NetworkDisabled": True,
-        "HostConfig": _host_config(spec, cores=cores, podman=podman, volumes=volumes),
+        # It would run beside what is measured, and the engine's work for it is on nobody's bill.
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": _host_config(spec, cores=cores, podman=podman),
     }
     if spec.command is not None:
         request["Cmd"] = list(spec.command)
@@ -71,9 +76,33 @@ def create_request(
     return request
 
 
-def _host_config(spec: ContainerSpec, *, cores: int, podman: bool, volumes: Iterable[str]) -> dict[str, Any]:
-    mounted = {mount.target for mount in spec.mounts}
-    scratch = ["/tmp", *sorted({volume.rstrip("/") or "/" for volume in volumes} - mounted - {"/tmp", "/"})]
+def environment(spec: ContainerSpec) -> list[str]:
+    """Return the variables that a container gets besides those of its image, which win over our defaults."""
+    own = dict(entry.partition("=")[::2] for entry in spec.image_environment)
+    given = {name: value for name, value in DEFAULTS.items() if name not in own}
+    given |= {name: value for name, value in CACHES.items() if not _writable(own.get(name, ""), spec)}
+    given |= _nvidia(own, spec) | dict(spec.environment)
+    return [f"{name}={value}" for name, value in given.items()]
+
+
+def _writable(folder: str, spec: ContainerSpec) -> bool:
+    """Whether a container can write to a folder that its image names for a cache."""
+    if not folder.startswith("/"):
+        return False
+    places = ["/tmp", "/dev/shm", *(mount.target for mount in spec.mounts if mount.writable)]
+    places += [declared.target for declared in spec.declared if not declared.copy]
+    return spec.writable_root or any(_below(folder, place) for place in places)
+
+
+def _nvidia(own: Mapping[str, str], spec: ContainerSpec) -> dict[str, str]:
+    """Return what the NVIDIA runtime is told, where it is the engine's default and would heed the image."""
+    visible = {"NVIDIA_VISIBLE_DEVICES": spec.gpu or "void"}
+    if spec.gpu is not None:
+        return visible
+    return dict.fromkeys((name for name in own if name.startswith("NVIDIA_")), "") | visible
+
+
+def _host_config(spec: ContainerSpec, *, cores: int, podman: bool) -> dict[str, Any]:
     config: dict[str, Any] = {
         "AutoRemove": False,  # the engine's word on an OOM kill goes with the container
         "NetworkMode": "none",
@@ -100,9 +129,8 @@ def _host_config(spec: ContainerSpec, *, cores: int, podman: bool, volumes: Iter
         ],
         # The harness reads the streams itself and keeps both ends, so the engine stores nothing.
         "LogConfig": {"Type": "none", "Config": {}},
-        # exec: compiled caches (numba, inductor) are loaded from here.
-        "Tmpfs": {path: f"rw,exec,nosuid,nodev,size={spec.tmp_bytes},mode=1777" for path in scratch},
-        "Mounts": [_mount(mount) for mount in spec.mounts],
+        "Tmpfs": _tmpfs(spec, podman=podman),
+        "Mounts": [*(_mount(mount) for mount in spec.mounts), *_volumes(spec)],
     }
     if spec.cpus is not None:
         config["NanoCpus"] = round(spec.cpus * 1e9)
@@ -110,14 +138,63 @@ def _host_config(spec: ContainerSpec, *, cores: int, podman: bool, volumes: Iter
         config["CpusetCpus"] = spec.cpuset
     if spec.cgroup_parent:
         config["CgroupParent"] = spec.cgroup_parent
+    if spec.runtime:
+        config["Runtime"] = spec.runtime
     if spec.gpu is not None:
-        if podman:
-            config["Devices"] = [{"PathOnHost": f"nvidia.com/gpu={spec.gpu}"}]
-        else:
-            config["DeviceRequests"] = [
-                {"Driver": "nvidia", "DeviceIDs": [spec.gpu], "Capabilities": [["gpu", "compute", "utility"]]}
-            ]
+        config |= _gpu(spec.gpu, podman=podman)
     return config
+
+
+def _gpu(gpu: str, *, podman: bool) -> dict[str, Any]:
+    if podman:
+        return {"Devices": [{"PathOnHost": f"nvidia.com/gpu={gpu}"}]}
+    wanted = {"Driver": "nvidia", "DeviceIDs": [gpu], "Capabilities": [["gpu", "compute", "utility"]]}
+    return {"DeviceRequests": [wanted]}
+
+
+def _tmpfs(spec: ContainerSpec, *, podman: bool) -> dict[str, str]:
+    """Return the scratch folders: `/tmp`, and volumes that the image declares and has nothing in.
+
+    The engine would give a declared volume a folder on the host's disk that no limit reaches.
+    """
+    # exec: compiled caches (numba, inductor) are loaded from here.
+    options = f"rw,exec,nosuid,nodev,size={spec.tmp_bytes},mode=1777"
+    if not podman:
+        # runc before 1.2 gives a tmpfs the mode that the image's own folder has, whatever it is asked for.
+        # The folder's owner can write to it in any usual mode.
+        uid, _, gid = spec.user.partition(":")
+        options += f",uid={uid},gid={gid}"
+    mounted = {mount.target for mount in spec.mounts}
+    scratch = {posixpath.normpath(volume.target) for volume in spec.declared if not volume.copy}
+    scratch -= mounted | {"/", "/tmp"}
+    return dict.fromkeys([*([] if spec.tmp_by_engine else ["/tmp"]), *sorted(scratch)], options)
+
+
+def _volumes(spec: ContainerSpec) -> list[dict[str, Any]]:
+    """Return the mounts that the engine makes: copies of declared volumes, and `/tmp` where it must."""
+    mounts: list[dict[str, Any]] = [
+        {
+            "Type": "volume",
+            "Source": volume.copy,
+            "Target": volume.target,
+            "ReadOnly": True,
+            "VolumeOptions": {"NoCopy": True},
+        }
+        for volume in spec.declared
+        if volume.copy
+    ]
+    if spec.tmp_by_engine:
+        options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={spec.tmp_bytes},mode=1777,nosuid,nodev"}
+        driver = {"Name": "local", "Options": options}
+        mounts.append(
+            {"Type": "volume", "Target": "/tmp", "VolumeOptions": {"NoCopy": True, "DriverConfig": driver}}
+        )
+    return mounts
+
+
+def _below(path: str, folder: str) -> bool:
+    path, folder = posixpath.normpath(path), posixpath.normpath(folder)
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import signal
 import socket
+import stat
 import struct
 import threading
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +23,12 @@ from docker.client import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from harness.engine.address import addresses
-from harness.engine.base import ContainerSpec, EngineFacts, ExitState, ImageInfo, StartRefused
+from harness.engine.base import ContainerSpec, Declared, EngineFacts, ExitState, ImageInfo, StartRefused
 from harness.engine.config import create_request
 from harness.engine.identity import identify
 from harness.engine.images import DockerImages
 from harness.engine.logs import LogKeeper
+from harness.engine.volumes import copy_declared
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
 
 _CALL_TIMEOUT_S = 60
@@ -48,12 +55,32 @@ _HOST_LACKS = (
         "Install the NVIDIA container toolkit and run `nvidia-ctk cdi generate`.",
     ),
     (
+        "unsatisfied condition: cuda",
+        "the GPU driver of this host is older than the CUDA that the image asks for",
+        "Update the driver, or build the image on an older CUDA.",
+    ),
+    (
+        "nvidia-container-cli",
+        "the NVIDIA container toolkit failed",
+        "Run `nvidia-smi` and `nvidia-container-cli info` on this host.",
+    ),
+    (
+        "unknown or invalid runtime name",
+        "the container engine does not know this OCI runtime",
+        "Register it in the engine's configuration (Docker: `runtimes` of daemon.json).",
+    ),
+    (
         "container-init binary not found",
         "the container engine lacks an init for its containers",
         "Install the package `catatonit` (Podman) or `docker-init`.",
     ),
 )
 """What an engine says when the host lacks something: text, what it means, the mend."""
+
+
+def open_engine(address: str | None = None) -> DockerEngine:
+    """See `harness.engine.registry`."""
+    return connect(address)
 
 
 def connect(address: str | None = None) -> DockerEngine:
@@ -70,7 +97,7 @@ def connect(address: str | None = None) -> DockerEngine:
                 base_url=candidate.url, version="auto", timeout=_CALL_TIMEOUT_S, tls=candidate.tls or False
             )
             client.ping()
-            return DockerEngine(client)
+            return DockerEngine(client, candidate.url)
         except (DockerException, *_ENGINE_GONE) as error:
             tried.append(f"{candidate}: {_reason(error)}")
             if client is not None:
@@ -98,8 +125,11 @@ def _reason(error: Exception) -> str:
 class DockerEngine:
     """Runs containers through the Docker SDK. Make one with `connect`."""
 
-    def __init__(self, client: Any) -> None:
+    registered = "docker"
+
+    def __init__(self, client: Any, address: str) -> None:
         self.client = client
+        self.address: str | None = address
         self._api = client.api
 
     @cached_property
@@ -114,6 +144,8 @@ class DockerEngine:
             info, version = self._api.info(), self._api.version()
         components = {part.get("Name", ""): part for part in version.get("Components") or []}
         podman = "Podman Engine" in components
+        runtimes, default = info.get("Runtimes") or {}, str(info.get("DefaultRuntime") or "")
+        security = " ".join(map(str, info.get("SecurityOptions") or ()))
         cgroup_version: Literal[1, 2] | None = {"1": 1, "2": 2}.get(str(info.get("CgroupVersion", "")))  # type: ignore[assignment]
         return EngineFacts(
             name="podman" if podman else "docker",
@@ -123,6 +155,8 @@ class DockerEngine:
             cgroup_driver=str(info.get("CgroupDriver", "")),
             cores=int(info.get("NCPU") or os.cpu_count() or 1),
             warnings=tuple(info.get("Warnings") or ()),
+            maps_users="name=userns" in security or "name=rootless" in security,
+            runtimes=(default, *sorted(set(runtimes) - {default})) if default else tuple(sorted(runtimes)),
         )
 
     def image(self, reference: str) -> ImageInfo:
@@ -141,10 +175,12 @@ class DockerEngine:
             user=found.user,
             platform=found.platform,
             identity=identify(self.images, found).config_digest,
+            environment=found.environment,
+            volumes=found.volumes,
         )
 
     def import_image(self, archive: bytes, tag: str) -> None:
-        """Make an image of one layer from a tar archive of its root file system."""
+        """See `ContainerEngine.import_image`."""
         repository, _, version = tag.rpartition(":")
         with _engine_errors("importing an image"):
             answer = self._api.import_image_from_data(
@@ -158,10 +194,8 @@ class DockerEngine:
         """See `ContainerEngine.create`."""
         try:
             with _engine_errors("creating a container"):
-                declared = (self._api.inspect_image(spec.image).get("Config") or {}).get("Volumes") or {}
-                request = create_request(
-                    spec, cores=self.facts.cores, podman=self.facts.name == "podman", volumes=declared
-                )
+                podman = self.facts.name == "podman"
+                request = create_request(spec, cores=self.facts.cores, podman=podman)
                 identifier = self._api.create_container_from_config(request, spec.name)["Id"]
         except ImageNotFound as error:
             raise InfrastructureError("the image went away during the run", where=spec.image) from error
@@ -171,12 +205,34 @@ class DockerEngine:
             self._api, identifier, LogKeeper(spec.log_bytes), writable_root=spec.writable_root
         )
 
+    def copy_declared(
+        self, image: ImageInfo, *, inside: tuple[str, ...], labels: Mapping[str, str]
+    ) -> tuple[Declared, ...]:
+        """See `ContainerEngine.copy_declared`."""
+        if not image.volumes:
+            return ()
+        try:
+            with _engine_errors("copying an image's volumes"):
+                return copy_declared(self._api, image, inside=inside, labels=labels)
+        except APIError as error:
+            raise _refusal(error, "copying an image's volumes") from error
+
+    def kill(self, name: str) -> None:
+        """See `ContainerEngine.kill`."""
+        with contextlib.suppress(APIError), _engine_errors("killing a container"):
+            self._api.kill(name, "SIGKILL")
+
     def reap(self, label: str, value: str) -> int:
         """See `ContainerEngine.reap`."""
+        wanted = {"label": [f"{label}={value}"]}
         with _engine_errors("looking for containers that were left behind"):
-            found = self._api.containers(all=True, filters={"label": [f"{label}={value}"]})
+            found = self._api.containers(all=True, filters=wanted)
         for container in found:
             _remove(self._api, container["Id"])
+        with _engine_errors("looking for volumes that were left behind"):
+            for volume in self._api.volumes(filters=wanted).get("Volumes") or ():
+                with contextlib.suppress(APIError):  # gone already
+                    self._api.remove_volume(volume["Name"], force=True)
         return len(found)
 
     def ping(self) -> bool:
@@ -200,12 +256,24 @@ class DockerContainer:
         self._writable_root = writable_root
         self._gone = threading.Event()
         self._gone_time: float | None = None
+        self._started: float | None = None
         self._wait_error: Exception | None = None
         self._stream: Any = None
         self._threads: list[threading.Thread] = []
         self.id = identifier
 
     root_pid: int | None = None
+    _pid = 0
+
+    def mode_of(self, path: str) -> int | None:
+        """See `Container.mode_of`."""
+        try:
+            with _engine_errors("looking into a container"):
+                stream, found = self._api.get_archive(self.id, path)
+        except APIError:
+            return None
+        stream.close()
+        return _unix_mode(int(found["mode"]))
 
     def owns(self, pid: int) -> bool:
         """See `Container.owns`: the engine names a container's cgroup after its id."""
@@ -220,10 +288,32 @@ class DockerContainer:
             with _engine_errors("starting a container"):
                 self._stream = self._api.attach_socket(self.id, {"stdout": 1, "stderr": 1, "stream": 1})
                 self._run_beside(self._read_stream)
+                asked = time.monotonic()
                 self._api.start(self.id)
+                self._started = time.monotonic()
         except APIError as error:
             raise _refusal(error, "starting a container") from error
         self._run_beside(self._await_end)
+        self._started = self._since(asked, self._started)
+
+    def _since(self, asked: float, answered: float) -> float:
+        """Return the earlier of the engine's answer to `start` and its own word on when that was done."""
+        try:
+            with _engine_errors("inspecting a container"):
+                state = self._api.inspect_container(self.id)["State"]
+        except (APIError, InfrastructureError):
+            return answered  # whoever waits for the container meets the same failure
+        self._pid = int(state.get("Pid") or 0)
+        told = _seconds(str(state.get("StartedAt") or ""))
+        if told is None:
+            return answered
+        # The engine tells wall clock time, which may jump: its word counts within our own two times only.
+        return min(answered, max(asked, told - time.time() + time.monotonic()))
+
+    def started_at(self) -> float:
+        """See `Container.started_at`."""
+        assert self._started is not None, "it was started"
+        return self._started
 
     def wait(self, timeout_s: float) -> bool:
         """See `Container.wait`."""
@@ -241,7 +331,10 @@ class DockerContainer:
         return self._gone_time
 
     def kill(self) -> None:
-        """See `Container.kill`."""
+        """See `Container.kill`. Its init first, where we may: an engine in distress takes its time."""
+        if self._pid and self.owns(self._pid):
+            with contextlib.suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
         try:
             with _engine_errors("killing a container"):
                 self._api.kill(self.id, "SIGKILL")
@@ -281,8 +374,10 @@ class DockerContainer:
 
     def remove(self) -> None:
         """See `Container.remove`."""
-        _remove(self._api, self.id)
-        self._join_stream()
+        try:
+            _remove(self._api, self.id)
+        finally:
+            self._join_stream()
 
     def _run_beside(self, work: Any) -> None:
         thread = threading.Thread(target=work, daemon=True, name=f"{work.__name__}-{self.id[:12]}")
@@ -330,6 +425,7 @@ class DockerContainer:
             duplicate.shutdown(socket.SHUT_RDWR)
             duplicate.close()
             reader.join(timeout_s)
+        self._stream._response.close()  # the SDK hangs it on the stream; it holds the connection
         self._stream.close()
         self._stream = None
 
@@ -353,6 +449,22 @@ def _refusal(error: APIError, doing: str) -> Exception:
     if any(fault in text.lower() for fault in _IMAGE_FAULTS):
         return StartRefused(text)
     return InfrastructureError(f"the container engine failed while {doing}", where=text)
+
+
+def _seconds(timestamp: str) -> float | None:
+    """Return the seconds since 1970 of a time as engines write it, with up to nine digits of a second."""
+    whole = re.sub(r"(\.\d{6})\d*", r"\1", timestamp)
+    try:
+        moment = datetime.fromisoformat(whole)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.year > 1970 else None
+
+
+def _unix_mode(mode: int) -> int:
+    """Return a Go file mode as the kernel's st_mode, as far as kind and permissions go."""
+    kinds = ((1 << 31, stat.S_IFDIR), (1 << 27, stat.S_IFLNK), (1 << 26, stat.S_IFBLK))
+    return next((kind for bit, kind in kinds if mode & bit), stat.S_IFREG) | mode & 0o777
 
 
 class _engine_errors:

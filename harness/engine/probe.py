@@ -15,8 +15,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.engine.base import ImageInfo
-from harness.engine.docker import DockerEngine
+from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, PrerequisiteError
 
 REPOSITORY = "flareharness/probe"
@@ -28,7 +27,7 @@ TOOLS = (
 
 
 def probe_image(
-    engine: DockerEngine, *, tools: Iterable[str] = TOOLS, files: Mapping[str, bytes] | None = None
+    engine: ContainerEngine, *, tools: Iterable[str] = TOOLS, files: Mapping[str, bytes] | None = None
 ) -> ImageInfo:
     """Return an image with the host's tools in /bin, made unless it is there already.
 
@@ -85,7 +84,8 @@ def _tar(content: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     folders: set[str] = set()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in (*(f"{name}/." for name in ("tmp", "etc", "workspace")), *sorted(content)):
+        # /tmp with an unusual mode, so that what is proved with this image holds for unusual images too.
+        for path in (*(f"{name}/x" for name in ("tmp", "etc", "workspace")), *sorted(content)):
             for parent in reversed(Path(path).parents[:-1]):
                 if str(parent) not in folders:
                     folders.add(str(parent))

@@ -14,16 +14,25 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from harness.engine.base import ContainerSpec, EngineFacts, ExitState, ImageInfo, StartRefused
+from harness.engine.base import ContainerSpec, Declared, EngineFacts, ExitState, ImageInfo, StartRefused
 from harness.engine.logs import LogKeeper
-from harness.errors import ConfigurationError
+from harness.errors import ConfigurationError, PrerequisiteError
+
+_NAME = "flareharness.name"
+"""Label of a process that names its container, for `ProcessEngine.kill`."""
 
 _HASHED_NOT = {"__pycache__", ".git", ".venv"}
+
+
+def open_engine(address: str | None = None) -> ProcessEngine:
+    """See `harness.engine.registry`; there is nothing to connect to."""
+    return ProcessEngine()
 
 
 class ProcessEngine:
@@ -32,6 +41,14 @@ class ProcessEngine:
     facts = EngineFacts(
         name="process", version=platform.python_version(), isolated=False, cores=os.cpu_count() or 1
     )
+
+    registered = "process"
+    address = None
+    images = None
+
+    def import_image(self, archive: bytes, tag: str) -> None:
+        """Refuse: an "image" is a folder here."""
+        raise PrerequisiteError("the process engine runs folders, not images", mend="Use --engine docker.")
 
     def image(self, reference: str) -> ImageInfo:
         """Return the folder's content hash as its digest.
@@ -63,6 +80,16 @@ class ProcessEngine:
         """Prepare a process; `spec.image` is the folder."""
         return ProcessContainer(spec)
 
+    def copy_declared(
+        self, image: ImageInfo, *, inside: tuple[str, ...], labels: Mapping[str, str]
+    ) -> tuple[Declared, ...]:
+        """Return nothing: a folder declares no volumes."""
+        return ()
+
+    def kill(self, name: str) -> None:
+        """See `ContainerEngine.kill`."""
+        self.reap(_NAME, name)
+
     def reap(self, label: str, value: str) -> int:
         """Kill processes that an earlier harness left, found by a variable in their environment."""
         marker = f"{_marker(label)}={value}".encode()
@@ -79,6 +106,9 @@ class ProcessEngine:
         """Return True: there is nothing that could be away."""
         return True
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class ProcessContainer:
     """See `harness.engine.base.Container`."""
@@ -90,6 +120,7 @@ class ProcessContainer:
         self._process: subprocess.Popen[bytes] | None = None
         self._gone = threading.Event()
         self._gone_time: float | None = None
+        self._started = 0.0
         self._reader: threading.Thread | None = None
 
     @property
@@ -109,10 +140,12 @@ class ProcessContainer:
             name: places.get(value, value) for name, value in spec.environment.items()
         }
         environment |= {_marker(label): value for label, value in spec.labels.items()}
+        environment[_marker(_NAME)] = spec.name
         if spec.gpu is None:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         else:
             environment["CUDA_VISIBLE_DEVICES"] = spec.gpu
+        self._started = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 ["sh", "predict.sh"],
@@ -128,6 +161,14 @@ class ProcessContainer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         threading.Thread(target=self._await_end, daemon=True).start()
+
+    def started_at(self) -> float:
+        """See `Container.started_at`."""
+        return self._started
+
+    def mode_of(self, path: str) -> int | None:
+        """Return None: it has no files of its own."""
+        return None
 
     def wait(self, timeout_s: float) -> bool:
         """See `Container.wait`."""
@@ -189,8 +230,9 @@ class ProcessContainer:
     def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        while data := os.read(self._process.stdout.fileno(), 1 << 16):
-            self._log.write(data)
+        with self._process.stdout as stream:
+            while data := os.read(stream.fileno(), 1 << 16):
+                self._log.write(data)
 
     def _join_reader(self) -> None:
         # A daemon that it left behind may hold the pipe open.

@@ -24,11 +24,13 @@ class Census:
         size_bytes: Apparent or allocated size, whichever is larger, file by file.
         entries: Names counted, at most one more than was asked for.
         too_deep: Folders nested deeper than anybody needs.
+        closed: A folder is closed to us, so what lies in it is not counted.
     """
 
     size_bytes: int
     entries: int
     too_deep: bool = False
+    closed: bool = False
     names: tuple[str, ...] = ()
 
 
@@ -36,7 +38,7 @@ def take_census(folder: Path, *, most_entries: int) -> Census:
     """Count what lies under a folder without following a link, in bounded time and memory."""
     total = entries = 0
     names: list[str] = []
-    too_deep = False
+    too_deep = closed = False
     waiting: list[tuple[Path, int]] = [(folder, 0)]
     while waiting and entries <= most_entries:
         current, depth = waiting.pop()
@@ -58,9 +60,11 @@ def take_census(folder: Path, *, most_entries: int) -> Census:
                                 waiting.append((Path(entry.path), depth + 1))
                     if depth == 0 and len(names) < 20:
                         names.append(entry.name)
+        except PermissionError:
+            closed = True
         except OSError:
-            continue  # closed to us by the container, or gone while we looked
-    return Census(total, entries, too_deep, tuple(sorted(names)))
+            continue  # gone while we looked
+    return Census(total, entries, too_deep, closed, tuple(sorted(names)))
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def resampled_wins(
 
 
 @numba.njit(cache=True, parallel=True)
-def _pairs(costs, counts, p_values):  # type: ignore[no-untyped-def]
+def _pairs(costs, counts, p_values):  # type: ignore[no-untyped-def]  # noqa: C901 - one compiled loop
     teams, cases = costs.shape
     samples = counts.shape[1]
     # A case held n times ties its n equal differences: n^3 - n each, for every pair alike.

@@ -41,17 +41,6 @@ class MemorySample:
     working_set_bytes: int
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What the kernel counted over a case's life; None where it does not say."""
-
-    peak_memory_bytes: int | None
-    peak_method: PeakMethod | None
-    cpu_s: float | None
-    throttled_s: float | None
-    oom_kills: int | None
-
-
 def find_hierarchy(mountinfo: str | None = None) -> Hierarchy | None:
     """Return the host's cgroup hierarchy, or None where there is none to read.
 
@@ -176,6 +165,14 @@ class CaseCgroup:
             return None if peak is None else (peak, "cgroup-v1-max-usage")
         peak = _number(folder / "memory.peak")
         return None if peak is None else (peak, "cgroup-v2-peak")
+
+    def pids(self) -> list[int]:
+        """Return the container's processes, its init first; empty once it is gone."""
+        folder = self._own(self.hierarchy.memory)
+        try:
+            return [] if folder is None else list(map(int, (folder / "cgroup.procs").read_text().split()))
+        except (OSError, ValueError):
+            return []
 
     def remove(self) -> None:
         """Remove the empty cgroups of this case; needs root, and is no harm where it fails."""

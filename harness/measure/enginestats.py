@@ -40,6 +40,10 @@ class EngineStats:
         """Not told; the engine's own flag decides."""
         return None
 
+    def pids(self) -> list[int]:
+        """Not known: they are numbered on another host, or in a namespace of the engine's."""
+        return []
+
     def peak(self) -> tuple[int, PeakMethod] | None:
         """Not kept: the largest sample is a lower bound."""
         return None

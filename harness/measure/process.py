@@ -48,6 +48,10 @@ class ProcessTree:
         """Not known."""
         return None
 
+    def pids(self) -> list[int]:
+        """Return the processes that are alive now."""
+        return [process.pid for process in self.processes()]
+
     def peak(self) -> tuple[int, PeakMethod] | None:
         """Not kept by the kernel for a tree of processes."""
         return None

@@ -1,52 +1,58 @@
-"""One holder per folder."""
+"""One holder per folder, and one per host for what may run once only."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from harness.errors import InfrastructureError, PrerequisiteError
 
 
-class FolderLock:
-    """At most one holder per folder. The kernel drops it with the process, however that ends."""
+class FileLock:
+    """A lock on a file, with its holder's process id in it. The kernel drops it however the holder ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / ".lock"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
-        """Take the lock without waiting.
+    def take(self, busy: Callable[[str], None]) -> None:
+        """Take the lock.
+
+        Args:
+            busy: Told of the holder's process id, as text that may be empty, if somebody else holds the
+                lock. It may raise; if it returns, the lock is waited for.
 
         Raises:
-            InfrastructureError: someone else holds it.
-            PrerequisiteError: the folder's disk has no locks.
+            InfrastructureError: this disk knows no locks.
+            OSError: the file cannot be made.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                os.close(descriptor)
-                raise PrerequisiteError(
-                    f"this disk knows no file locks ({error.strerror}), so two harnesses could write at once",
-                    where=self.path.parent,
-                    mend="Use a results folder on a local disk, or mount the share with locks.",
-                ) from error
-            holder = os.read(descriptor, 64).decode("ascii", "replace").strip()
+            self._lock(descriptor, busy)
+        except BaseException:
             os.close(descriptor)
-            raise InfrastructureError(
-                f"another harness works in this folder{f' (process {holder})' if holder else ''}",
-                where=self.path.parent,
-                mend="Wait for it, or use another results folder.",
-            ) from error
+            raise
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
+
+    def _lock(self, descriptor: int, busy: Callable[[str], None]) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy(os.pread(descriptor, 64, 0).decode("ascii", "replace").strip())
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise InfrastructureError(
+                f"this disk cannot lock files: {error.strerror}",
+                where=self.path,
+                mend="Use a folder on a local disk; network shares need their lock service.",
+            ) from error
 
     def release(self) -> None:
         """Give the lock back."""
@@ -55,9 +61,31 @@ class FolderLock:
             os.close(self._descriptor)
             self._descriptor = None
 
+
+class FolderLock(FileLock):
+    """At most one holder per folder; a second one is refused at once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / ".lock")
+
+    def acquire(self) -> None:
+        """Take the lock without waiting.
+
+        Raises:
+            InfrastructureError: someone else holds it, or this disk knows no locks.
+        """
+        self.take(self._refuse)
+
     def __enter__(self) -> Self:
         self.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def _refuse(self, holder: str) -> None:
+        raise InfrastructureError(
+            f"another harness works in this folder{f' (process {holder})' if holder else ''}",
+            where=self.path.parent,
+            mend="Wait for it, or use another results folder.",
+        )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
 
 
-class Observer(Protocol):
-    """Callbacks of one run, all from the thread that called `evaluate`, except `case_stage`."""
+class Observer:
+    """Watches a run without a word: override what you want to see.
+
+    All calls come from the thread that called `evaluate`, except those of `case_stage`.
+    """
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Something long goes on before the first case, such as hashing the data set."""
@@ -31,28 +33,3 @@ class Observer(Protocol):
 
     def note(self, text: str) -> None:
         """Something a person should know, such as containers that an earlier run left behind."""
-
-
-class SilentObserver:
-    """Watches without a word. Subclass it to override what you want to see."""
-
-    def preparing(self, what: str, done: int, total: int) -> None:
-        """See `Observer`."""
-
-    def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
-        """See `Observer`."""
-
-    def case_started(self, case: str, attempt: int) -> None:
-        """See `Observer`."""
-
-    def case_stage(self, case: str, stage: str) -> None:
-        """See `Observer`."""
-
-    def case_finished(self, execution: ExecutionRecord) -> None:
-        """See `Observer`."""
-
-    def case_scored(self, score: ScoreRecord) -> None:
-        """See `Observer`."""
-
-    def note(self, text: str) -> None:
-        """See `Observer`."""

@@ -12,14 +12,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.challenge import Challenge, Limits
+from harness.challenge import Challenge, Limits, Number
 
-SCHEMA_VERSION = 1
-"""Raised when a field changes its meaning or goes; new optional fields do not raise it."""
-
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Part of a run's identity: raised when containers are started differently."""
 
 CHAIN_START = "0" * 64
@@ -111,33 +108,72 @@ class ExecutionRecord(_Record):
 
 
 class LabelScoreRecord(_Record):
-    """Scores of one label of one case. DSC and NSD are fractions; None where it is not annotated."""
+    """Scores of one label of one case, as they were computed."""
 
     label: int
     organ: str
-    dsc: float | None
-    nsd: float | None
+    scores: dict[str, Number | None] = Field(
+        {},
+        description="by metric; null where the rules leave the label out, empty where nothing was computed",
+    )
     reference_ml: float | None = None
     prediction_ml: float | None = None
-    hd95_mm: float | None = None
-    assd_mm: float | None = None
     note: str = ""
 
 
-class ScoreRecord(_Record):
-    """One case's scores. A case without a usable prediction is scored as the challenge says."""
+FORMER_SCORES = {"dsc": "dsc", "nsd": "nsd", "hd95_mm": "hd95", "assd_mm": "masd"}
+"""Where version 1 of a score line holds which metric."""
+NOT_ANNOTATED = "not annotated"
+NO_PREDICTION = "no prediction"
+"""The notes of labels that nothing was computed for."""
 
-    schema_version: Literal[1] = 1
+
+class ScoreRecord(_Record):
+    """One case's scores: what was computed. What a failed case counts is decided when ranking.
+
+    Version 1 held DSC and NSD in fields of their own, and in a failed case what the challenge charges. It is
+    read as if it were version 2.
+    """
+
+    schema_version: Literal[2] = 2
     case: str
     profile: str
     evaluator_version: str
     prediction_sha256: str | None
     reference_sha256: str
+    usable: bool = Field(True, description="false where no prediction could be compared with the reference")
     scores: tuple[LabelScoreRecord, ...]
+    case_scores: dict[str, Number | None] = Field({}, description="metrics that are a number per case")
     notes: tuple[str, ...] = ()
     previous_sha256: str = CHAIN_START
     hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
     sha256: str = Field("", description="SHA-256 of this line with this field empty")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("schema_version") != 1:
+            return values
+        labels = values.get("scores")
+        if not isinstance(labels, list | tuple) or not all(isinstance(label, dict) for label in labels):
+            return values
+        read = [_label_from_version_1(label) for label in labels]
+        usable = values.get("prediction_sha256") is not None and not any(
+            label.get("note") == NO_PREDICTION for label in labels
+        )
+        return values | {"schema_version": 2, "usable": usable, "scores": read}
+
+
+def _label_from_version_1(label: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in label.items() if name not in FORMER_SCORES}
+    scores = {}
+    if label.get("note") not in (NOT_ANNOTATED, NO_PREDICTION):
+        scores = {
+            key: label[name]
+            for name, key in FORMER_SCORES.items()
+            if name in ("dsc", "nsd") or label.get(name) is not None
+        }
+    return kept | {"scores": scores}
 
 
 class ImageFacts(_Record):
@@ -176,11 +212,12 @@ class HostFacts(_Record):
     engine: str = Field(description="name and version, 'process' for none")
     cgroup_version: Literal[1, 2] | None = None
     isolated: bool = Field(True, description="false for the process engine, whose rows are marked")
+    runtime: str = Field("", description="OCI runtime, where it is not the engine's usual runc")
 
     @property
     def likeness(self) -> tuple[Any, ...]:
         """Rows are ranked on time together only when this agrees."""
-        return (self.cpu_model, self.cores, self.gpus, self.isolated)
+        return (self.cpu_model, self.cores, self.gpus, self.isolated, self.runtime)
 
 
 class OptOuts(_Record):
@@ -188,13 +225,14 @@ class OptOuts(_Record):
 
     requires_root: bool = False
     writable_root: bool = False
+    writable_inputs: bool = Field(False, description="a private copy of the inputs that it may write to")
 
 
 class RunRecord(_Record):
     """What was run: all that another host needs to do it again."""
 
     schema_version: Literal[1] = 1
-    contract_version: Literal[1] = 1
+    contract_version: Literal[1, 2] = 1
     run: str
     team: str
     title: str = ""
@@ -212,6 +250,9 @@ class RunRecord(_Record):
     baseline_s: float | None = Field(None, description="run_s of a container that does nothing, on this host")
     device: Literal["cpu", "cuda"] = Field("cpu", description="what the submission asks for")
     cpuset: str = Field("", description="cores that containers were kept to; empty for all")
+    output_bound: Literal["file system", "counted"] = Field(
+        "counted", description="what ends a container's writing: a file system of that size, or our counting"
+    )
     jobs: int = Field(1, description="containers that ran at once; above 1 the times are not comparable")
     created_at: datetime
     key: str = Field("", description="id of the key that signs this run's lines and seal")
@@ -220,7 +261,7 @@ class RunRecord(_Record):
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON Schemas of the results format by file name."""
     return {
-        "run.schema.json": RunRecord.model_json_schema(),
-        "cases.schema.json": ExecutionRecord.model_json_schema(),
-        "scores.schema.json": ScoreRecord.model_json_schema(),
+        "run.schema.json": RunRecord.model_json_schema(mode="serialization"),
+        "cases.schema.json": ExecutionRecord.model_json_schema(mode="serialization"),
+        "scores.schema.json": ScoreRecord.model_json_schema(mode="serialization"),
     }

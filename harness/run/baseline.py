@@ -7,39 +7,40 @@ import statistics
 import time
 from dataclasses import replace
 
-from harness.engine.docker import DockerEngine
+from harness.engine.base import ContainerEngine
 from harness.engine.probe import probe_image
-from harness.errors import HarnessError
-from harness.run.context import RunContext
-from harness.run.execute import container_spec
+from harness.errors import HarnessError, InfrastructureError
+from harness.run.container import container_spec
+from harness.run.context import Rules
 
 _REPEATS = 3
 _PATIENCE_S = 60.0
 
 
-def measure_baseline(context: RunContext) -> float | None:
+def measure_baseline(rules: Rules, engine: ContainerEngine) -> float | None:
     """Return the median `run_s` of empty containers, or None where none can be made.
 
     The image is our own, so that a submission has no say in it.
     """
-    if not isinstance(context.engine, DockerEngine):
+    if not engine.facts.isolated:
         return None
     try:
-        image = probe_image(context.engine).digest
-        return statistics.median(_run_once(context, image) for _ in range(_REPEATS))
+        image = probe_image(engine).digest
+        return statistics.median(_run_once(rules, engine, image) for _ in range(_REPEATS))
     except HarnessError:
         return None
 
 
-def _run_once(context: RunContext, image: str) -> float:
-    spec = container_spec(context, None, name=f"flareharness-{secrets.token_hex(8)}", parent=None)
-    container = context.engine.create(replace(spec, image=image, command=("/bin/sh", "-c", ":"), gpu=None))
+def _run_once(rules: Rules, engine: ContainerEngine, image: str) -> float:
+    spec = container_spec(rules, None, name=f"flareharness-{secrets.token_hex(8)}", parent=None)
+    spec = replace(spec, image=image, command=("/bin/sh", "-c", ":"), gpu=None)
+    container = engine.create(replace(spec, image_environment=(), declared=()))
     try:
         container.start()
-        started = time.monotonic()
+        started = container.started_at()
         while not container.wait(1.0):
             if time.monotonic() - started > _PATIENCE_S:
-                raise TimeoutError
+                raise InfrastructureError("an empty container does not end", where=container.id)
         return (container.gone_at() or time.monotonic()) - started
     finally:
         container.remove()

@@ -1,4 +1,4 @@
-"""What all cases of a run share."""
+"""What a case is run by: rules that travel, places of one host, and instruments made where it runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,94 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.challenge import Contract, Limits
-from harness.engine.base import ContainerEngine
+from harness.data.dataset import Case
+from harness.engine.base import ContainerEngine, Declared
 from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import Hierarchy, MemorySample, PeakMethod
 from harness.results.records import OptOuts
+from harness.run.watchdog import Watchdog
 
 RUN_LABEL = "flareharness.results"
 """Label of our containers; its value names the results folder that they work for."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for every case of a run: plain data, the same on whatever machine a case runs.
+
+    Attributes:
+        run: The run's name.
+        image: The pinned image id.
+        secret: Makes opaque names that say nothing; never leaves the harness.
+        owner: uid and gid of the containers.
+        label: Value of `RUN_LABEL`.
+        cpusets: Cores that the container in each slot stays on, `0,1`; empty for all.
+        image_environment: What the image sets, `NAME=value`.
+        declared: The image's volumes, once they were copied.
+        tmp_by_engine: See `ContainerSpec`.
+        runtime: The OCI runtime; empty for the engine's default.
+        gpu: UUID of the GPU to attach.
+        gpu_free_bytes: Device memory that its area does not count.
+    """
+
+    run: str
+    image: str
+    limits: Limits
+    contract: Contract
+    opt_outs: OptOuts
+    secret: str
+    owner: tuple[int, int]
+    label: str
+    cpusets: tuple[str, ...] = ()
+    image_environment: tuple[str, ...] = ()
+    declared: tuple[Declared, ...] = ()
+    tmp_by_engine: bool = False
+    runtime: str = ""
+    gpu: str | None = None
+    gpu_free_bytes: int = 0
+
+    @property
+    def tmp_bytes(self) -> int:
+        """The size that /tmp gets."""
+        return min(self.limits.tmp_bytes, self.limits.memory_bytes)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to run, as plain data: an executor may send it to another process or machine.
+
+    Attributes:
+        slot: Which of the places beside each other it runs in, from 0; none else runs there.
+    """
+
+    case: Case
+    attempt: int
+    rules: Rules
+    slot: int = 0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of the host that runs a case.
+
+    Attributes:
+        work: Where stages are made.
+        cache: Where scrubbed inputs are kept.
+        folder: The run's folder.
+        can_give_away: Whether the harness may chown an output folder to the containers' owner.
+        template: The empty file system that each container's output lies in a copy of; None where this
+            host offers none, and what is written is counted instead.
+    """
+
+    work: Path
+    cache: Path
+    folder: Path
+    can_give_away: bool
+    template: Path | None = None
+
+    def kept(self, case: str) -> Path:
+        """Return the folder of what stays of a case."""
+        return self.folder / "cases" / case
 
 
 class Meter(Protocol):
@@ -35,6 +116,9 @@ class Meter(Protocol):
     def peak(self) -> tuple[int, PeakMethod] | None:
         """The most memory ever used, where the kernel keeps it."""
 
+    def pids(self) -> list[int]:
+        """Its processes, as this host numbers them; the first one first; empty where they are unknown."""
+
 
 class GpuMeter(Protocol):
     """Measures one container's device memory; see `harness.measure.gpu`."""
@@ -49,38 +133,26 @@ class GpuMeter(Protocol):
 
 
 @dataclass(frozen=True)
-class RunContext:
-    """What all cases of a run share.
+class Instruments:
+    """What runs, measures and judges a case; made on the machine that runs it.
 
     Attributes:
-        image: The pinned image id.
-        secret: Makes opaque names that say nothing; never leaves the harness.
-        work: Where stages are made.
-        cache: Where scrubbed inputs are kept.
-        folder: The run's folder.
-        owner: uid and gid of the containers.
-        can_give_away: Whether the harness may chown the output folder to them.
+        gatekeeper: Reads what a container wrote.
         hierarchy: The host's cgroups, where they can be read.
-        label: Value of `RUN_LABEL`.
-        gpu: UUID of the GPU to attach.
+        gpu: Measures device memory, where a GPU is attached.
+        watchdog: Ends containers if this process is killed.
     """
 
     engine: ContainerEngine
-    run: str
-    image: str
-    limits: Limits
-    contract: Contract
-    opt_outs: OptOuts
-    secret: str
-    work: Path
-    cache: Path
-    folder: Path
-    owner: tuple[int, int]
-    can_give_away: bool
-    hierarchy: Hierarchy | None
-    label: str
     gatekeeper: Gatekeeper
-    gpu: str | None = None
-    gpu_meter: GpuMeter | None = None
-    gpu_free_bytes: int = 0
-    cpuset: str = ""
+    hierarchy: Hierarchy | None = None
+    gpu: GpuMeter | None = None
+    watchdog: Watchdog | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where jobs are run: one host's places and instruments."""
+
+    places: Places
+    instruments: Instruments

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from evaluator.formats.nifti_fields import new_header
 from harness.challenge import Contract, Limits
 from harness.data.dataset import Case
-from harness.engine.base import ImageInfo
-from harness.engine.docker import DockerEngine
+from harness.engine.base import ContainerEngine, ImageInfo
 from harness.engine.probe import REPOSITORY, probe_image
 from harness.errors import HarnessError
 from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import find_hierarchy
 from harness.measure.gpu import Gpu
 from harness.results.records import ExecutionRecord, OptOuts, Outcome
-from harness.run.context import RUN_LABEL, RunContext
+from harness.run.context import RUN_LABEL, Bench, Instruments, Job, Places, Rules
 from harness.run.execute import execute_case
 from harness.run.request import container_owner, results_label
 
@@ -68,11 +67,11 @@ class _Probe:
     limits: dict[str, float] = field(default_factory=dict)
 
 
-def checks(engine: DockerEngine) -> Iterator[Check]:
+def checks(engine: ContainerEngine) -> Iterator[Check]:
     """Yield the checks of this host, one at a time as they are done; about ten seconds in all.
 
     Args:
-        engine: From `harness.engine.docker.connect`.
+        engine: What runs containers here.
     """
     facts = engine.facts
     yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores")
@@ -89,48 +88,48 @@ def checks(engine: DockerEngine) -> Iterator[Check]:
         return
     yield Check("probe image", True, f"{REPOSITORY}, {image.size_bytes / MIB:.1f} MiB")
     with tempfile.TemporaryDirectory(prefix="flareharness-doctor-") as folder:
-        context = _context(engine, image, Path(folder))
-        with context.gatekeeper:
+        rules, bench = _rules(image, Path(folder)), _bench(engine, Path(folder))
+        with bench.instruments.gatekeeper:
             for probe in _PROBES:
-                yield _run(probe, context, Path(folder))
+                yield _run(probe, rules, bench)
     yield _gpu_check()
 
 
-def _context(engine: DockerEngine, image: ImageInfo, folder: Path) -> RunContext:
-    owner, can_give_away = container_owner(OptOuts())
-    return RunContext(
-        engine=engine,
+def _rules(image: ImageInfo, folder: Path) -> Rules:
+    return Rules(
         run="doctor",
         image=image.digest,
         limits=_LIMITS,
         contract=Contract(),
         opt_outs=OptOuts(),
         secret="doctor",
-        work=folder / "work",
-        cache=folder / "cache",
-        folder=folder / "run",
-        owner=owner,
-        can_give_away=can_give_away,
-        hierarchy=find_hierarchy(),
+        owner=container_owner(OptOuts())[0],
         label=results_label(folder),
-        gatekeeper=Gatekeeper([]),
     )
 
 
-def _run(probe: _Probe, context: RunContext, folder: Path) -> Check:
-    case = Case("probe", _tiny_image(folder / "probe_0000.nii.gz"), None)
-    context = replace(
-        context,
-        limits=Limits.model_validate(context.limits.model_dump() | probe.limits),
+def _bench(engine: ContainerEngine, folder: Path) -> Bench:
+    can_give_away = container_owner(OptOuts())[1]
+    return Bench(
+        Places(folder / "work", folder / "cache", folder / "run", can_give_away),
+        Instruments(engine, Gatekeeper([]), find_hierarchy()),
+    )
+
+
+def _run(probe: _Probe, rules: Rules, bench: Bench) -> Check:
+    case = Case("probe", _tiny_image(bench.places.folder.with_name("probe_0000.nii.gz")), None)
+    rules = replace(
+        rules,
+        limits=Limits.model_validate(rules.limits.model_dump() | probe.limits),
         contract=Contract(command=("/bin/sh", "-c", probe.script)),
     )
     try:
-        execution = execute_case(case, attempt=1, context=context)
+        execution = execute_case(Job(case, 1, rules), bench=bench)
     except HarnessError as error:
         return Check(probe.name, False, error.what, error.mend or probe.mend)
     finally:
-        context.engine.reap(RUN_LABEL, context.label)
-    log_file = context.folder / "cases" / "probe" / "container.log"
+        bench.instruments.engine.reap(RUN_LABEL, rules.label)
+    log_file = bench.places.kept("probe") / "container.log"
     log = log_file.read_text(errors="replace") if log_file.is_file() else ""
     detail = f"{execution.outcome.value}: {execution.evidence.summary}"
     if execution.outcome is Outcome.INFRASTRUCTURE:
@@ -141,13 +140,8 @@ def _run(probe: _Probe, context: RunContext, folder: Path) -> Check:
 
 def _tiny_image(path: Path) -> Path:
     """Write a CT of 4 x 4 x 4 voxels, by hand because the doctor needs no imaging library."""
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, 4, 4, 4, 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, 4, 16)
-    struct.pack_into("<4f", header, 76, 1, 1, 1, 1)
-    struct.pack_into("<f", header, 108, 352)
-    header[344:348] = b"n+1\0"
+    sizes = (1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    header = new_header(dim=(3, 4, 4, 4, 1, 1, 1, 1), datatype=4, bitpix=16, pixdim=sizes)
     path.write_bytes(gzip.compress(bytes(header) + bytes(2 * 4**3)))
     return path
 

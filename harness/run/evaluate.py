@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import shutil
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-from harness.engine.base import ContainerEngine, ImageInfo
-from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
-from harness.gate.keeper import Gatekeeper
-from harness.measure.cgroup import find_hierarchy, remove_stale
-from harness.measure.gpu import Gpu
-from harness.results.folder import RunResults, RunWriter, read_run, read_run_record
-from harness.results.journal import CASES_FILE, RUN_FILE, read_lines
+from harness.engine.base import ContainerEngine
+from harness.errors import HarnessError, InfrastructureError
+from harness.results.folder import RunResults, RunWriter, read_run
+from harness.results.journal import CASES_FILE, read_lines
 from harness.results.lock import FolderLock
-from harness.results.observer import Observer, SilentObserver
+from harness.results.observer import Observer
 from harness.results.plan import Planned, plan
-from harness.results.records import (
-    DatasetFacts,
-    ExecutionRecord,
-    HostFacts,
-    ImageFacts,
-    Outcome,
-    RunRecord,
-)
-from harness.results.versions import versions
-from harness.run.baseline import measure_baseline
-from harness.run.context import RUN_LABEL, RunContext
-from harness.run.host import host_facts
-from harness.run.request import EvaluationRequest, check_request, container_owner, results_label, run_id
-from harness.run.stage import discard
-from harness.run.workers import Workers, terminate_like_interrupt
-from harness.scoring.overlap import OverlappedScorer, split_cores
+from harness.results.records import Evidence, ExecutionRecord, Outcome, RunRecord
+from harness.run.canary import try_image
+from harness.run.context import RUN_LABEL, Bench, Job, Rules
+from harness.run.opening import Opened, check_disk, make_workplace, opened_record, reap, resolve
+from harness.run.request import EvaluationRequest
+from harness.run.stage import discard_stages
+from harness.run.workers import Executor, Threads, terminate_like_interrupt
+from harness.scoring.overlap import OverlappedScorer
 from harness.scoring.score import cases_by_id, score_missing
 
-__all__ = ["EvaluationRequest", "evaluate"]
+__all__ = ["EvaluationRequest", "Run", "evaluate", "open_run"]
 
 ATTEMPTS = 2
 """How often a case is tried in one call when the harness's own side fails."""
 
-_SPARE_BYTES = 1 << 30
-
 
 def evaluate(
-    request: EvaluationRequest, *, engine: ContainerEngine, observer: Observer | None = None
+    request: EvaluationRequest,
+    *,
+    engine: ContainerEngine,
+    observer: Observer | None = None,
+    executor: Executor | None = None,
 ) -> RunResults:
     """Run, measure, score and store one team's submission; resumes where an earlier call stopped.
+
+    Args:
+        request: What to evaluate.
+        engine: What runs containers on this host.
+        observer: Told of what goes on.
+        executor: Runs the cases; by default as many threads of this process as the request has jobs.
 
     Raises:
         ConfigurationError: the request cannot be carried out: no such image, unreadable data, or a run
@@ -58,217 +53,178 @@ def evaluate(
         InfrastructureError: the engine or the disk failed; the same call resumes.
         KeyboardInterrupt: SIGINT or SIGTERM; no container is left, and the same call resumes.
     """
-    observer = observer or SilentObserver()
-    check_request(request)
-    image = engine.image(request.image)
-    judged, spare = _cores(request)
-    gpu = _open_gpu(request)
-    dataset = request.dataset
-    fingerprint = dataset.fingerprint(lambda done, total: observer.preparing("hashing the data", done, total))
-    run = run_id(request, image=image, fingerprint=fingerprint, isolated=engine.facts.isolated)
-    folder = request.results / request.challenge.name / request.team / run
-    host = host_facts(engine.facts, gpus=(gpu.name,) if gpu else (), gpu_driver=gpu.driver if gpu else "")
+    observer = observer or Observer()
+    with open_run(request, engine, observer) as run:
+        for execution in run.cases(executor or Threads(request.jobs, run.bench, observer)):
+            run.store(execution)
+        if request.score:
+            run.score()
+    return read_run(run.writer.folder)
 
+
+@contextmanager
+def open_run(request: EvaluationRequest, engine: ContainerEngine, observer: Observer) -> Iterator[Run]:
+    """Check a request, name its run, lock its folders and clear what an earlier call left; undone in reverse.
+
+    Raises as `evaluate`.
+    """
+    opened = resolve(request, engine, observer)
     with ExitStack() as stack:
-        if gpu is not None:
-            stack.enter_context(gpu)
+        if opened.gpu is not None:
+            stack.enter_context(opened.gpu)
         stack.enter_context(terminate_like_interrupt())
         stack.enter_context(FolderLock(request.results))
-        context = replace(
-            _context(request, engine, image, run, folder, fingerprint, gpu), cpuset=",".join(map(str, judged))
-        )
-        if left_behind := engine.reap(RUN_LABEL, context.label):
-            observer.note(f"removed {left_behind} container(s) that an earlier run left behind")
-        if context.hierarchy is not None:
-            remove_stale(context.hierarchy, context.label)
-        discard(context.work)
-        _check_disk(request)
-        _check_host(folder, host)
-        context.work.mkdir(parents=True, exist_ok=True)
-        stack.callback(discard, context.work)
-        stack.enter_context(context.gatekeeper)
-        context.gatekeeper.start()
-        if (folder / RUN_FILE).exists():
-            record = read_run_record(folder)
-        else:
-            record = _run_record(request, image, run, fingerprint, host, context)
-        writer = stack.enter_context(RunWriter(folder, record))
+        reap(opened, observer)
+        check_disk(request)
+        stack.callback(discard_stages, opened.bench.places.work)
+        opened = replace(opened, bench=make_workplace(request, opened, observer))
+        record = opened_record(request, opened)
+        instruments = opened.bench.instruments
+        stack.enter_context(instruments.gatekeeper).start()
+        if instruments.watchdog is not None:
+            stack.enter_context(instruments.watchdog)
+        writer = stack.enter_context(RunWriter(opened.bench.places.folder, record))
         scorer = None
-        if request.score and spare:
-            scorer = stack.enter_context(
-                OverlappedScorer(
-                    spare, challenge=request.challenge, folder=folder, profile=request.scoring_profile
-                )
-            )
-        _run_cases(request, context, writer, record, observer, scorer)
-        if request.score:
-            score_missing(
-                writer,
-                cases_by_id(dataset),
-                request.challenge,
-                profile=request.scoring_profile,
-                observer=observer,
-            )
-    return read_run(folder)
-
-
-def _cores(request: EvaluationRequest) -> tuple[list[int], list[int]]:
-    """Return the cores that containers are kept to, and those kept for scoring; both empty by default."""
-    if not request.overlap_scoring:
-        return [], []
-    return split_cores(os.sched_getaffinity(0), cpus=request.enforced_limits.cpus, jobs=request.jobs)
-
-
-def _open_gpu(request: EvaluationRequest) -> Gpu | None:
-    """Return the GPU that containers get: none for a CPU submission or a challenge without."""
-    if request.device != "cuda" or not request.enforced_limits.gpu:
-        return None
-    if request.jobs > 1:
-        raise ConfigurationError("one GPU serves one container", mend="Use --jobs 1.")
-    return Gpu()
-
-
-def _context(
-    request: EvaluationRequest,
-    engine: ContainerEngine,
-    image: ImageInfo,
-    run: str,
-    folder: Path,
-    fingerprint: str,
-    gpu: Gpu | None,
-) -> RunContext:
-    owner, can_give_away = container_owner(request.opt_outs)
-    return RunContext(
-        engine=engine,
-        run=run,
-        image=image.source or image.digest,
-        limits=request.enforced_limits,
-        contract=request.challenge.contract,
-        opt_outs=request.opt_outs,
-        secret=fingerprint,
-        work=request.results / ".work",
-        cache=request.cache,
-        folder=folder,
-        owner=owner,
-        can_give_away=can_give_away,
-        hierarchy=find_hierarchy(),
-        label=results_label(request.results),
-        gatekeeper=Gatekeeper(request.challenge.labels.values),
-        gpu=gpu.uuid if gpu else None,
-        gpu_meter=gpu,
-        gpu_free_bytes=request.challenge.gpu_memory_free_bytes,
-    )
-
-
-def _check_disk(request: EvaluationRequest) -> None:
-    request.results.mkdir(parents=True, exist_ok=True)
-    needed = request.enforced_limits.output_bytes * request.jobs + _SPARE_BYTES
-    free = shutil.disk_usage(request.results).free
-    if free < needed:
-        raise PrerequisiteError(
-            f"{free / 2**30:.1f} GiB are free and a case may write {needed / 2**30:.1f} GiB",
-            where=request.results,
-            mend="Free space, use another results folder, or lower the challenge's output_bytes.",
+        if request.score and opened.spare_cores:
+            scorer = stack.enter_context(_overlapped_scorer(request, opened))
+        yield Run(
+            request, opened, record=record, writer=writer, scorer=scorer, observer=observer, stack=stack
         )
 
 
-def _check_host(folder: Path, host: HostFacts) -> None:
-    if not (folder / RUN_FILE).exists():
-        return
-    begun = read_run_record(folder).host
-    if begun is not None and begun.likeness != host.likeness:
-        raise ConfigurationError(
-            f"this run was begun on another host ({begun.cpu_model}, {begun.cores} cores)",
-            where=folder,
-            mend="Finish it there, or use another results folder: times of unlike hosts are not mixed.",
-        )
-
-
-def _run_record(
-    request: EvaluationRequest,
-    image: ImageInfo,
-    run: str,
-    fingerprint: str,
-    host: HostFacts,
-    context: RunContext,
-) -> RunRecord:
-    cases = request.dataset.cases
-    return RunRecord(
-        run=run,
-        team=request.team,
-        title=request.title,
+def _overlapped_scorer(request: EvaluationRequest, opened: Opened) -> OverlappedScorer:
+    return OverlappedScorer(
+        opened.spare_cores,
         challenge=request.challenge,
-        limits=request.enforced_limits,
-        dataset=DatasetFacts(
-            name=request.dataset.name,
-            fingerprint=fingerprint,
-            cases=tuple(case.id for case in cases),
-            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
-        ),
-        image=ImageFacts(
-            reference=image.reference,
-            digest=image.digest,
-            identity=image.identity,
-            size_bytes=image.size_bytes,
-            user=image.user,
-            platform=image.platform,
-        ),
-        opt_outs=request.opt_outs,
-        host=host,
-        versions=versions(),
-        argv=request.argv,
-        baseline_s=measure_baseline(context),
-        device=request.device,
-        jobs=request.jobs,
-        cpuset=context.cpuset,
-        created_at=datetime.now(UTC),
+        folder=opened.bench.places.folder,
+        profile=request.scoring_profile,
     )
 
 
-def _run_cases(
-    request: EvaluationRequest,
-    context: RunContext,
-    writer: RunWriter,
-    record: RunRecord,
-    observer: Observer,
-    scorer: OverlappedScorer | None,
-) -> None:
-    """Run what is left, with `jobs` workers; only this thread writes."""
-    done = list(read_lines(writer.folder / CASES_FILE, ExecutionRecord))
-    left = plan(request.dataset.cases, done)
-    observer.run_opened(record, writer.folder, total=len(request.dataset.cases), left=len(left))
-    cases = cases_by_id(request.dataset)
-    waiting = queue.SimpleQueue[Planned]()
-    for planned in left:
-        waiting.put(planned)
-    tries = dict.fromkeys(cases, 0)
-    with Workers(request.jobs, context, observer) as workers:
-        running = 0
-        while running or not waiting.empty():
-            while running < request.jobs and not waiting.empty():
-                planned = waiting.get()
+class Run:
+    """An open run. Make one with `open_run`.
+
+    Attributes:
+        bench: This host's places and instruments.
+        rules: What holds for every case.
+        writer: Writes the run's folder, alone.
+    """
+
+    def __init__(
+        self,
+        request: EvaluationRequest,
+        opened: Opened,
+        *,
+        record: RunRecord,
+        writer: RunWriter,
+        scorer: OverlappedScorer | None,
+        observer: Observer,
+        stack: ExitStack,
+    ) -> None:
+        self.bench: Bench = opened.bench
+        self.rules: Rules = opened.rules
+        self.writer = writer
+        self._request = request
+        self._opened = opened
+        self._record = record
+        self._cases = cases_by_id(request.dataset)
+        self._scorer = scorer
+        self._observer = observer
+        self._stack = stack
+
+    def cases(self, executor: Executor) -> Iterator[ExecutionRecord]:
+        """Run what is left and yield each case as it ends; a failure of our own side is tried once more.
+
+        Args:
+            executor: Entered here, and left with the run at the latest, so that nothing outlives it.
+
+        Raises:
+            InfrastructureError: the engine went away.
+        """
+        done = read_lines(self.writer.folder / CASES_FILE, ExecutionRecord)
+        left = plan(self._request.dataset.cases, done)
+        total = len(self._request.dataset.cases)
+        self._observer.run_opened(self._record, self.writer.folder, total=total, left=len(left))
+        if refused := self._try_image() if left else "":
+            yield from (_not_started(planned, refused) for planned in left)
+        else:
+            yield from self._run(deque(left), executor)
+
+    def _try_image(self) -> str:
+        """Start the image once; return why it cannot start, or nothing."""
+        engine = self.bench.instruments.engine
+        if not engine.facts.isolated:
+            return ""
+        self._stack.callback(_reap_quietly, engine, self.rules.label)
+        trial = try_image(self.rules, self._opened.image, self.bench)
+        self.rules = trial.rules
+        return trial.refused
+
+    def _run(self, left: deque[Planned], executor: Executor) -> Iterator[ExecutionRecord]:
+        tries = dict.fromkeys(self._cases, 0)
+        free = list(range(executor.slots))
+        running: dict[str, int] = {}
+        self._stack.enter_context(executor)
+        while running or left:
+            while left and free:
+                planned = left.popleft()
                 tries[planned.case.id] += 1
-                observer.case_started(planned.case.id, planned.attempt)
-                workers.submit(planned)
-                running += 1
-            execution = workers.next_result()
-            running -= 1
-            execution = writer.add_execution(execution)
-            observer.case_finished(execution)
-            if execution.outcome is Outcome.INFRASTRUCTURE:
-                if not context.engine.ping():
-                    raise InfrastructureError(
-                        "the container engine went away",
-                        where=execution.evidence.summary,
-                        mend="Start it and run the same command again: finished cases are kept.",
-                    )
-                if tries[execution.case] < ATTEMPTS:
-                    waiting.put(Planned(cases[execution.case], execution.attempt + 1))
-            elif scorer is not None:
-                scorer.submit(execution, cases[execution.case])
-            if scorer is not None:
-                for score in scorer.finished():
-                    observer.case_scored(writer.add_score(score))
-    if scorer is not None:
-        for score in scorer.finished(wait=True):
-            observer.case_scored(writer.add_score(score))
+                self._observer.case_started(planned.case.id, planned.attempt)
+                running[planned.case.id] = slot = free.pop(0)
+                executor.submit(Job(planned.case, planned.attempt, self.rules, slot))
+            execution = executor.next_result()
+            free.append(running.pop(execution.case))
+            yield execution
+            if execution.outcome is Outcome.INFRASTRUCTURE and tries[execution.case] < ATTEMPTS:
+                left.append(Planned(self._cases[execution.case], execution.attempt + 1))
+
+    def store(self, execution: ExecutionRecord) -> None:
+        """Write a case's line, and hand the case to the scorer that works beside the next one.
+
+        Raises:
+            InfrastructureError: the line says that the engine failed, and the engine is gone.
+        """
+        execution = self.writer.add_execution(execution)
+        self._observer.case_finished(execution)
+        if execution.outcome is Outcome.INFRASTRUCTURE:
+            if not self.bench.instruments.engine.ping():
+                raise InfrastructureError(
+                    "the container engine went away",
+                    where=execution.evidence.summary,
+                    mend="Start it and run the same command again: finished cases are kept.",
+                )
+        elif self._scorer is not None:
+            self._scorer.submit(execution, self._cases[execution.case])
+        self._store_scores(wait=False)
+
+    def score(self) -> None:
+        """Write every score that is missing."""
+        self._store_scores(wait=True)
+        score_missing(
+            self.writer,
+            self._cases,
+            self._request.challenge,
+            profile=self._request.scoring_profile,
+            observer=self._observer,
+        )
+
+    def _store_scores(self, *, wait: bool) -> None:
+        if self._scorer is not None:
+            for score in self._scorer.finished(wait=wait):
+                self._observer.case_scored(self.writer.add_score(score))
+
+
+def _not_started(planned: Planned, refused: str) -> ExecutionRecord:
+    return ExecutionRecord(
+        case=planned.case.id,
+        attempt=planned.attempt,
+        outcome=Outcome.START_FAILED,
+        evidence=Evidence(summary=f"the container could not be started: {refused}"),
+        started_at=datetime.now(UTC),
+    )
+
+
+def _reap_quietly(engine: ContainerEngine, label: str) -> None:
+    """Remove what was copied for the run's containers; the next call does it if the engine is gone."""
+    with suppress(HarnessError):
+        engine.reap(RUN_LABEL, label)

@@ -11,9 +11,21 @@ import psutil
 from harness.engine.base import EngineFacts
 from harness.results.records import HostFacts
 
+_USUAL_RUNTIMES = ("", "runc", "crun")
 
-def host_facts(engine: EngineFacts, *, gpus: tuple[str, ...] = (), gpu_driver: str = "") -> HostFacts:
-    """Return the facts that a row names its host by."""
+
+def host_facts(
+    engine: EngineFacts, *, gpus: tuple[str, ...] = (), gpu_driver: str = "", runtime: str = ""
+) -> HostFacts:
+    """Return the facts that a row names its host by.
+
+    Args:
+        engine: What answered.
+        gpus: Models.
+        gpu_driver: Its version.
+        runtime: The OCI runtime that was asked for; by default the engine's own.
+    """
+    runtime = runtime or next(iter(engine.runtimes), "")
     return HostFacts(
         cpu_model=_cpu_model(),
         cores=engine.cores,
@@ -24,6 +36,7 @@ def host_facts(engine: EngineFacts, *, gpus: tuple[str, ...] = (), gpu_driver: s
         engine=f"{engine.name} {engine.version}".strip(),
         cgroup_version=engine.cgroup_version,
         isolated=engine.isolated,
+        runtime="" if runtime in _USUAL_RUNTIMES else runtime,
     )
 
 

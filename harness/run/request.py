@@ -34,6 +34,7 @@ class EvaluationRequest:
         jobs: Containers at once. More than one disturbs times; the record says so.
         score: Whether to score after running.
         overlap_scoring: Score a case while the next one runs; needs cores that containers may not use.
+        runtime: OCI runtime, by the engine's name for it, instead of the challenge's or the engine's own.
         cache: Where scrubbed inputs are kept between runs.
         argv: The command line, for the record.
     """
@@ -51,6 +52,7 @@ class EvaluationRequest:
     jobs: int = 1
     score: bool = True
     overlap_scoring: bool = False
+    runtime: str = ""
     cache: Path = field(default_factory=default_cache)
     argv: tuple[str, ...] = ()
 
@@ -65,7 +67,9 @@ class EvaluationRequest:
         return self.profile or self.challenge.profile
 
 
-def run_id(request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, isolated: bool) -> str:
+def run_id(
+    request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, isolated: bool, runtime: str = ""
+) -> str:
     """Return the run's name: the same for the same evaluation, another for a changed one."""
     identity = {
         "image": image.identity or image.digest,
@@ -78,6 +82,7 @@ def run_id(request: EvaluationRequest, *, image: ImageInfo, fingerprint: str, is
         "jobs": request.jobs,
         "overlap_scoring": request.overlap_scoring,
         "isolated": isolated,
+        "runtime": runtime,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
 import shutil
-import struct
 import subprocess
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evaluator import EvaluatorError, read_header
-from harness.challenge import Contract
+from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import whole_file
+from harness.run.context import Places, Rules
+from harness.run.space import mount_space, unmount_below
 
 CACHE_BYTES = 20 * 1024**3
 """How much of the cache of scrubbed inputs is kept."""
 
 _COMPRESSION_LEVEL = 1
-# (offset, length) of the free texts of both NIfTI headers: data_type, db_name, descrip, aux_file,
-# intent_name; descrip, aux_file, intent_name, unused_str.
-_TEXTS_1 = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
-_TEXTS_2 = ((240, 80), (320, 24), (508, 16), (525, 15))
+_LONGEST_AXIS_OF_NIFTI_1 = 32767
+# Part of the names in the cache: inputs that were scrubbed by other rules are made anew.
+_RULES = 2
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Folders of the host that one container gets to see, and the name it must write."""
+    """Folders of the host that one container gets to see, and the name it must write.
+
+    Attributes:
+        space: Where what it may write lies: a file system of its own, or `folder`.
+        writable_inputs: Whether the inputs are a private copy that it may write to.
+    """
 
     folder: Path
     opaque: str
     expected: str
+    space: Path
+    writable_inputs: bool = False
 
     @property
     def inputs(self) -> Path:
-        """Holds the one input; mounted read-only."""
-        return self.folder / "inputs"
+        """Holds the one input; mounted read-only, unless it is a copy."""
+        return (self.space if self.writable_inputs else self.folder) / "inputs"
 
     @property
     def outputs(self) -> Path:
         """Empty at the start; mounted writable."""
-        return self.folder / "outputs"
+        return self.space / "outputs"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a file system of its own bounds what it writes."""
+        return self.space != self.folder
 
 
 def opaque_id(secret: str, run: str, case: str) -> str:
@@ -58,38 +71,28 @@ def opaque_id(secret: str, run: str, case: str) -> str:
     return f"case_{int.from_bytes(digest[:8], 'big') % 10**10:010d}"
 
 
-def stage_case(
-    case: Case, *, opaque: str, work: Path, contract: Contract, cache: Path, owner: tuple[int, int] | None
-) -> Stage:
+def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """Make the folders for one container.
 
     Args:
         case: The case; its image is scrubbed of header texts and extensions.
-        opaque: From `opaque_id`.
-        work: Where stages are made. Its path shows inside the container, so it names no case.
-        contract: File name suffixes.
-        cache: Where scrubbed inputs are kept between runs.
-        owner: The container's uid and gid, where the harness may give files away; None leaves the
-            output folder open to everyone.
+        rules: The run's.
+        places: This host's. The path of `work` shows inside the container, so it names no case.
 
     Raises:
         InfrastructureError: the image is missing or unreadable, or the disk is full.
     """
-    # A folder of its own each time: what an ordinary user's harness could not remove must not be in the way.
-    stage = Stage(work / secrets.token_hex(8), opaque, f"{opaque}{contract.output_suffix}")
+    opaque = opaque_id(rules.secret, rules.run, case.id)
     try:
-        scrubbed = scrubbed_input(case, cache)
-        stage.inputs.mkdir(parents=True)
-        stage.outputs.mkdir()
-        stage.folder.chmod(0o755)
-        stage.inputs.chmod(0o755)
-        link_or_copy(scrubbed, stage.inputs / f"{opaque}{contract.input_suffix}")
-        if owner is not None:
-            os.chown(stage.outputs, *owner)
-            stage.outputs.chmod(0o755)
+        scrubbed = scrubbed_input(case, places.cache)
+        stage = empty_stage(rules, places, opaque=opaque)
+        given = stage.inputs / f"{opaque}{rules.contract.input_suffix}"
+        if stage.writable_inputs:
+            shutil.copyfile(scrubbed, given)
+            _give(given, rules, places, mode=0o666)
         else:
-            stage.outputs.chmod(0o777)
-        _read_once(stage.inputs / f"{opaque}{contract.input_suffix}")
+            link_or_copy(scrubbed, given)
+        _read_once(given)
     except OSError as error:
         raise InfrastructureError(
             f"case {case.id} cannot be staged",
@@ -99,11 +102,45 @@ def stage_case(
     return stage
 
 
+def empty_stage(rules: Rules, places: Places, *, opaque: str = "case") -> Stage:
+    """Make the folders of a container that gets no input.
+
+    Raises:
+        InfrastructureError: the output's own file system cannot be mounted.
+        OSError: the disk is full.
+    """
+    # A folder of its own each time: what an ordinary user's harness could not remove must not be in the way.
+    folder = places.work / secrets.token_hex(8)
+    space = folder if places.template is None else folder / "space"
+    expected = f"{opaque}{rules.contract.output_suffix}"
+    stage = Stage(folder, opaque, expected, space, rules.opt_outs.writable_inputs)
+    space.mkdir(parents=True)
+    folder.chmod(0o755)
+    if places.template is not None:
+        mount_space(places.template, space)
+    stage.inputs.mkdir()
+    stage.outputs.mkdir()
+    stage.inputs.chmod(0o755)
+    _give(stage.outputs, rules, places, mode=0o777)
+    if stage.writable_inputs:
+        _give(stage.inputs, rules, places, mode=0o777)
+    return stage
+
+
+def _give(path: Path, rules: Rules, places: Places, *, mode: int) -> None:
+    """Let the container's user write to a file: as its owner, or else as everyone below our closed folder."""
+    if places.can_give_away:
+        os.chown(path, *rules.owner)
+        path.chmod(mode & 0o755)
+    else:
+        path.chmod(mode)
+
+
 def scrubbed_input(case: Case, cache: Path) -> Path:
     """Return the case's image without texts, extensions or trailing bytes, made once per content."""
     assert case.image is not None, "a case to run has an image"
     packed = case.image.read_bytes()
-    target = cache / f"{hashlib.sha256(packed).hexdigest()}.nii.gz"
+    target = cache / f"{hashlib.sha256(packed).hexdigest()}.{_RULES}.nii.gz"
     if target.is_file():
         target.touch()
         return target
@@ -130,18 +167,27 @@ def scrub(path: Path, packed: bytes) -> bytes:
         raise InfrastructureError(f"the image cannot be read: {error}", where=path) from error
     if len(stream) < header.stream_bytes:
         raise InfrastructureError("the image is truncated", where=path, mend="Restore it from its source.")
-    order = "<" if struct.unpack_from("<i", stream)[0] in (348, 540) else ">"
-    version_1 = struct.unpack_from(order + "i", stream)[0] == 348
-    size, texts = (348, _TEXTS_1) if version_1 else (540, _TEXTS_2)
-    for offset, length in texts:
-        stream[offset : offset + length] = bytes(length)
-    if version_1:
-        struct.pack_into(order + "f", stream, 108, float(size + 4))
-    else:
-        struct.pack_into(order + "q", stream, 168, size + 4)
     voxels = memoryview(stream)[header.data_offset : header.stream_bytes]
-    clean = b"".join((bytes(stream[:size]), bytes(4), voxels))
+    clean = b"".join((_scrubbed_header(stream, header.dtype.itemsize), voxels))
     return bytes(imagecodecs.gzip_encode(clean, level=_COMPRESSION_LEVEL))
+
+
+def _scrubbed_header(stream: bytearray, itemsize: int) -> bytes:
+    """Return a header without texts or extensions; NIfTI-1, which every reader knows, where that holds it."""
+    fields = read_fields(stream)
+    assert fields is not None, "the header was read before"
+    if fields.version == 2 and max(fields.dim) <= _LONGEST_AXIS_OF_NIFTI_1:
+        values = asdict(fields)
+        for name in ("version", "order", "vox_offset", "magic"):
+            del values[name]
+        with contextlib.suppress(OverflowError):  # a number that no float32 holds
+            return bytes(new_header(1, fields.order, **values, bitpix=8 * itemsize))
+    size = HEADER_BYTES[fields.version]
+    header = bytearray(stream[:size])
+    for offset, length in TEXTS[fields.version]:
+        header[offset : offset + length] = bytes(length)
+    write_fields(header, fields.version, fields.order, vox_offset=size + 4)
+    return bytes(header) + bytes(4)
 
 
 def check_image(path: Path) -> None:
@@ -178,6 +224,12 @@ def discard(folder: Path) -> None:
         subprocess.run(command, check=False, capture_output=True)
         if not folder.exists():
             return
+
+
+def discard_stages(work: Path) -> None:
+    """Remove a stage, or the folder of all of them, with the file systems that are mounted there."""
+    unmount_below(work)
+    discard(work)
 
 
 def default_cache() -> Path:

@@ -1,4 +1,4 @@
-"""Threads that run cases, so that signals and the journal stay with the caller."""
+"""Who runs the jobs: threads of this process here, so that signals and the journal stay with the caller."""
 
 from __future__ import annotations
 
@@ -8,34 +8,59 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Protocol, Self
 
 from harness.results.observer import Observer
-from harness.results.plan import Planned
 from harness.results.records import ExecutionRecord
-from harness.run.context import RunContext
+from harness.run.context import Bench, Job
 from harness.run.execute import execute_case
 from harness.run.watch import Interrupted
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Workers:
-    """Threads that each run one case at a time. Leaving the block kills what they run."""
+class Executor(Protocol):
+    """Runs jobs somewhere. Entered before the first one; leaving it kills whatever still runs.
 
-    def __init__(self, count: int, context: RunContext, observer: Observer) -> None:
-        self._context = context
-        self._observer = observer
-        self._todo: queue.SimpleQueue[Planned | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[ExecutionRecord | BaseException] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._work, name=f"case-{n}") for n in range(count)]
+    A job is plain data, so it may run in a thread, in another process or on another machine: whoever runs
+    it makes a `Bench` of its own there and calls `execute_case`.
+    """
 
-    def submit(self, planned: Planned) -> None:
-        """Queue a case."""
-        self._todo.put(planned)
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
+
+    def submit(self, job: Job) -> None:
+        """Start a job; at most `slots` are under way."""
 
     def next_result(self) -> ExecutionRecord:
-        """Wait for the next case to end."""
+        """Wait for the next job to end. Raises what it raised."""
+
+    def __enter__(self) -> Self:
+        """Get ready."""
+
+    def __exit__(self, *_: object) -> None:
+        """End what runs."""
+
+
+class Threads:
+    """Threads of this process that each run one case at a time, on one bench."""
+
+    def __init__(self, slots: int, bench: Bench, observer: Observer) -> None:
+        self.slots = slots
+        self._bench = bench
+        self._observer = observer
+        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[ExecutionRecord | BaseException] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._work, name=f"case-{n}") for n in range(slots)]
+
+    def submit(self, job: Job) -> None:
+        """See `Executor.submit`."""
+        self._todo.put(job)
+
+    def next_result(self) -> ExecutionRecord:
+        """See `Executor.next_result`."""
         while True:
             try:
                 # A bare get() would hold back the handling of signals on some platforms.
@@ -47,23 +72,24 @@ class Workers:
             return result
 
     def _work(self) -> None:
-        while (planned := self._todo.get()) is not None and not self._stopping.is_set():
-            case = planned.case
+        while (job := self._todo.get()) is not None and not self._stopping.is_set():
             try:
-                result: ExecutionRecord | BaseException = execute_case(
-                    case,
-                    attempt=planned.attempt,
-                    context=self._context,
-                    stage_changed=lambda stage, case=case: self._observer.case_stage(case.id, stage),  # type: ignore[misc]
-                    stopping=self._stopping,
-                )
+                result: ExecutionRecord | BaseException = self._execute(job)
             except Interrupted:
                 return
             except BaseException as error:
                 result = error
             self._results.put(result)
 
-    def __enter__(self) -> Workers:
+    def _execute(self, job: Job) -> ExecutionRecord:
+        return execute_case(
+            job,
+            bench=self._bench,
+            stage_changed=lambda stage: self._observer.case_stage(job.case.id, stage),
+            stopping=self._stopping,
+        )
+
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

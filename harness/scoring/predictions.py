@@ -13,19 +13,16 @@ from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.data.names import some
 from harness.errors import ConfigurationError
-from harness.gate.harvest import harvest
 from harness.gate.keeper import Gatekeeper
+from harness.gate.output import Output, judge_output
 from harness.results.folder import RunResults, RunWriter, check_team, read_run
 from harness.results.journal import CASES_FILE, read_lines
-from harness.results.observer import Observer, SilentObserver
+from harness.results.observer import Observer
 from harness.results.plan import plan
 from harness.results.records import (
     CONTRACT_VERSION,
     DatasetFacts,
-    Evidence,
     ExecutionRecord,
-    Outcome,
-    Prediction,
     RunRecord,
     Stages,
 )
@@ -60,7 +57,7 @@ def score_predictions(request: PredictionsRequest, *, observer: Observer | None 
     Raises:
         ConfigurationError: no such folder, or no prediction of any case in it.
     """
-    observer = observer or SilentObserver()
+    observer = observer or Observer()
     check_team(request.team)
     suffix = request.challenge.contract.output_suffix
     if not request.folder.is_dir():
@@ -109,43 +106,25 @@ def _take(
 ) -> ExecutionRecord:
     started_at, begin = datetime.now(UTC), time.monotonic()
     suffix = request.challenge.contract.output_suffix
-    kept = folder / "cases" / case.id
-    kept.mkdir(parents=True, exist_ok=True)
-    found = harvest(
-        request.folder,
-        f"{case.id}{suffix}",
-        kept / f"prediction{suffix}",
-        most_bytes=request.challenge.limits.output_bytes,
-        hard_links=True,
+    (folder / "cases" / case.id).mkdir(parents=True, exist_ok=True)
+    reference = case.image or case.label
+    assert reference is not None
+    verdict = judge_output(
+        Output(request.folder, f"{case.id}{suffix}", request.challenge.limits.output_bytes, hard_links=True),
+        reference=reference,
+        gatekeeper=gatekeeper,
+        run_folder=folder,
+        keep_as=f"cases/{case.id}/prediction{suffix}",
     )
-    prediction: Prediction | None = None
-    notes: tuple[str, ...] = ()
-    if found.missing:
-        outcome, summary = Outcome.NO_OUTPUT, found.missing
-    elif found.path is None:
-        outcome, summary = Outcome.INVALID_OUTPUT, found.refused
-    else:
-        reference = case.image or case.label
-        assert reference is not None
-        verdict = gatekeeper.judge(found.path, reference)
-        notes = verdict.notes
-        if verdict.refused:
-            found.path.unlink()
-            outcome, summary = Outcome.INVALID_OUTPUT, verdict.refused
-        else:
-            outcome, summary = Outcome.SUCCEEDED, f"prediction of {found.size_bytes} bytes"
-            prediction = Prediction(
-                path=str(found.path.relative_to(folder)), sha256=found.sha256, size_bytes=found.size_bytes
-            )
     return ExecutionRecord(
         case=case.id,
         attempt=attempt,
-        outcome=outcome,
-        evidence=Evidence(summary=summary),
+        outcome=verdict.outcome,
+        evidence=verdict.evidence,
         started_at=started_at,
         stages=Stages(harvest_s=time.monotonic() - begin),
-        prediction=prediction,
-        notes=notes,
+        prediction=verdict.prediction,
+        notes=verdict.notes,
     )
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from evaluator import EvaluatorError, GeometryError, LabelTable, score_case
+from evaluator import EvaluatorError, GeometryError, Scoring, score_case
 from evaluator import __version__ as evaluator_version
 from evaluator.scores import CaseScore
-from harness.challenge import Challenge, MetricName
+from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import RunResults, RunWriter, read_run
-from harness.results.observer import Observer, SilentObserver
-from harness.results.records import ExecutionRecord, LabelScoreRecord, Outcome, ScoreRecord
+from harness.results.observer import Observer
+from harness.results.records import (
+    NO_PREDICTION,
+    NOT_ANNOTATED,
+    ExecutionRecord,
+    LabelScoreRecord,
+    Outcome,
+    ScoreRecord,
+)
 
 
 def score_execution(
@@ -21,12 +29,12 @@ def score_execution(
 ) -> ScoreRecord:
     """Return the scores of one executed case.
 
-    Without a usable prediction each label gets what the challenge says a failed case gets.
+    Without a usable prediction nothing is computed: what a failed case counts is decided when ranking.
 
     Args:
         execution: The case's last execution.
         case: Its reference.
-        challenge: Labels and failed values.
+        challenge: Labels and metrics.
         folder: The run's folder, which holds the prediction.
         profile: The scoring profile.
 
@@ -43,33 +51,26 @@ def score_execution(
             raise InfrastructureError(
                 "a harvested prediction is gone or changed", where=prediction, mend="See `harness verify`."
             )
+    scoring = Scoring(challenge.labels, profile=profile, metrics=challenge.computed_metrics)
     notes: tuple[str, ...] = ()
     try:
-        scored = _score(case, prediction, challenge.labels, profile)
+        scored = _score(case, prediction, scoring)
     except GeometryError as error:
         # The gate compares with the image; a profile may ask for more of the reference.
         notes, prediction = (error.what,), None
-        scored = _score(case, None, challenge.labels, profile)
-    failed = None if prediction is not None else failed_values(challenge)
+        scored = _score(case, None, scoring)
+    usable = scored.scored
     return ScoreRecord(
         case=case.id,
         profile=profile,
         evaluator_version=evaluator_version,
         prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
         reference_sha256=file_sha256(case.label),
-        scores=_labels(scored, challenge.labels, failed),
+        usable=usable,
+        scores=_labels(scored, challenge, usable=usable),
+        case_scores=_stored(scored.scores) if usable else {},
         notes=(*notes, *scored.notes),
     )
-
-
-def failed_values(challenge: Challenge) -> dict[tuple[MetricName, int], float]:
-    """Return what a label of a failed case scores, by metric and label; what is not in it scores 0."""
-    values: dict[tuple[MetricName, int], float] = {}
-    for metric in challenge.ranking.metrics:
-        if metric.labels is not None:
-            for label in challenge.label_groups[metric.labels]:
-                values.setdefault((metric.metric, label), metric.failed)
-    return values
 
 
 def unscored(
@@ -77,8 +78,8 @@ def unscored(
 ) -> Iterator[ExecutionRecord]:
     """Yield the final executions that have no current score under a profile.
 
-    A score is current if it is of the same prediction and the same reference, and made by this version
-    of the evaluator.
+    A score is current if it is of the same prediction and the same reference, holds every metric that the
+    challenge names, and was made by this version of the evaluator.
 
     Args:
         results: The run.
@@ -92,7 +93,8 @@ def unscored(
         if execution.outcome is Outcome.INFRASTRUCTURE or case is None or case.label is None:
             continue
         score = scores.get(execution.case)
-        if again or score is None or not _is_current(score, execution, case.label):
+        wanted = results.record.challenge.computed_metrics
+        if again or score is None or not _is_current(score, execution, case.label, wanted):
             yield execution
 
 
@@ -117,7 +119,7 @@ def score_run(
         ConfigurationError: a case of the run is not in the data set.
         InfrastructureError: a prediction is gone or changed, or another process writes this run.
     """
-    observer = observer or SilentObserver()
+    observer = observer or Observer()
     results = read_run(folder)
     challenge = results.record.challenge
     cases = cases_by_id(dataset)
@@ -157,20 +159,34 @@ def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
     return {case.id: case for case in dataset.cases}
 
 
-def _is_current(score: ScoreRecord, execution: ExecutionRecord, label: Path) -> bool:
+def _is_current(
+    score: ScoreRecord, execution: ExecutionRecord, label: Path, metrics: tuple[str, ...]
+) -> bool:
     prediction = execution.prediction.sha256 if execution.prediction is not None else None
     return (
         score.prediction_sha256 == prediction
         and score.evaluator_version == evaluator_version
+        and _holds(score, metrics)
         and score.reference_sha256 == file_sha256(label)
     )
 
 
-def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str) -> CaseScore:
+def _holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
+    """Whether every metric was computed that could be; a score may be older than the wish for one."""
+    computed = (label.scores for label in score.scores if label.scores)
+    return all(set(metrics) <= scores.keys() | score.case_scores.keys() for scores in computed)
+
+
+def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
     assert case.label is not None
     try:
         return score_case(
-            case.label, prediction, labels=labels, profile=profile, annotated=case.annotated, case=case.id
+            case.label,
+            prediction,
+            scoring,
+            annotated=case.annotated,
+            case=case.id,
+            image=case.image,
         )
     except GeometryError:
         raise
@@ -178,38 +194,27 @@ def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str
         raise ConfigurationError(error.what, where=error.where, mend=error.mend) from error
 
 
-def _labels(
-    scored: CaseScore, table: LabelTable, failed: Mapping[tuple[MetricName, int], float] | None
-) -> tuple[LabelScoreRecord, ...]:
+def _labels(scored: CaseScore, challenge: Challenge, *, usable: bool) -> tuple[LabelScoreRecord, ...]:
     by_value = {score.label: score for score in scored.labels}
     rows = []
-    for label in table:
+    for label in challenge.labels:
         score = by_value.get(label.value)
         if score is None:
-            rows.append(
-                LabelScoreRecord(
-                    label=label.value, organ=label.name, dsc=None, nsd=None, note="not annotated"
-                )
-            )
+            rows.append(LabelScoreRecord(label=label.value, organ=label.name, note=NOT_ANNOTATED))
             continue
-        dsc, nsd = _number(score.dsc), _number(score.nsd)
-        if failed is not None:
-            dsc = failed.get((MetricName.DSC, label.value), 0.0)
-            nsd = failed.get((MetricName.NSD, label.value), 0.0)
         rows.append(
             LabelScoreRecord(
                 label=label.value,
                 organ=label.name,
-                dsc=dsc,
-                nsd=nsd,
+                scores=_stored(score.scores) if usable else {},
                 reference_ml=score.reference_ml,
                 prediction_ml=score.prediction_ml,
-                note=score.note,
+                note=score.note if usable else NO_PREDICTION,
             )
         )
     return tuple(rows)
 
 
-def _number(value: float) -> float | None:
-    """Return a score as JSON can hold it: NaN, of a label that a profile leaves out, becomes None."""
-    return None if value != value else value
+def _stored(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Return scores as JSON can hold them: NaN, of a label that the rules leave out, becomes None."""
+    return {key: None if math.isnan(value) else value for key, value in scores.items()}

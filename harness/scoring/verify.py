@@ -175,7 +175,7 @@ def _scored_otherwise(results: RunResults, score: ScoreRecord, dataset: Dataset)
         return Problem(error.where, error.what)
     if again.reference_sha256 != score.reference_sha256:
         return Problem(str(case.label), f"the reference of case {score.case} was changed")
-    if again.scores != score.scores:
+    if _computed(again) != _computed(score):
         where = str(results.folder / SCORES_FILE)
         return Problem(where, f"case {score.case} scores otherwise when scored again")
     return None
@@ -183,3 +183,7 @@ def _scored_otherwise(results: RunResults, score: ScoreRecord, dataset: Dataset)
 
 def _newest(results: RunResults) -> list[ScoreRecord]:
     return list({(score.case, score.profile): score for score in results.scores}.values())
+
+
+def _computed(score: ScoreRecord) -> tuple[object, ...]:
+    return score.usable, score.scores, score.case_scores

@@ -37,21 +37,22 @@ class TarBlobs:
     A folder that holds everything, as packing an unpacked archive leaves it, is left out of the names.
 
     Args:
-        file: The tar, open for reading as long as this is used.
+        file: The tar, open for reading; it may be closed afterwards.
         where: Its name, for messages.
 
     Raises:
         RefusedArchiveError: it is no image archive, or holds what none holds.
     """
 
+    _descriptor = -1
+
     def __init__(self, file: BinaryIO, *, where: object = "", max_members: int = 10_000) -> None:
-        self._file = file
         self._where = where
         self._files: dict[str, tuple[int, int]] = {}
         self._is_whole = True
         links: dict[str, str] = {}
         names: list[str] = []
-        trouble = self._read(links, names, max_members)
+        trouble = self._read(file, links, names, max_members)
         around = _folder_around(names)
         if around is None:
             refuse_root_file_system(names)
@@ -60,6 +61,11 @@ class TarBlobs:
         if around is None:
             refuse_archive_inside(names)
         self._files = {name.removeprefix(around or ""): place for name, place in self._files.items()}
+        self._descriptor = os.dup(file.fileno())
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
     def size(self, name: str) -> int:
         """See `Blobs.size`."""
@@ -68,16 +74,18 @@ class TarBlobs:
     def open(self, name: str) -> Readable:
         """See `Blobs.open`."""
         offset, size = self._find(name)
-        return _Slice(self._file, offset, size)
+        return _Slice(os.dup(self._descriptor), offset, size)
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
-    def _read(self, links: dict[str, str], names: list[str], max_members: int) -> RefusedArchiveError | None:
+    def _read(
+        self, file: BinaryIO, links: dict[str, str], names: list[str], max_members: int
+    ) -> RefusedArchiveError | None:
         """Index the tar as far as it goes, and return what is wrong with it: the names may tell more."""
         trouble = None
-        self._file.seek(0)
-        stream = TarStream(self._file, max_members=max_members)
+        file.seek(0)
+        stream = TarStream(file, max_members=max_members)
         try:
             for member in stream:
                 try:
@@ -135,7 +143,8 @@ class FolderBlobs:
 
     def open(self, name: str) -> Readable:
         """See `Blobs.open`."""
-        return os.fdopen(self._descriptor(name), "rb")
+        descriptor = self._descriptor(name)
+        return _Slice(descriptor, 0, os.fstat(descriptor).st_size)
 
     def __contains__(self, name: str) -> bool:
         try:
@@ -200,18 +209,21 @@ def _is_litter(name: str) -> bool:
 
 
 class _Slice:
-    """A part of an open file as a stream of its own."""
+    """A part of an open file as a stream of its own, which closes the descriptor."""
 
-    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
-        self._file = file
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self._descriptor = descriptor
         self._offset = offset
         self._size = size
 
     def read(self, size: int, /) -> bytes:
-        data = os.pread(self._file.fileno(), min(size, self._size), self._offset)
+        data = os.pread(self._descriptor, min(size, self._size), self._offset)
         self._offset += len(data)
         self._size -= len(data)
         return data
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
 
 
 def _resolved(name: str, target: str) -> str:

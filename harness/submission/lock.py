@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.engine.cache import made_cache_folder, unwritable
+from harness.results.lock import FileLock
 from harness.submission.image import Progress
 
 
@@ -16,16 +16,14 @@ def build_lock(progress: Progress) -> Iterator[None]:
 
     Raises:
         PrerequisiteError: the cache folder cannot be written.
+        InfrastructureError: its disk knows no locks.
     """
-    path = made_cache_folder() / "build.lock"
+    lock = FileLock(made_cache_folder() / "build.lock")
     try:
-        file = path.open("w")
+        lock.take(lambda holder: progress("another build is under way on this host; waiting for it"))
     except OSError as error:
         raise unwritable(error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("another build is under way on this host; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()

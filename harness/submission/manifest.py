@@ -46,6 +46,9 @@ class Manifest(_Record):
     device: Literal["cpu", "cuda"] = "cpu"
     limits: RequestedLimits = RequestedLimits()
     requires_root: bool = Field(False, description="opt-out: the container's user is root")
+    writable_inputs: bool = Field(
+        False, description="opt-out: a private copy of the inputs that it may write to"
+    )
     writable_root: bool = Field(False, description="opt-out: the container may write to its root file system")
     build_network: bool = Field(False, description="whether the Dockerfile's RUN lines may use the network")
     needs: tuple[TomlText, ...] = Field(

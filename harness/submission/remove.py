@@ -37,10 +37,10 @@ def remove_images(images: ImageClient) -> tuple[list[str], list[str]]:
 
 
 def _main() -> int:
-    from harness.engine.docker import connect
+    from harness.engine.registry import images_of, open_engine
 
     try:
-        removed, in_use = remove_images(connect().images)
+        removed, in_use = remove_images(images_of(open_engine()))
     except HarnessError as error:
         sys.stderr.write(f"{error.one_line()}\n")
         return error.exit_code

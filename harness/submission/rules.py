@@ -248,20 +248,29 @@ def _gpu(image: ImageContents, judge: Judge) -> Iterator[Finding]:
 
 
 def _volumes(image: ImageContents, judge: Judge) -> Iterator[Finding]:
+    impossible = [volume for volume in image.declared_volumes if not _can_be_mounted(volume)]
+    if impossible:
+        yield Finding(
+            "error", "start", f"no engine can mount VOLUME {' '.join(impossible)}", "Remove the VOLUME lines."
+        )
     if not image.declared_volumes:
         return
-    hidden = [
+    below = [
         path
         for path in [*map(image.at_work, entry_scripts(judge)), *(path for path, _ in _weights(image))]
         if any(path.startswith(f"{volume.rstrip('/')}/") for volume in image.declared_volumes)
     ]
-    harm = f"which hides {_some(hidden)}" if hidden else "which is writable without limit"
+    harm = f"with {_some(below)} below it" if below else "which is scratch within the memory limit"
     yield Finding(
-        "error",
+        "warning",
         "volume",
         f"the image declares VOLUME {' '.join(image.declared_volumes)}, {harm}",
-        "Remove the VOLUME lines; scratch space is /tmp.",
+        "Remove the VOLUME lines: many engines lose what lies there; scratch space is /tmp.",
     )
+
+
+def _can_be_mounted(volume: str) -> bool:
+    return volume.startswith("/") and not f"{volume}/".startswith(("/proc/", "/sys/", "/dev/"))
 
 
 def _health_check(image: ImageContents, _judge: Judge) -> Iterator[Finding]:

@@ -210,7 +210,7 @@ def test_scoring_beside_the_next_case_keeps_off_its_cores(arena: Arena) -> None:
 def test_without_a_readable_cgroup_the_engines_samples_are_a_lower_bound(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.run.evaluate.find_hierarchy", lambda: None)
+    monkeypatch.setattr("harness.run.opening.find_hierarchy", lambda: None)
     (execution,) = arena.run("sleep 0.5" + PERFECT).executions
     assert execution.outcome is Outcome.SUCCEEDED
     assert execution.usage.peak_memory_method == "sampled-lower-bound"

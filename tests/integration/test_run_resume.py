@@ -24,7 +24,7 @@ from harness.errors import ConfigurationError, InfrastructureError, Prerequisite
 from harness.results.folder import RunResults
 from harness.results.journal import CASES_FILE, complete_lines
 from harness.results.lock import FolderLock
-from harness.results.observer import SilentObserver
+from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome
 from harness.run.context import RUN_LABEL
 from harness.run.evaluate import evaluate
@@ -46,7 +46,8 @@ from harness.challenge import load_challenge
 from harness.data.dataset import open_dataset
 from harness.engine.docker import connect
 import harness.run.evaluate as job
-job.measure_baseline = lambda context: None
+import harness.run.opening as opening
+opening.measure_baseline = lambda rules, engine: None
 folder = Path({folder!r})
 good = (folder / "good.nii.gz").read_bytes()
 arena = Arena(connect(), folder, open_dataset(folder / "many"), load_challenge("phantom"), good)
@@ -63,7 +64,8 @@ def start(arena: Arena, script: str = SLOW) -> subprocess.Popen[bytes]:
     source = DRIVER.format(
         repository=str(tests.parent), support=str(tests / "support"), folder=str(arena.folder), script=script
     )
-    return subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, preexec_fn=heed_signals)
+    with (arena.folder / "stderr").open("wb") as errors:
+        return subprocess.Popen([sys.executable, "-c", source], stderr=errors, preexec_fn=heed_signals)
 
 
 def heed_signals() -> None:
@@ -81,8 +83,7 @@ def wait_for_cases(arena: Arena, count: int, process: subprocess.Popen[bytes]) -
     """Return once so many cases are on disk."""
     while finished_cases(arena) < count:
         if process.poll() is not None:
-            assert process.stderr is not None
-            raise AssertionError(process.stderr.read().decode())
+            raise AssertionError((arena.folder / "stderr").read_text())
         time.sleep(0.01)
 
 
@@ -164,7 +165,7 @@ def test_an_interrupt_leaves_nothing_running_and_the_next_call_resumes(arena: Ar
     done = finished_cases(arena)
     started: list[str] = []
 
-    class Counting(SilentObserver):
+    class Counting(Observer):
         def case_started(self, case: str, attempt: int) -> None:
             started.append(case)
 
@@ -184,7 +185,7 @@ def test_orphans_of_a_killed_harness_are_reaped(arena: Arena) -> None:
     assert containers_left(arena) == 1
     notes: list[str] = []
 
-    class Listening(SilentObserver):
+    class Listening(Observer):
         def note(self, text: str) -> None:
             notes.append(text)
 
@@ -218,7 +219,7 @@ def test_a_case_that_is_unplugged_in_mid_run_is_done_later(arena: Arena) -> None
     assert image is not None
     aside = image.with_name("aside")
 
-    class Unplugging(SilentObserver):
+    class Unplugging(Observer):
         def case_finished(self, execution: ExecutionRecord) -> None:
             if image.exists():
                 image.rename(aside)
@@ -241,7 +242,7 @@ def test_a_disk_without_room_is_refused_before_the_first_case(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(arena.folder)._replace(free=10 * MIB)
-    monkeypatch.setattr("harness.run.evaluate.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("harness.run.opening.shutil.disk_usage", lambda path: usage)
     with pytest.raises(PrerequisiteError, match=r"0\.0 GiB are free .*Free space"):
         arena.run(SLOW)
 
@@ -258,7 +259,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_call_goes_on(arena: Are
     try:
         request = replace(arena.request(SLOW), results=small / "results")
 
-        class Filling(SilentObserver):
+        class Filling(Observer):
             def case_finished(self, execution: ExecutionRecord) -> None:
                 with ballast.open("wb", buffering=0) as file:
                     try:
@@ -268,7 +269,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_call_goes_on(arena: Are
                         return
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("harness.run.evaluate._check_disk", lambda request: None)
+            patch.setattr("harness.run.opening.check_disk", lambda request: None)
             with pytest.raises(InfrastructureError, match="No space left"):
                 evaluate(request, engine=arena.engine, observer=Filling())
             ballast.unlink()
@@ -359,7 +360,7 @@ def test_an_engine_that_stops_in_mid_run_stops_the_run_and_the_next_call_goes_on
     many(arena, 3)
     mine = replace(arena, engine=private_engine.start())
 
-    class Stopping(SilentObserver):
+    class Stopping(Observer):
         cases = 0
 
         def case_stage(self, case: str, stage: str) -> None:

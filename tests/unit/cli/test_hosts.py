@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.cli.app import run
-from harness.errors import PrerequisiteError
+from harness.errors import InfrastructureError
 from harness.results.folder import check_team
 from harness.results.lock import FolderLock
 
@@ -89,7 +89,7 @@ def test_a_disk_without_locks_is_not_taken_for_another_harness(tmp_path, monkeyp
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(PrerequisiteError, match="knows no file locks"):
+    with pytest.raises(InfrastructureError, match="cannot lock files"):
         FolderLock(tmp_path).acquire()
 
 

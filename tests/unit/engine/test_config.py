@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.engine.base import ContainerSpec, Mount
-from harness.engine.config import create_request, pids_limit
+from harness.engine.base import ContainerSpec, Declared, Mount
+from harness.engine.config import CACHES, create_request, pids_limit
 
 SPEC = ContainerSpec(
     name="c",
@@ -49,7 +49,7 @@ ALWAYS = {
     "ShmSize": 1 << 30,
     "PidsLimit": 4096,
     "CgroupParent": "/flareharness/abc",
-    "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={2 << 30},mode=1777"},
+    "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={2 << 30},mode=1777,uid=65532,gid=65532"},
     "Ulimits": [
         {"Name": "core", "Soft": 0, "Hard": 0},
         {"Name": "nofile", "Soft": 16384, "Hard": 16384},
@@ -127,7 +127,79 @@ def test_the_process_limit_grows_with_the_cores(cpus: float, limit: int) -> None
     assert pids_limit(cpus) == limit
 
 
-def test_a_declared_volume_is_a_tmpfs_within_the_memory_limit() -> None:
-    tmpfs = host_config(volumes=("/data/", "/tmp", "/workspace/inputs"))["Tmpfs"]
+def test_a_declared_volume_with_nothing_in_it_is_a_tmpfs_within_the_memory_limit() -> None:
+    declared = tuple(map(Declared, ("/data/", "/tmp", "/workspace/inputs")))
+    tmpfs = host_config(replace(SPEC, declared=declared))["Tmpfs"]
     assert set(tmpfs) == {"/tmp", "/data"}
     assert tmpfs["/data"] == tmpfs["/tmp"]
+
+
+def test_a_declared_volume_shows_what_the_image_has_there_and_takes_nothing() -> None:
+    config = host_config(replace(SPEC, declared=(Declared("/weights", "copy"),)))
+    (mount,) = (mount for mount in config["Mounts"] if mount["Type"] == "volume")
+    assert (mount["Source"], mount["Target"], mount["ReadOnly"]) == ("copy", "/weights", True)
+    assert "/weights" not in config["Tmpfs"]
+
+
+def variables(*image_environment: str, **changes: Any) -> dict[str, str]:
+    spec = replace(SPEC, image_environment=image_environment, **changes)
+    return dict(entry.split("=", 1) for entry in create_request(spec, cores=2)["Env"])
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "HOME=/opt/home",
+        "USER=me",
+        "TORCH_HOME=/opt/torch",
+        "XDG_CACHE_HOME=/opt/cache",
+        "HF_HOME=/opt/hf",
+        "TMPDIR=/tmp/mine",
+        "NUMBA_CACHE_DIR=/dev/shm/numba",
+        "MPLCONFIGDIR=/workspace/outputs/mpl",
+    ],
+)
+def test_what_the_image_sets_holds_as_it_does_at_home(own: str) -> None:
+    assert own.partition("=")[0] not in variables(own)
+
+
+def test_weights_below_the_images_home_or_cache_are_found_there() -> None:
+    """Where the hub of torch looks follows from HOME and XDG_CACHE_HOME unless something names it."""
+    for own in ("HOME=/opt/home", "XDG_CACHE_HOME=/opt/cache"):
+        assert not {"TORCH_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"} & variables(own).keys()
+
+
+@pytest.mark.parametrize("name", sorted(CACHES))
+def test_a_cache_in_the_read_only_root_moves(name: str) -> None:
+    assert variables(f"{name}=/root/cache")[name].startswith("/tmp")
+    assert name not in variables(f"{name}=/root/cache", writable_root=True)
+
+
+def test_somebody_is_named_for_programs_that_ask_who_runs_them() -> None:
+    assert {"USER", "LOGNAME"} <= variables().keys()
+
+
+def test_an_images_wish_for_gpus_is_heard_only_where_one_was_granted() -> None:
+    own = ("NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_REQUIRE_CUDA=cuda>=12.4")
+    without = variables(*own)
+    assert (without["NVIDIA_VISIBLE_DEVICES"], without["NVIDIA_REQUIRE_CUDA"]) == ("void", "")
+    granted = variables(*own, gpu="GPU-7")
+    assert granted["NVIDIA_VISIBLE_DEVICES"] == "GPU-7"
+    assert "NVIDIA_REQUIRE_CUDA" not in granted
+
+
+def test_no_health_check_runs_beside_the_work() -> None:
+    assert create_request(SPEC, cores=2)["Healthcheck"] == {"Test": ["NONE"]}
+
+
+def test_a_runtime_is_passed_on() -> None:
+    assert "Runtime" not in host_config()
+    assert host_config(replace(SPEC, runtime="runsc"))["Runtime"] == "runsc"
+
+
+def test_the_engine_makes_tmp_where_the_image_closed_its_own() -> None:
+    config = host_config(replace(SPEC, tmp_by_engine=True))
+    assert config["Tmpfs"] == {}
+    (mount,) = (mount for mount in config["Mounts"] if mount["Type"] == "volume")
+    assert mount["Target"] == "/tmp"
+    assert mount["VolumeOptions"]["DriverConfig"]["Options"]["o"] == f"size={2 << 30},mode=1777,nosuid,nodev"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -15,12 +18,17 @@ import pytest
 
 from harness.challenge import Challenge, Limits, load_challenge
 from harness.data.dataset import Dataset, open_dataset
+from harness.engine.base import ContainerSpec, ImageInfo
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
 from harness.results.folder import RunResults, read_run
-from harness.results.observer import SilentObserver
+from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
-from harness.run.evaluate import evaluate
+from harness.run.baseline import measure_baseline
+from harness.run.context import Bench, Job
+from harness.run.evaluate import evaluate, open_run
+from harness.run.execute import execute_case
+from harness.run.opening import resolve
 from harness.run.request import EvaluationRequest, run_id
 from harness.scoring.predictions import PredictionsRequest, score_predictions
 from harness.scoring.score import score_run
@@ -83,7 +91,7 @@ def request_for(tmp_path: Path, dataset: Dataset, challenge: Challenge) -> Calla
     return make
 
 
-def run(request: EvaluationRequest, observer: SilentObserver | None = None) -> RunResults:
+def run(request: EvaluationRequest, observer: Observer | None = None) -> RunResults:
     return evaluate(request, engine=ProcessEngine(), observer=observer)
 
 
@@ -94,7 +102,7 @@ def outcomes(results: RunResults) -> set[Outcome]:
 def test_a_perfect_submission_scores_one_on_every_case(request_for: Callable[..., EvaluationRequest]) -> None:
     results = run(request_for("sleep 0.3" + GOOD))
     assert outcomes(results) == {Outcome.SUCCEEDED}
-    assert {label.dsc for score in results.scores for label in score.scores} == {1.0}
+    assert {label.scores["dsc"] for score in results.scores for label in score.scores} == {1.0}
     assert results.record.host is not None
     assert results.record.host.isolated is False
     assert results.executions[0].usage.peak_memory_method == "sampled-lower-bound"
@@ -136,7 +144,7 @@ def test_a_failure_keeps_its_row_and_is_scored_as_the_challenge_says(
     results = run(request_for(script, **limits))
     assert outcomes(results) == {outcome}
     assert [score.case for score in results.scores] == ["a", "b"]
-    assert {label.dsc for score in results.scores for label in score.scores} == {0.0}
+    assert {len(label.scores) for score in results.scores for label in score.scores} == {0}
     assert all(score.prediction_sha256 is None for score in results.scores)
 
 
@@ -153,7 +161,7 @@ def test_children_die_with_their_case(request_for: Callable[..., EvaluationReque
 def test_the_observer_sees_the_run_in_order(request_for: Callable[..., EvaluationRequest]) -> None:
     seen: list[str] = []
 
-    class Watching(SilentObserver):
+    class Watching(Observer):
         def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
             seen.append(f"opened {left}/{total}")
 
@@ -250,7 +258,7 @@ def test_device_memory_over_its_limit_kills_the_case(
     limit: int | None,
     outcome: Outcome,
 ) -> None:
-    monkeypatch.setattr("harness.run.evaluate._open_gpu", lambda request: GrowingGpu())
+    monkeypatch.setattr("harness.run.opening.open_gpu", lambda request: GrowingGpu())
     results = run(replace(request_for("sleep 0.4" + GOOD, gpu=True, gpu_memory_bytes=limit), device="cuda"))
     assert outcomes(results) == {outcome}
     usage, evidence = results.executions[0].usage, results.executions[0].evidence
@@ -283,7 +291,7 @@ def test_a_corrected_reference_is_scored_anew(
     write(dataset.cases[0].label, labels()[::-1])
     again = score_run(results.folder, dataset)
     assert [score.case for score in again.scores] == ["a", "b", "a"]
-    assert again.final_scores("exact")["a"].scores[0].dsc != 1.0
+    assert again.final_scores("exact")["a"].scores[0].scores["dsc"] != 1.0
 
 
 def test_scoring_needs_the_runs_own_cases(
@@ -320,7 +328,7 @@ def test_predictions_made_elsewhere_become_a_run(
     assert final["a"].stages.run_s is None
     assert final["a"].usage.peak_memory_bytes is None
     scores = results.final_scores("exact")
-    assert (scores["a"].scores[0].dsc, scores["b"].scores[0].dsc) == (1.0, 0.0)
+    assert (scores["a"].scores[0].scores["dsc"], scores["b"].scores[0].scores) == (1.0, {})
     assert score_predictions(request) == results
     assert verify_run(results.folder, dataset=dataset).problems == []
 
@@ -351,3 +359,70 @@ def test_the_records_fit_their_published_schemas(request_for: Callable[..., Eval
         for line in (results.folder / f"{name}.jsonl").read_text().splitlines():
             jsonschema.validate(json.loads(line), schemas[f"{name}.schema.json"])
     assert read_run(results.folder) == results
+
+
+class Elsewhere:
+    """An executor that gets its jobs as bytes, as another machine would, and makes its own bench."""
+
+    slots = 2
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._waiting: list[bytes] = []
+        self.left = False
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(pickle.dumps(job))
+
+    def next_result(self) -> ExecutionRecord:
+        return execute_case(pickle.loads(self._waiting.pop()), bench=self._bench)
+
+    def __enter__(self) -> Elsewhere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.left = True
+
+
+def test_jobs_are_plain_data_that_run_wherever_an_executor_likes(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    with open_run(request_for(), ProcessEngine(), Observer()) as run_:
+        executor = Elsewhere(run_.bench)
+        for execution in run_.cases(executor):
+            run_.store(execution)
+        run_.score()
+        folder = run_.writer.folder
+    assert executor.left
+    results = read_run(folder)
+    assert outcomes(results) == {Outcome.SUCCEEDED}
+    assert [execution.case for execution in results.executions] == ["b", "a"]
+    assert len(results.scores) == 2
+
+
+def test_an_empty_container_that_hangs_is_no_baseline(
+    request_for: Callable[..., EvaluationRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(ProcessEngine):
+        facts = replace(ProcessEngine.facts, isolated=True)
+
+        def import_image(self, archive: bytes, tag: str) -> None:
+            pass
+
+        def create(self, spec: ContainerSpec) -> Any:
+            return SimpleNamespace(
+                id="c",
+                started_at=lambda: 0.0,
+                start=lambda: None,
+                wait=lambda timeout_s: False,
+                remove=lambda: removed.append("c"),
+            )
+
+        def image(self, reference: str) -> ImageInfo:
+            return ImageInfo(reference, "sha256:0", 0)
+
+    removed: list[str] = []
+    monkeypatch.setattr("harness.run.baseline._PATIENCE_S", -1.0)
+    opened = resolve(request_for(), ProcessEngine(), Observer())
+    assert measure_baseline(opened.rules, Hanging()) is None
+    assert removed == ["c"]

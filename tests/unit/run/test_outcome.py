@@ -77,13 +77,13 @@ TABLE = [
 @pytest.mark.parametrize(("what", "seen", "outcome"), TABLE, ids=[row[0] for row in TABLE])
 def test_the_outcome_follows_from_the_evidence(what: str, seen: Observed, outcome: Outcome | None) -> None:
     verdict = classify(seen, LIMITS)
-    assert (verdict[0] if verdict else None) is outcome
+    assert (verdict.outcome if verdict else None) is outcome
 
 
 def test_evidence_names_the_limit_and_what_was_seen() -> None:
     verdict = classify(replace(FINE, stop=Stop.TIME, run_s=60.2, last_log_line="case 3 of 9"), LIMITS)
     assert verdict is not None
-    evidence = verdict[1]
+    evidence = verdict.evidence
     assert (evidence.limit, evidence.value, evidence.last_log_line) == (60.0, 60.2, "case 3 of 9")
     assert evidence.summary == "still running after 60 s"
 
@@ -91,4 +91,4 @@ def test_evidence_names_the_limit_and_what_was_seen() -> None:
 def test_a_signal_is_named() -> None:
     verdict = classify(replace(FINE, exit_code=139), LIMITS)
     assert verdict is not None
-    assert verdict[1].summary == "exit code 139 (SIGSEGV)"
+    assert verdict.evidence.summary == "exit code 139 (SIGSEGV)"

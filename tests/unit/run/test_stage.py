@@ -5,20 +5,40 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
-from harness.challenge import Contract
+from evaluator import compare_geometry, read_header
+from harness.challenge import Contract, Limits
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
+from harness.results.records import OptOuts
+from harness.run.context import Places, Rules
 from harness.run.stage import check_image, discard, opaque_id, scrub, stage_case
 
 AFFINE = np.array([[0.0, -0.8, 0, 7], [0.9, 0, 0, -3], [0, 0, 2.5, 11], [0, 0, 0, 1]])
 ARRAY = np.arange(5 * 4 * 3, dtype=np.int16).reshape(5, 4, 3)
 SECRET = b"Mueller^Hans"
+RULES = Rules(
+    run="run",
+    image="image",
+    limits=Limits(memory_bytes=1 << 30, time_s=1),
+    contract=Contract(),
+    opt_outs=OptOuts(),
+    secret="secret",
+    owner=(os.getuid(), os.getgid()),
+    label="label",
+)
+
+
+def places(folder: Path) -> Places:
+    """A host whose harness may not give files away."""
+    return Places(folder / "work", folder / "cache", folder / "run", can_give_away=False)
 
 
 def talkative(path: Path, kind: type = nibabel.Nifti1Image, name: str = "patient_0_0000.nii.gz") -> Path:
@@ -47,9 +67,23 @@ def test_texts_extensions_and_trailing_bytes_are_taken_out(tmp_path: Path, kind:
     (tmp_path / "clean.nii.gz").write_bytes(clean)
     before, after = nibabel.load(path), nibabel.load(tmp_path / "clean.nii.gz")
     assert np.array_equal(np.asanyarray(before.dataobj), np.asanyarray(after.dataobj))
-    assert np.array_equal(before.affine, after.affine)
-    assert before.header.get_zooms() == after.header.get_zooms()
+    assert before.affine == pytest.approx(after.affine, rel=1e-6)
+    assert before.header.get_zooms() == pytest.approx(after.header.get_zooms(), rel=1e-6)
     assert not after.header.extensions
+
+
+def test_an_image_is_staged_as_the_version_of_nifti_that_every_reader_knows(tmp_path: Path) -> None:
+    for order in "<>":
+        header = nibabel.Nifti2Header(endianness=order)
+        path = tmp_path / "a_0000.nii.gz"
+        image = nibabel.Nifti2Image(ARRAY, AFFINE, header)
+        image.set_qform(AFFINE, 1)
+        nibabel.save(image, path)
+        (tmp_path / "clean.nii.gz").write_bytes(scrub(path, path.read_bytes()))
+        staged = SimpleITK.ReadImage(str(tmp_path / "clean.nii.gz"))
+        assert np.array_equal(SimpleITK.GetArrayFromImage(staged).T, ARRAY)
+        diagnosis = compare_geometry(read_header(path), read_header(tmp_path / "clean.nii.gz"))
+        assert diagnosis.text == "same grid"
 
 
 def test_both_byte_orders_are_scrubbed(tmp_path: Path) -> None:
@@ -64,37 +98,40 @@ def test_both_byte_orders_are_scrubbed(tmp_path: Path) -> None:
 
 def test_the_stage_holds_one_input_and_an_empty_output(tmp_path: Path) -> None:
     case = Case("patient_0", talkative(tmp_path / "data"), None)
-    stage = stage_case(
-        case,
-        opaque="case_7",
-        work=tmp_path / "work",
-        contract=Contract(),
-        cache=tmp_path / "cache",
-        owner=None,
-    )
-    assert [path.name for path in stage.inputs.iterdir()] == ["case_7_0000.nii.gz"]
+    stage = stage_case(case, RULES, places(tmp_path))
+    opaque = opaque_id(RULES.secret, RULES.run, "patient_0")
+    assert [path.name for path in stage.inputs.iterdir()] == [f"{opaque}_0000.nii.gz"]
     assert list(stage.outputs.iterdir()) == []
-    assert stage.expected == "case_7.nii.gz"
+    assert stage.expected == f"{opaque}.nii.gz"
     assert "patient" not in str(stage.folder).replace(str(tmp_path), "")
     assert stage.outputs.stat().st_mode & 0o777 == 0o777
 
 
 def test_an_image_is_scrubbed_once(tmp_path: Path) -> None:
     case = Case("patient_0", talkative(tmp_path / "data"), None)
-    options = {"contract": Contract(), "cache": tmp_path / "cache", "owner": None, "work": tmp_path / "work"}
-    stage_case(case, opaque="case_7", **options)  # type: ignore[arg-type]
+    stage_case(case, RULES, places(tmp_path))
     (cached,) = (tmp_path / "cache").iterdir()
     made = cached.stat().st_ino
-    stage = stage_case(case, opaque="case_8", **options)  # type: ignore[arg-type]
-    assert (stage.inputs / "case_8_0000.nii.gz").stat().st_ino == made
+    stage = stage_case(case, replace(RULES, run="another"), places(tmp_path))
+    (given,) = stage.inputs.iterdir()
+    assert given.stat().st_ino == made
+
+
+def test_a_copy_that_a_container_may_write_to_is_not_the_cached_file(tmp_path: Path) -> None:
+    case = Case("patient_0", talkative(tmp_path / "data"), None)
+    rules = replace(RULES, opt_outs=OptOuts(writable_inputs=True))
+    stage = stage_case(case, rules, places(tmp_path))
+    (cached,) = (tmp_path / "cache").iterdir()
+    (given,) = stage.inputs.iterdir()
+    assert (given.stat().st_ino, given.stat().st_nlink) != (cached.stat().st_ino, 2)
+    assert given.read_bytes() == cached.read_bytes()
+    assert (stage.inputs.stat().st_mode & 0o777, given.stat().st_mode & 0o777) == (0o777, 0o666)
 
 
 def test_a_missing_image_is_the_harnesss_fault(tmp_path: Path) -> None:
     case = Case("patient_0", tmp_path / "patient_0_0000.nii.gz", None)
     with pytest.raises(InfrastructureError, match="patient_0 cannot be staged"):
-        stage_case(
-            case, opaque="c", work=tmp_path / "w", contract=Contract(), cache=tmp_path / "c", owner=None
-        )
+        stage_case(case, RULES, places(tmp_path))
 
 
 def test_a_truncated_image_is_the_harnesss_fault(tmp_path: Path) -> None:

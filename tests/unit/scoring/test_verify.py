@@ -95,7 +95,7 @@ def sealed_anew(folder: Path, scores: Iterable[ScoreRecord], key: Key | None = N
 
 
 def raised(score: ScoreRecord) -> ScoreRecord:
-    better = tuple(label.model_copy(update={"dsc": 0.5}) for label in score.scores)
+    better = tuple(label.model_copy(update={"scores": {"dsc": 0.5, "nsd": 0.5}}) for label in score.scores)
     return score.model_copy(update={"scores": better})
 
 

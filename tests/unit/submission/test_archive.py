@@ -25,7 +25,8 @@ def archive(tmp_path):
     def make(files, *more):
         path = tmp_path / "image.tar"
         path.write_bytes(tar(*(member(name, content=data) for name, data in files.items()), *more))
-        return TarBlobs(path.open("rb"))
+        with path.open("rb") as file:
+            return TarBlobs(file)
 
     return make
 
@@ -78,7 +79,8 @@ def test_rewriting_keeps_the_image_and_takes_our_tag_alone(archive, tmp_path):
         manifest = json.load(again.extractfile("manifest.json"))
         assert [each["RepoTags"] for each in manifest] == [["flareharness/intake/a:1"]]
         assert "repositories" not in again.getnames()
-    reread = TarBlobs(path.open("rb"))
+    with path.open("rb") as file:
+        reread = TarBlobs(file)
     assert read_image(reread).digest == image.digest
     check_layers(reread, read_image(reread), SMALL)
 

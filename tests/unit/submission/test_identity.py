@@ -31,8 +31,12 @@ def archive(tmp_path):
     return path
 
 
+def made_engine(**options):
+    return DockerEngine(fake_client(**options), "unix:///in/memory")
+
+
 def engines():
-    return [DockerEngine(fake_client()), DockerEngine(fake_client(containerd=True))]
+    return [made_engine(), made_engine(containerd=True)]
 
 
 def taken(path, engine, **options):
@@ -125,7 +129,7 @@ def test_a_record_that_is_damaged_is_none(cache, archive):
 
 
 def test_an_image_for_another_processor_is_refused_before_the_engine_sees_it(archive):
-    engine = DockerEngine(fake_client(architecture="arm64"))
+    engine = made_engine(architecture="arm64")
     with pytest.raises(SubmissionError, match="for linux/amd64, not for linux/arm64"):
         taken(archive, engine)
     assert engine.client.api.images_by_id == {}

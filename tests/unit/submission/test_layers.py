@@ -18,11 +18,11 @@ BLOCK = 512
 
 def opened(files):
     """Write the files of an archive, open it, and read its image."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the blobs keep it open
-    file.write(files_tar(files))
-    file.flush()
-    blobs = TarBlobs(file)
-    return blobs, read_image(blobs)
+    with tempfile.TemporaryFile() as file:
+        file.write(files_tar(files))
+        file.flush()
+        blobs = TarBlobs(file)
+        return blobs, read_image(blobs)
 
 
 def anew(*layers, limits=None):

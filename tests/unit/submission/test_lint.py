@@ -238,10 +238,16 @@ def test_a_health_check_is_a_warning_unless_it_is_none():
     assert rules(script(), Healthcheck={"Test": ["NONE"]}) == []
 
 
-def test_a_volume_is_an_error_that_says_what_it_hides():
-    assert "writable without limit" in one(script(), Volumes={"/data": {}})
-    assert "which hides /workspace/predict.sh" in one(script(), Volumes={"/workspace": {}})
-    assert "which hides /w/net.pth" in one(script(), member("w/net.pth", content=b"1"), Volumes={"/w/": {}})
+def test_a_volume_is_a_warning_that_says_what_lies_below_it():
+    assert "scratch within the memory limit" in one(script(), Volumes={"/data": {}})
+    assert "with /workspace/predict.sh below it" in one(script(), Volumes={"/workspace": {}})
+    assert "with /w/net.pth below it" in one(script(), member("w/net.pth", content=b"1"), Volumes={"/w/": {}})
+    assert rules(script(), Volumes={"/data": {}}) == [("warning", "volume")]
+
+
+@pytest.mark.parametrize("volume", ["data", "/proc", "/proc/sys", "/sys/fs", "/dev"])
+def test_a_volume_that_no_engine_can_mount_is_an_error(volume):
+    assert rules(script(), Volumes={volume: {}}) == [("error", "start"), ("warning", "volume")]
 
 
 @pytest.mark.parametrize(
