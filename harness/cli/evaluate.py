@@ -16,6 +16,7 @@ from harness.cli.observer import ConsoleObserver
 from harness.data.check import check_channels, check_dataset, require_sound
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
+from harness.engine.images import ImageClient
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.results.folder import RunResults
@@ -141,19 +142,19 @@ def entry_for(
         ConfigurationError: neither a team nor an image is named, or the engine runs no images.
     """
     if image is not None:
-        if engine.client is None:
+        if engine.images is None:
             raise ConfigurationError(
                 f"the engine {engine.facts.name} runs folders, not images",
                 where="--image",
                 mend="Use --engine docker.",
             )
         return image_entry(
-            image, team, challenge=challenge, client=engine.client, device=device, opt_outs=opt_outs
+            image, team, challenge=challenge, images=engine.images, device=device, opt_outs=opt_outs
         )
     submission = _submission(team, submissions)
-    if engine.client is None:
+    if engine.images is None:
         return _entry(submission, str(submission.folder.resolve()), opt_outs)
-    built = build(submission, challenge=challenge.name, client=engine.client, progress=say)
+    built = build(submission, challenge=challenge.name, images=engine.images, progress=say)
     return _entry(submission, built.digest, opt_outs)
 
 
@@ -162,14 +163,14 @@ def image_entry(
     team: str | None,
     *,
     challenge: Challenge,
-    client: object,
+    images: ImageClient,
     device: str | None,
     opt_outs: OptOuts,
 ) -> Entry:
     """Take an image by tag, from a `docker save` archive, or from an OCI layout, and pin it."""
     if device not in (None, "cpu", "cuda"):
         raise ConfigurationError(f"{device!r} is no device", where="--device", mend="Use cpu or cuda.")
-    loaded = take_in(image, challenge=challenge.name, client=client, progress=say)
+    loaded = take_in(image, challenge=challenge.name, images=images, progress=say)
     return Entry(
         team=team or team_of(image),
         title="",

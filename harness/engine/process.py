@@ -44,7 +44,7 @@ class ProcessEngine:
 
     registered = "process"
     address = None
-    client = None
+    images = None
 
     def import_image(self, archive: bytes, tag: str) -> None:
         """Refuse: an "image" is a folder here."""

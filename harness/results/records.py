@@ -180,7 +180,10 @@ class ImageFacts(_Record):
     """The image that was run, pinned."""
 
     reference: str
-    digest: str = Field(description="sha256 image id, the content that ran")
+    digest: str = Field(description="the engine's own sha256 id of what ran")
+    identity: str = Field(
+        "", description="sha256 of the image's config as it was handed in, the same in every engine's store"
+    )
     size_bytes: int
     user: str = ""
     platform: str = ""

@@ -244,6 +244,7 @@ def _new_record(request: EvaluationRequest, opened: Opened) -> RunRecord:
         image=ImageFacts(
             reference=image.reference,
             digest=image.digest,
+            identity=image.identity,
             size_bytes=image.size_bytes,
             user=image.user,
             platform=image.platform,

@@ -72,7 +72,7 @@ def run_id(
 ) -> str:
     """Return the run's name: the same for the same evaluation, another for a changed one."""
     identity = {
-        "image": image.digest,
+        "image": image.identity or image.digest,
         "dataset": fingerprint,
         "limits": request.enforced_limits.model_dump(mode="json"),
         "contract": request.challenge.contract.model_dump(mode="json"),
