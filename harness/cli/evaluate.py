@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +34,7 @@ class Entry:
     Attributes:
         team: The name of its row.
         image: The image's digest; the process engine takes the submission's folder.
+        environment: `NAME=value`, what a folder that is run unbuilt would get from its Dockerfile.
     """
 
     team: str
@@ -41,6 +42,7 @@ class Entry:
     image: str
     device: Literal["cpu", "cuda"]
     opt_outs: OptOuts
+    environment: tuple[str, ...] = ()
 
 
 def register(app: typer.Typer) -> None:
@@ -97,6 +99,7 @@ def command(
         image=entry.image,
         device=entry.device,
         opt_outs=entry.opt_outs,
+        environment=entry.environment,
         challenge=rules,
         dataset=dataset,
         results=results,
@@ -153,7 +156,10 @@ def entry_for(
         )
     submission = _submission(team, submissions)
     if engine.images is None:
-        return _entry(submission, str(submission.folder.resolve()), opt_outs)
+        say("NOT ISOLATED: the submission runs as a process with your own rights, and its row is marked")
+        entry = _entry(submission, str(submission.folder.resolve()), opt_outs)
+        arguments = submission.manifest.build_args_for(challenge.name)
+        return replace(entry, environment=tuple(f"{name}={value}" for name, value in arguments.items()))
     built = build(submission, challenge=challenge.name, images=engine.images, progress=say)
     return _entry(submission, built.digest, opt_outs)
 

@@ -74,6 +74,16 @@ _HOST_LACKS = (
         "the container engine lacks an init for its containers",
         "Install the package `catatonit` (Podman) or `docker-init`.",
     ),
+    (
+        "apparmor",
+        "the container engine cannot load the AppArmor profile that this kernel asks for",
+        "Install the package `apparmor` and restart the engine.",
+    ),
+    (
+        "cgroup mountpoint does not exist",
+        "the container engine finds no cgroups",
+        "Mount them at /sys/fs/cgroup (Debian's package `cgroupfs-mount` does) and restart the engine.",
+    ),
 )
 """What an engine says when the host lacks something: text, what it means, the mend."""
 

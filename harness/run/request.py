@@ -37,6 +37,7 @@ class EvaluationRequest:
         runtime: OCI runtime, by the engine's name for it, instead of the challenge's or the engine's own.
         cache: Where scrubbed inputs are kept between runs.
         argv: The command line, for the record.
+        environment: `NAME=value`, for a folder that is run unbuilt: what its Dockerfile would set.
     """
 
     team: str
@@ -55,6 +56,7 @@ class EvaluationRequest:
     runtime: str = ""
     cache: Path = field(default_factory=default_cache)
     argv: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
 
     @property
     def enforced_limits(self) -> Limits:

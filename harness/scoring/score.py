@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from evaluator import EvaluatorError, GeometryError, Scoring, score_case
+from evaluator import EvaluatorError, GeometryError, Scoring
 from evaluator import __version__ as evaluator_version
 from evaluator.metrics import METRICS
 from evaluator.scores import CaseScore
@@ -220,6 +220,8 @@ def _holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
 
 
 def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
+    from evaluator import score_case  # its kernels take longer to load than a command line may take to answer
+
     assert case.label is not None
     try:
         return score_case(

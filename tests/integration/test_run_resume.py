@@ -302,7 +302,10 @@ class PrivateEngine:
 
     def start(self) -> DockerEngine:
         """Start it and return once it answers."""
+        # A host's own configuration of its engine must not meet the options below.
+        (self.folder / "daemon.json").write_text("{}")
         options = {
+            "config-file": self.folder / "daemon.json",
             "data-root": self.folder / "data",
             "exec-root": self.folder / "exec",
             "pidfile": self.folder / "pid",
