@@ -3,8 +3,8 @@
     python submissions/train_all.py --work WORK [--minutes 25] [--cases 1000] [--cts STORE]
     python submissions/train_all.py --work WORK --rehearse
 
-Makes phantoms on all cores, trains, judges on held-out phantoms, and leaves the models in WORK/models, float16
-in files of at most 15 MiB; `python -m segkit.training.phantoms.shards join WORK/models` makes them whole. The
+Makes phantoms on all cores, trains, judges on held-out phantoms, and leaves the models in WORK/models,
+float16 in files of at most 15 MiB; `python -m segkit.training.phantoms.shards join WORK/models` makes them whole. The
 same command goes on where it stopped. `--rehearse` does three steps of each on small patches. Needs torch,
 numpy, scipy and safetensors.
 """
