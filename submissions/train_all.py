@@ -4,7 +4,7 @@
     python submissions/train_all.py --work WORK --rehearse
 
 Makes phantoms on all cores, trains, judges on held-out phantoms, and leaves the models in WORK/models,
-float16 in files of at most 15 MiB; `python -m segkit.training.phantoms.shards join WORK/models` makes them whole. The
+float16 in files of at most 15 MiB, which segkit.training.phantoms.shards joins. The
 same command goes on where it stopped. `--rehearse` does three steps of each on small patches. Needs torch,
 numpy, scipy and safetensors.
 """

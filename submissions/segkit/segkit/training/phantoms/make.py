@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,18 +96,38 @@ def _make(folder: Path, seed: int, spacing_mm: tuple[float, float, float], index
 def _noise_free(seed: int, index: int, spacing_mm: tuple[float, float, float]) -> tuple:
     """Hounsfield units and labels (x, y, z) of a patient before the scanner blurs and adds noise."""
     from harness.data.phantom import case
+
+    if generator_version() >= 3:
+        # Every other patient is scanned anywhere between shoulders and thighs, slabs and cuts included.
+        view = case.VIEWS[index % len(case.VIEWS)]
+        shape = _shape(*_drawn(seed, index, view)[1:], spacing_mm)
+        phantom = case.make_case(seed=seed, index=index, split="Tr", shape=shape, view=view)
+        return phantom.tissue_hu, phantom.label, phantom.spacing_mm, phantom.facts
+    patient, protocol = _drawn(seed, index, None)
+    texture_seed = np.random.SeedSequence([seed, index, case.SPLITS["Tr"]]).spawn(3)[1]
+    grid = case._grid(protocol, _shape(protocol, spacing_mm))
+    hu, label, tumours = case._paint(grid, patient, protocol, texture_seed)
+    return hu, label, grid.spacing_mm, case._facts(patient, protocol, tumours)
+
+
+def _drawn(seed: int, index: int, view: str | None) -> tuple:
+    """The patient and the protocol, which says how large the field of view is."""
+    from harness.data.phantom.case import SPLITS
     from harness.data.phantom.patient import draw_patient
     from harness.data.phantom.scanner import draw_protocol
 
-    root = np.random.SeedSequence([seed, index, case.SPLITS["Tr"]])
-    body_seed, texture_seed, _ = root.spawn(3)
+    root = np.random.SeedSequence([seed, index, SPLITS["Tr"]])
+    body_seed, _, _, protocol_seed = root.spawn(4)
     patient = draw_patient(np.random.default_rng(body_seed))
-    protocol = draw_protocol(patient)
+    if view is None:
+        return patient, draw_protocol(patient)
+    return patient, draw_protocol(patient, np.random.default_rng(protocol_seed), view)
+
+
+def _shape(protocol: Any, spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Voxels (x, y, z) that make the spacing about the one wanted."""
     side = max(16, round(protocol.field_of_view_mm / spacing_mm[1]))
-    shape = (side, side, max(16, round(protocol.length_mm / spacing_mm[0])))
-    grid = case._grid(protocol, shape)
-    hu, label, tumours = case._paint(grid, patient, protocol, texture_seed)
-    return hu, label, grid.spacing_mm, case._facts(patient, protocol, tumours)
+    return side, side, max(16, round(protocol.length_mm / spacing_mm[0]))
 
 
 def _to_lps(array: np.ndarray) -> np.ndarray:
