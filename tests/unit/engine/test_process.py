@@ -19,9 +19,9 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def printed(engine: ProcessEngine, folder: Path, **environment: str) -> str:
+def printed(folder: Path, *built_with: str) -> str:
     inputs = folder.parent / "inputs"
-    container = engine.create(
+    container = ProcessEngine().create(
         ContainerSpec(
             name="case",
             image=str(folder),
@@ -32,7 +32,8 @@ def printed(engine: ProcessEngine, folder: Path, **environment: str) -> str:
             file_bytes=1 << 20,
             log_bytes=1 << 16,
             mounts=(Mount(inputs, "/workspace/inputs"),),
-            environment={"FLARE_INPUTS": "/workspace/inputs"} | environment,
+            environment={"FLARE_INPUTS": "/workspace/inputs"},
+            image_environment=built_with,
         )
     )
     container.start()
@@ -46,10 +47,8 @@ def test_it_isolates_nothing_and_says_so() -> None:
 
 
 def test_build_arguments_come_as_variables_and_folders_where_they_really_are(folder: Path) -> None:
-    engine = ProcessEngine({"TASK": "liver"})
-    assert printed(engine, folder) == f"liver in {folder.parent / 'inputs'}"
+    assert printed(folder, "TASK=liver") == f"liver in {folder.parent / 'inputs'}"
 
 
 def test_what_the_harness_says_wins_over_a_build_argument(folder: Path) -> None:
-    engine = ProcessEngine({"FLARE_INPUTS": "/elsewhere", "TASK": "liver"})
-    assert printed(engine, folder) == f"liver in {folder.parent / 'inputs'}"
+    assert printed(folder, "FLARE_INPUTS=/elsewhere", "TASK=liver") == f"liver in {folder.parent / 'inputs'}"
