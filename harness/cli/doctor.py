@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
+from harness.cli import options
 from harness.cli.display import printable, stdout
 from harness.engine.registry import open_engine
 from harness.errors import EXIT_OK, EXIT_PREREQUISITE_MISSING
@@ -18,11 +19,11 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(command)
 
 
-def command() -> int:
+def command(runtime: options.Runtime = "") -> int:
     """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold."""
     console = stdout()
     failed = 0
-    for check in checks(open_engine()):
+    for check in checks(open_engine(), runtime=runtime):
         word, style = _VERDICTS[check.passed]
         console.print(Text(f"{word:>6}", style=style), Text(printable(f"{check.name}: {check.detail}")))
         if check.passed is False:

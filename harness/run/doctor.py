@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from harness.results.records import ExecutionRecord, OptOuts, Outcome
 from harness.run.context import RUN_LABEL, Bench, Instruments, Job, Places, Rules
 from harness.run.execute import execute_case
 from harness.run.request import container_owner, results_label
+from harness.run.space import make_template
 
 MIB = 1024**2
 
@@ -67,14 +70,22 @@ class _Probe:
     limits: dict[str, float] = field(default_factory=dict)
 
 
-def checks(engine: ContainerEngine) -> Iterator[Check]:
+def checks(engine: ContainerEngine, *, runtime: str = "") -> Iterator[Check]:
     """Yield the checks of this host, one at a time as they are done; about ten seconds in all.
 
     Args:
         engine: What runs containers here.
+        runtime: The OCI runtime to prove; by default the engine's own.
     """
     facts = engine.facts
-    yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores")
+    users = ", users mapped" if facts.maps_users else ""
+    yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores{users}")
+    if facts.runtimes:
+        known = runtime in ("", *facts.runtimes)
+        detail = f"{runtime or facts.runtimes[0]}, of {', '.join(facts.runtimes)}"
+        yield Check("OCI runtime", known, detail, "Register it in the engine's configuration.")
+        if not known:
+            return
     yield Check(
         "engine's own warnings",
         not facts.warnings,
@@ -88,7 +99,15 @@ def checks(engine: ContainerEngine) -> Iterator[Check]:
         return
     yield Check("probe image", True, f"{REPOSITORY}, {image.size_bytes / MIB:.1f} MiB")
     with tempfile.TemporaryDirectory(prefix="flareharness-doctor-") as folder:
-        rules, bench = _rules(image, Path(folder)), _bench(engine, Path(folder))
+        rules = replace(_rules(image, Path(folder)), runtime=runtime)
+        bench = _bench(engine, Path(folder))
+        bound = bench.places.template is not None
+        yield Check(
+            "output on a file system of its own",
+            True if bound else None,
+            "mounted, with no set-uid programs and no devices" if bound else "counted instead",
+            "" if bound else "It takes root, loop devices and mkfs.ext4 (e2fsprogs).",
+        )
         with bench.instruments.gatekeeper:
             for probe in _PROBES:
                 yield _run(probe, rules, bench)
@@ -105,15 +124,17 @@ def _rules(image: ImageInfo, folder: Path) -> Rules:
         secret="doctor",
         owner=container_owner(OptOuts())[0],
         label=results_label(folder),
+        cpusets=(str(min(os.sched_getaffinity(0))),),
     )
 
 
 def _bench(engine: ContainerEngine, folder: Path) -> Bench:
-    can_give_away = container_owner(OptOuts())[1]
-    return Bench(
-        Places(folder / "work", folder / "cache", folder / "run", can_give_away),
-        Instruments(engine, Gatekeeper([]), find_hierarchy()),
-    )
+    can_give_away = container_owner(OptOuts())[1] and not engine.facts.maps_users
+    work = folder / "work"
+    work.mkdir()
+    places = Places(work, folder / "cache", folder / "run", can_give_away)
+    template = make_template(work, _LIMITS.output_bytes)
+    return Bench(replace(places, template=template), Instruments(engine, Gatekeeper([]), find_hierarchy()))
 
 
 def _run(probe: _Probe, rules: Rules, bench: Bench) -> Check:
@@ -195,6 +216,12 @@ def _cpu_share(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
     return cpu_s <= (_SHARE_OF_A_CORE * run_s) * 1.2 + 0.1, shown
 
 
+def _one_core(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
+    found = re.search(r"^Cpus_allowed_list:\t(\S+)$", log, flags=re.MULTILINE)
+    allowed = found[1] if found else "unknown"
+    return allowed.isdigit(), f"a container with one core may use core {allowed}"
+
+
 def _killed_in_time(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
     run_s = execution.stages.run_s or 0.0
     return execution.outcome is Outcome.TIME_LIMIT and run_s < 6.0, f"gone after {run_s:.2f} s of 1 s allowed"
@@ -271,6 +298,12 @@ _PROBES = (
         _cpu_share,
         "Enable CONFIG_CFS_BANDWIDTH in the kernel. " + _CGROUP_MEND,
         {"cpus": _SHARE_OF_A_CORE, "time_s": 2.0},
+    ),
+    _Probe(
+        "cores can be chosen",
+        "cat /proc/self/status",
+        _one_core,
+        "Enable the cpuset controller; a rootless engine needs it delegated by systemd.",
     ),
     _Probe(
         "time limit kills",
