@@ -75,7 +75,7 @@ def test_space_that_is_reserved_at_once_is_refused_by_the_file_system(arena: Are
 
 
 def test_a_set_uid_shell_is_worth_nothing_outside(arena: Arena, bounded: None) -> None:
-    script = 'cp /bin/bash "$FLARE_OUTPUTS/sh"; chmod 4755 "$FLARE_OUTPUTS/sh"\ngrep /workspace/outputs /proc/mounts'
+    script = 'cp /bin/bash "$FLARE_OUTPUTS/sh"; chmod 4755 "$FLARE_OUTPUTS/sh"; grep /outputs /proc/mounts'
     modes: list[int] = []
 
     class Looking(Observer):

@@ -96,7 +96,7 @@ def many(arena: Arena, cases: int = 4) -> Arena:
 def containers_left(arena: Arena) -> int:
     """Count the arena's containers, running or not."""
     label = f"{RUN_LABEL}={label_of(arena.folder)}"
-    return len(arena.engine.client.containers.list(all=True, filters={"label": label}))
+    return len(arena.engine.client.api.containers(all=True, filters={"label": label}))
 
 
 def essence(results: RunResults) -> list[object]:
