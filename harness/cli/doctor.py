@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import typer
 from rich.text import Text
 
+from harness.cli import options
 from harness.cli.display import stdout
 from harness.engine.registry import open_engine
 from harness.errors import EXIT_OK, EXIT_PREREQUISITE_MISSING
@@ -21,11 +22,11 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(command)
 
 
-def command() -> int:
+def command(runtime: options.Runtime = "") -> int:
     """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold."""
     console = stdout()
     failed = 0
-    for check in _all_checks():
+    for check in _all_checks(runtime):
         word, style = _VERDICTS[check.passed]
         console.print(Text(f"{word:>6}", style=style), Text(printable(f"{check.name}: {check.detail}")))
         failed += check.passed is False
@@ -34,6 +35,6 @@ def command() -> int:
     return EXIT_PREREQUISITE_MISSING if failed else EXIT_OK
 
 
-def _all_checks() -> Iterator[Check]:
+def _all_checks(runtime: str) -> Iterator[Check]:
     yield packages()
-    yield from checks(open_engine())
+    yield from checks(open_engine(), runtime=runtime)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from harness.results.records import ExecutionRecord, OptOuts, Outcome
 from harness.run.context import RUN_LABEL, Bench, Instruments, Job, Places, Rules
 from harness.run.execute import execute_case
 from harness.run.request import container_owner, results_label
+from harness.run.space import make_template
 from harness.submission.recipes import checkout
 
 MIB = 1024**2
@@ -72,16 +74,24 @@ class _Probe:
     limits: dict[str, float] = field(default_factory=dict)
 
 
-def checks(engine: ContainerEngine) -> Iterator[Check]:
+def checks(engine: ContainerEngine, *, runtime: str = "") -> Iterator[Check]:
     """Yield the checks of this host, one at a time as they are done; about ten seconds in all.
 
     Where not even a plain container starts, that is said once, and the limits are not tried.
 
     Args:
         engine: What runs containers here.
+        runtime: The OCI runtime to prove; by default the engine's own.
     """
     facts = engine.facts
-    yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores")
+    users = ", users mapped" if facts.maps_users else ""
+    yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores{users}")
+    if facts.runtimes:
+        known = runtime in ("", *facts.runtimes)
+        detail = f"{runtime or facts.runtimes[0]}, of {', '.join(facts.runtimes)}"
+        yield Check("OCI runtime", known, detail, "Register it in the engine's configuration.")
+        if not known:
+            return
     yield Check(
         "engine's own warnings",
         not facts.warnings,
@@ -95,7 +105,15 @@ def checks(engine: ContainerEngine) -> Iterator[Check]:
         return
     yield Check("probe image", True, f"{REPOSITORY}, {image.size_bytes / MIB:.1f} MiB")
     with tempfile.TemporaryDirectory(prefix="flareharness-doctor-") as folder:
-        rules, bench = _rules(image, Path(folder)), _bench(engine, Path(folder))
+        rules = replace(_rules(image, Path(folder)), runtime=runtime)
+        bench = _bench(engine, Path(folder))
+        bound = bench.places.template is not None
+        yield Check(
+            "output on a file system of its own",
+            True if bound else None,
+            "mounted, with no set-uid programs and no devices" if bound else "counted instead",
+            "" if bound else "It takes root, loop devices and mkfs.ext4 (e2fsprogs).",
+        )
         with bench.instruments.gatekeeper:
             plain = _run(_PLAIN, rules, bench)
             yield plain
@@ -136,15 +154,17 @@ def _rules(image: ImageInfo, folder: Path) -> Rules:
         secret="doctor",
         owner=container_owner(OptOuts())[0],
         label=results_label(folder),
+        cpusets=(str(min(os.sched_getaffinity(0))),),
     )
 
 
 def _bench(engine: ContainerEngine, folder: Path) -> Bench:
-    can_give_away = container_owner(OptOuts())[1]
-    return Bench(
-        Places(folder / "work", folder / "cache", folder / "run", can_give_away),
-        Instruments(engine, Gatekeeper([]), find_hierarchy()),
-    )
+    can_give_away = container_owner(OptOuts())[1] and not engine.facts.maps_users
+    work = folder / "work"
+    work.mkdir()
+    places = Places(work, folder / "cache", folder / "run", can_give_away)
+    template = make_template(work, _LIMITS.output_bytes)
+    return Bench(replace(places, template=template), Instruments(engine, Gatekeeper([]), find_hierarchy()))
 
 
 def _run(probe: _Probe, rules: Rules, bench: Bench) -> Check:
@@ -225,6 +245,12 @@ def _cpu_share(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
     shown = f"{cpu_s:.2f} CPU s in {run_s:.2f} s under a quota of {_SHARE_OF_A_CORE:g}, "
     shown += f"held back for {throttled_s:.2f} s"
     return cpu_s <= (_SHARE_OF_A_CORE * run_s) * 1.2 + 0.1 or throttled_s > run_s / 4, shown
+
+
+def _one_core(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
+    found = re.search(r"^Cpus_allowed_list:\t(\S+)$", log, flags=re.MULTILINE)
+    allowed = found[1] if found else "unknown"
+    return allowed.isdigit(), f"a container with one core may use core {allowed}"
 
 
 def _killed_in_time(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
@@ -310,6 +336,12 @@ _PROBES = (
         _cpu_share,
         "Enable CONFIG_CFS_BANDWIDTH in the kernel. " + _CGROUP_MEND,
         {"cpus": _SHARE_OF_A_CORE, "time_s": 2.0},
+    ),
+    _Probe(
+        "cores can be chosen",
+        "cat /proc/self/status",
+        _one_core,
+        "Enable the cpuset controller; a rootless engine needs it delegated by systemd.",
     ),
     _Probe(
         "time limit kills",

@@ -44,6 +44,8 @@ PROVED = {
     "peak memory",
     "process limit",
     "CPU quota",
+    "cores can be chosen",
+    "output on a file system of its own",
     "time limit kills",
     "output is watched",
     "/tmp is limited",

@@ -96,7 +96,7 @@ def many(arena: Arena, cases: int = 4) -> Arena:
 def containers_left(arena: Arena) -> int:
     """Count the arena's containers, running or not."""
     label = f"{RUN_LABEL}={label_of(arena.folder)}"
-    return len(arena.engine.client.containers.list(all=True, filters={"label": label}))
+    return len(arena.engine.client.api.containers(all=True, filters={"label": label}))
 
 
 def essence(results: RunResults) -> list[object]:
@@ -191,6 +191,26 @@ def test_orphans_of_a_killed_harness_are_reaped(arena: Arena) -> None:
 
     evaluate(arena.request(SLOW), engine=arena.engine, observer=Listening())
     assert notes == ["removed 1 container(s) that an earlier run left behind"]
+    assert containers_left(arena) == 0
+
+
+def test_a_container_ends_with_a_harness_that_was_killed(arena: Arena) -> None:
+    """Nobody would hold it to its limits until somebody calls again."""
+    process = start(many(arena), "sleep 100000")
+    label = {"label": f"{RUN_LABEL}={label_of(arena.folder)}"}
+    running = arena.engine.client.api.containers
+    while not any("predict.sh" in found["Command"] for found in running(filters=label)):
+        assert process.poll() is None, (arena.folder / "stderr").read_text()
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    for _ in range(300):
+        if not running(filters=label):
+            break
+        time.sleep(0.1)
+    assert running(filters=label) == []
+    assert containers_left(arena) == 1, "it is ended; the next call removes it"
+    arena.run(SLOW)
     assert containers_left(arena) == 0
 
 

@@ -159,8 +159,9 @@ def arena(engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     dataset = make_dataset(tmp_path / "data")
     good = write_volume(tmp_path / "good.nii.gz", reference_labels()).read_bytes()
     yield Arena(engine, tmp_path, dataset, load_challenge("phantom"), good)
-    left = engine.client.containers.list(all=True, filters={"label": RUN_LABEL})
-    assert not [container for container in left if container.labels[RUN_LABEL] == label_of(tmp_path)]
+    ours = {"label": f"{RUN_LABEL}={label_of(tmp_path)}"}
+    assert engine.client.api.containers(all=True, filters=ours) == []
+    assert not engine.client.api.volumes(filters=ours)["Volumes"]
     assert not (tmp_path / "results" / ".work").exists()
 
 
