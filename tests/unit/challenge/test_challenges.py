@@ -109,7 +109,7 @@ VALID = (
         (VALID.replace('"flare22"', '"moon"'), "label_table 'moon'"),
         (VALID.replace("[1]", "[77]"), r"\[77\], not in table"),
         (VALID.replace('"runtime_s"', '"dsc"'), "`labels` goes with dsc and nsd"),
-        (VALID.replace("99999999", "1"), "shm_bytes exceeds memory_bytes"),
+        (VALID.replace("99999999", "1\nshm_bytes = 2"), "shm_bytes exceeds memory_bytes"),
     ],
 )
 def test_a_broken_file_is_explained(tmp_path, content, complaint):
