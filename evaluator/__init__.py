@@ -1,4 +1,4 @@
-"""Exact Dice and NSD for whole multi-label cases: label volumes in, scores out.
+"""Exact Dice, NSD and surface distances of whole multi-label cases: label volumes in, scores out.
 
     from evaluator import LABEL_TABLES, score_case
     score = score_case("labels/a.nii.gz", "predictions/a.nii.gz", labels=LABEL_TABLES["flare22"])
@@ -18,42 +18,60 @@ from evaluator.errors import (
     GeometryError,
     LabelValueError,
     MissingFileError,
+    ReportedError,
     RequestError,
     VolumeTooLargeError,
 )
-from evaluator.labels import LABEL_TABLES, Label, LabelTable, label_table
+from evaluator.labels import Label, LabelTable
 
 if TYPE_CHECKING:
     from evaluator.case import release_memory, score_case
-    from evaluator.folder import score_folder
+    from evaluator.folder import match_folders, score_folder, score_matches
     from evaluator.geometry import GeometryDiagnosis, compare_geometry
     from evaluator.header import VolumeHeader
-    from evaluator.profiles import PROFILES, Profile, profile_named
+    from evaluator.label_files import label_table_from_file
+    from evaluator.metrics import METRICS, EmptyRule, Metric, MetricFacts, metric_named
+    from evaluator.profiles import Profile
     from evaluator.scores import CaseScore, LabelScore
+    from evaluator.scoring import Scoring
+    from evaluator.shipped import LABEL_TABLES, PROFILES, label_table, profile_named
     from evaluator.volume import LabelVolume, read_header, read_label_volume
 
 _LAZY = {
     "CaseScore": "evaluator.scores",
+    "EmptyRule": "evaluator.metrics",
     "GeometryDiagnosis": "evaluator.geometry",
+    "LABEL_TABLES": "evaluator.shipped",
     "LabelScore": "evaluator.scores",
     "LabelVolume": "evaluator.volume",
-    "PROFILES": "evaluator.profiles",
+    "METRICS": "evaluator.metrics",
+    "Metric": "evaluator.metrics",
+    "MetricFacts": "evaluator.metrics",
+    "PROFILES": "evaluator.shipped",
     "Profile": "evaluator.profiles",
+    "Scoring": "evaluator.scoring",
     "VolumeHeader": "evaluator.header",
     "compare_geometry": "evaluator.geometry",
-    "profile_named": "evaluator.profiles",
+    "label_table": "evaluator.shipped",
+    "label_table_from_file": "evaluator.label_files",
+    "match_folders": "evaluator.folder",
+    "metric_named": "evaluator.metrics",
+    "profile_named": "evaluator.shipped",
     "read_header": "evaluator.volume",
     "read_label_volume": "evaluator.volume",
     "release_memory": "evaluator.case",
     "score_case": "evaluator.case",
     "score_folder": "evaluator.folder",
+    "score_matches": "evaluator.folder",
 }
 
 __all__ = [
     "LABEL_TABLES",
+    "METRICS",
     "PROFILES",
     "CaseScore",
     "CorruptVolumeError",
+    "EmptyRule",
     "EvaluatorError",
     "GeometryDiagnosis",
     "GeometryError",
@@ -62,20 +80,28 @@ __all__ = [
     "LabelTable",
     "LabelValueError",
     "LabelVolume",
+    "Metric",
+    "MetricFacts",
     "MissingFileError",
     "Profile",
+    "ReportedError",
     "RequestError",
+    "Scoring",
     "VolumeHeader",
     "VolumeTooLargeError",
     "__version__",
     "compare_geometry",
     "label_table",
+    "label_table_from_file",
+    "match_folders",
+    "metric_named",
     "profile_named",
     "read_header",
     "read_label_volume",
     "release_memory",
     "score_case",
     "score_folder",
+    "score_matches",
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -12,20 +13,26 @@ from typing import TextIO
 
 from evaluator._version import __version__
 from evaluator.errors import EvaluatorError, MissingFileError, RequestError
-from evaluator.labels import LABEL_TABLES, LabelTable, label_table
+from evaluator.labels import LabelTable
+from evaluator.metrics import DEFAULT_METRICS, METRICS, keys_of
 from evaluator.progress import Progress
+from evaluator.scores import CaseScore
+from evaluator.shipped import LABEL_TABLES, PROFILES, label_table
+from evaluator.table import LAYOUTS
 
 EXIT_FINE = 0
 EXIT_UNUSABLE_PREDICTION = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-_DESCRIPTION = "Exact Dice and normalised surface Dice of label volumes."
+_DESCRIPTION = "Exact Dice, normalised surface Dice and surface distances of label volumes."
 _EPILOG = """\
 LABELS and PREDICTIONS are two folders with equal file names, or two files (.nii.gz, .nii, .mha, .nrrd).
-Every reference gets its rows: a missing or unusable prediction scores 0 on all labels, with a note.
+Every reference gets its rows. A missing or unusable prediction scores as a failure on all labels: Dice 0,
+distances infinite. An unusable reference leaves its rows empty. Both have a note, and end no run.
 
-exit codes: 0 all scored or missing, 1 a prediction was unusable, 2 wrong usage or a bad reference
+exit codes: 0 all scored or missing, 1 a prediction was unusable or there is none at all, 2 wrong usage, an
+unusable reference, or names of predictions that match no reference
 """
 
 
@@ -50,82 +57,102 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> int:
-    from evaluator.folder import score_folder
-    from evaluator.scores import CaseScore
-    from evaluator.table import Format, write_scores
+    from evaluator.folder import match_folders, named, score_matches
+    from evaluator.scoring import Scoring
+    from evaluator.table import write_scores
 
-    labels = label_table(options.challenge)
-    if options.labels is not None:
-        labels = labels.subset(_numbers(options.labels))
-    layout: Format = options.format or (
-        "json" if options.output and options.output.suffix == ".json" else "csv"
+    labels = _label_table(options)
+    for note in labels.notes:
+        progress.say(f"note: {note}")
+    scoring = Scoring(
+        labels,
+        profile=options.profile,
+        metrics=keys_of(options.metrics.split(",")),
+        max_bytes=options.max_memory * 2**20,
     )
-    summary = _Summary()
+    annotated = _annotated(options.annotated, labels)
+    matches = match_folders(options.references, options.predictions)
+    if matches.unused:
+        count = len(matches.unused)
+        progress.say(f"{count} prediction{'s' * (count > 1)} without a reference: {named(matches.unused)}")
+    progress.start(len(matches.cases))
+    summary = _Summary(scoring.metrics)
 
     def watched(scores: Iterator[CaseScore]) -> Iterator[CaseScore]:
         for score in scores:
-            summary.add(score.scored, score.mean_dsc, score.mean_nsd, score.notes)
+            summary.add(score)
             if not score.scored:
                 progress.say(f"{score.case}: {score.notes[0]}")
             yield score
             progress.advance()
 
-    scores = score_folder(
-        options.references,
-        options.predictions,
-        labels=labels,
-        profile=options.profile,
-        annotated=_annotated(options.annotated, labels),
-        surface_distances=options.hd95,
-        jobs=options.jobs,
-        max_bytes=options.max_memory * 2**20,
-        on_start=progress.start,
-    )
+    scores = watched(score_matches(matches.cases, scoring, annotated=annotated, jobs=options.jobs))
+    layout = options.format or ("json" if options.output and options.output.suffix == ".json" else "csv")
     if options.output is None:
-        write_scores(watched(scores), sys.stdout, labels=labels, layout=layout)
+        write_scores(scores, sys.stdout, labels=labels, metrics=scoring.metrics, layout=layout)
     else:
         with _Replacing(options.output) as file:
-            write_scores(watched(scores), file, labels=labels, layout=layout)
+            write_scores(scores, file, labels=labels, metrics=scoring.metrics, layout=layout)
     progress.finish()
     if not options.quiet:
         print(summary.text(), file=sys.stderr)
-    return EXIT_UNUSABLE_PREDICTION if summary.unusable else EXIT_FINE
+    return summary.exit_code()
 
 
 class _Summary:
     """Counts and means for the closing line."""
 
-    def __init__(self) -> None:
-        self.cases = self.missing = self.unusable = 0
-        self._dsc: list[float] = []
-        self._nsd: list[float] = []
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._cases = self._missing = 0
+        self._unusable = {"prediction": 0, "reference": 0}
+        self._means: dict[str, list[float]] = {key: [] for key in metrics}
 
-    def add(self, scored: bool, dsc: float, nsd: float, notes: Sequence[str]) -> None:
-        from evaluator.case import MISSING_PREDICTION
+    def add(self, score: CaseScore) -> None:
+        self._cases += 1
+        if score.unusable:
+            self._unusable[score.unusable] += 1
+        elif not score.scored:
+            self._missing += 1
+        for key, values in self._means.items():
+            values.append(score.mean(key))
 
-        self.cases += 1
-        if not scored:
-            is_missing = MISSING_PREDICTION in notes
-            self.missing += is_missing
-            self.unusable += not is_missing
-        self._dsc += [dsc] if dsc == dsc else []
-        self._nsd += [nsd] if nsd == nsd else []
+    def exit_code(self) -> int:
+        if self._unusable["reference"]:
+            return EXIT_USAGE
+        is_nothing_there = self._missing == self._cases
+        return EXIT_UNUSABLE_PREDICTION if self._unusable["prediction"] or is_nothing_there else EXIT_FINE
 
     def text(self) -> str:
-        parts = [f"{self.cases} case{'' if self.cases == 1 else 's'}"]
-        parts += [f"{self.missing} without a prediction"] if self.missing else []
-        parts += [f"{self.unusable} with an unusable one"] if self.unusable else []
-        for name, values in (("DSC", self._dsc), ("NSD", self._nsd)):
-            parts += [f"mean {name} {sum(values) / len(values):.4f}"] if values else []
+        parts = [f"{self._cases} case{'' if self._cases == 1 else 's'}"]
+        parts += [f"{self._missing} without a prediction"] if self._missing else []
+        for side, count in self._unusable.items():
+            parts += [f"{count} with an unusable {side}"] if count else []
+        parts += [text for key, values in self._means.items() if (text := _mean_text(key, values))]
         return ", ".join(parts)
 
 
+def _mean_text(key: str, values: Sequence[float]) -> str:
+    """Return the mean over the cases with a finite value, and how many are infinite; or an empty text."""
+    facts = METRICS[key].facts
+    finite = [value for value in values if math.isfinite(value)]
+    infinite = sum(math.isinf(value) for value in values)
+    if not finite:
+        return ""
+    unit = f" {facts.unit}" if facts.unit else ""
+    left_out = f" ({infinite} infinite)" if infinite else ""
+    return f"mean {facts.title} {sum(finite) / len(finite):.4f}{unit}{left_out}"
+
+
 class _Replacing:
-    """Open a file to write that takes the old one's place only when all went well."""
+    """Open a file to write that takes the old one's place only when all went well.
+
+    What is no plain file (a device, a pipe, a link to anything) is written to, and never replaced.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._replaces = not path.is_symlink() and (path.is_file() or not path.exists())
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part") if self._replaces else path
 
     def __enter__(self) -> TextIO:
         try:
@@ -137,6 +164,8 @@ class _Replacing:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
+        if not self._replaces:
+            return
         if kind is None:
             self._part.replace(self._path)
         else:
@@ -162,11 +191,29 @@ def _annotated(path: Path | None, labels: LabelTable) -> dict[str, Collection[in
         ) from error
 
 
+def _label_table(options: argparse.Namespace) -> LabelTable:
+    """Return the labels to score: of a shipped challenge or a file, or some of them."""
+    if options.challenge is not None:
+        if options.tolerance is not None:
+            raise RequestError("--tolerance goes with --labels", mend="A challenge states its tolerances")
+        labels = label_table(options.challenge)
+    else:
+        from evaluator.label_files import label_table_from_file
+
+        numbers = str(options.labels)
+        if numbers.replace(",", "").isdecimal() and not options.labels.exists():
+            raise RequestError(
+                f"{numbers!r} is no labels file", mend=f"Write --only {numbers} to choose labels"
+            )
+        labels = label_table_from_file(options.labels, tolerance_mm=options.tolerance)
+    return labels if options.only is None else labels.subset(_numbers(options.only))
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise RequestError(f"{text!r} is no list of labels", mend="Write --labels 1,2,3") from None
+        raise RequestError(f"{text!r} is no list of labels", mend="Write --only 1,2,3") from None
 
 
 def _positive(text: str) -> int:
@@ -186,18 +233,31 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("references", metavar="LABELS", type=Path, help="folder of reference labels, or one file")
     add("predictions", metavar="PREDICTIONS", type=Path, help="folder of predictions, or one file")
-    add("--challenge", required=True, choices=list(LABEL_TABLES), help="labels and tolerances to score")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="labels and tolerances: a TOML with [[labels]], or a dataset.json of nnU-Net or MONAI",
+    )
+    which.add_argument("--challenge", choices=list(LABEL_TABLES), help="those of a shipped challenge")
+    add(
+        "--metrics",
+        metavar="KEYS",
+        default=",".join(DEFAULT_METRICS),
+        help=f"any of {','.join(METRICS)}; %(default)s by default",
+    )
     add(
         "--profile",
         default="exact",
-        choices=["exact", "flare"],
+        choices=list(PROFILES),
         help="exact: all of every volume, checked geometry (default); flare: the official scripts' rules",
     )
     add("--output", type=Path, metavar="FILE", help="where to write; standard output by default")
-    add("--format", choices=["csv", "flare", "json"], help="csv: a row per case and label (default)")
-    add("--labels", metavar="1,2,3", help="score only these labels")
+    add("--format", choices=LAYOUTS, help="csv: a row per case and label (default)")
+    add("--only", metavar="1,2,3", help="score only these labels")
+    add("--tolerance", type=float, metavar="MM", help="NSD tolerance of labels whose file states none")
     add("--annotated", type=Path, metavar="FILE", help='JSON {"case": [labels]} of partially annotated cases')
-    add("--hd95", action="store_true", help="also HD95 and average surface distance")
     add("--jobs", type=_positive, metavar="N", help="cases at a time; one per core by default")
     add(
         "--max-memory",

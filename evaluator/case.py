@@ -5,71 +5,131 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator._version import __version__
 from evaluator.buffers import BufferPool, Lease
-from evaluator.errors import GeometryError
+from evaluator.distances import GridSpacing
+from evaluator.errors import (
+    CorruptVolumeError,
+    EvaluatorError,
+    GeometryError,
+    RequestError,
+    VolumeTooLargeError,
+)
 from evaluator.geometry import compare_geometry
-from evaluator.header import SUFFIXES
-from evaluator.labels import Label, LabelTable
-from evaluator.measure import LabelMeasures, count_voxels, measure_labels, usable_cores
-from evaluator.overlap import dice
-from evaluator.profiles import Profile, profile_named
+from evaluator.header import SUFFIXES, VolumeHeader
+from evaluator.labels import LabelTable
+from evaluator.pair import CasePair, count_voxels
+from evaluator.profiles import Profile
+from evaluator.rules import failed_scores, score_label, unknown_scores
 from evaluator.scores import CaseScore, LabelScore
-from evaluator.volume import DEFAULT_MAX_BYTES, Casting, LabelVolume, read_label_volume
+from evaluator.scoring import Scoring
+from evaluator.threads import usable_cores
+from evaluator.values import notes_on_labels
+from evaluator.volume import Casting, LabelVolume, read_header, read_label_volume
 
 _BUFFERS = BufferPool()
 
-MISSING_PREDICTION = "no prediction: every score is 0"
+MISSING_PREDICTION = "no prediction: every label scores as a failure"
+
+Source = Path | str | LabelVolume
+"""A label volume as a file or in memory."""
 
 
 def score_case(
-    reference: Path | str | LabelVolume,
-    prediction: Path | str | LabelVolume | None,
+    reference: Source,
+    prediction: Source | None,
+    scoring: Scoring | None = None,
     *,
-    labels: LabelTable,
+    labels: LabelTable | None = None,
     profile: str | Profile = "exact",
     annotated: Collection[int] | None = None,
     case: str | None = None,
-    surface_distances: bool = False,
-    threads: int | None = None,
-    max_bytes: int = DEFAULT_MAX_BYTES,
-    buffers: BufferPool = _BUFFERS,
+    image: Path | str | None = None,
 ) -> CaseScore:
     """Score one prediction against its reference.
 
     Args:
         reference: The annotation, as a file or in memory.
-        prediction: The prediction; `None` if there is none, which scores 0 on every label, whether the
-            reference holds it or not.
-        labels: What to score; a subset of a table scores only that.
-        profile: `exact`, `flare`, or rules of your own.
+        prediction: The prediction; `None` if there is none, which scores as a failure on every label, whether
+            the reference holds it or not.
+        scoring: Labels, rules, metrics and limits.
+        labels: In place of `scoring`, for Dice and NSD of these labels.
+        profile: With `labels`, the rules.
         annotated: Label values that the reference annotates; only these are scored, because elsewhere its
             background says nothing. `None` for all.
         case: The case's id; by default from the file name.
-        surface_distances: Compute HD95 and ASSD as well, which takes longer.
-        threads: How many threads may work; by default one per usable core.
-        max_bytes: Limit on the memory for reading each volume.
-        buffers: Where the memory for volumes comes from; by default what earlier calls have left.
+        image: The case's CT, of which only the header is read: a prediction may lie wherever that header
+            says, as well as wherever the reference's does.
 
     Raises:
         EvaluatorError: A file cannot be read, the grids differ, or the request makes no sense.
     """
-    rules = profile_named(profile, labels.name) if isinstance(profile, str) else profile
-    scored = labels if annotated is None else labels.subset(set(annotated) & set(labels.values))
-    notes = []
-    if len(scored) < len(labels):
-        left_out = [str(label.value) for label in labels if label.value not in scored.values]
-        notes.append(f"not annotated, so not scored: labels {', '.join(left_out)}")
-    case = case or case_name(reference)
+    given = CaseInput(
+        case=case or case_name(reference),
+        reference=reference,
+        prediction=prediction,
+        annotated=annotated,
+        image=image,
+    )
+    return score_input(given, scoring_of(scoring, labels, profile), _BUFFERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseInput:
+    """What a case is scored from.
+
+    Attributes:
+        case: Its id.
+        reference: The annotation.
+        prediction: `None` if there is none.
+        annotated: Label values that the reference annotates; `None` for all.
+        image: The CT, whose header may say more of where a prediction may lie.
+    """
+
+    case: str
+    reference: Source
+    prediction: Source | None
+    annotated: Collection[int] | None = None
+    image: Path | str | None = None
+
+
+def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> CaseScore:
+    """Score one case with memory from `buffers`; else see `score_case`."""
     with buffers.lend() as lease:
-        truth, found = _read_both(reference, prediction, rules, max_bytes, threads, lease)
-        return _score(case, truth, found, scored, rules, notes, surface_distances, threads)
+        reference, prediction = _read_both(given, scoring, lease)
+        scored = scoring.annotated(given.annotated)
+        notes = _notes_on_annotation(scoring.labels, scored.labels)
+        notes += [f"reference: {note}" for note in reference.notes]
+        if prediction is None:
+            notes.insert(0, MISSING_PREDICTION)
+            return missing_prediction(given.case, scored, notes=tuple(notes), reference=reference)
+        notes += [f"prediction: {note}" for note in prediction.notes]
+        image = None if given.image is None else read_header(given.image)
+        prediction, geometry_notes = _on_reference_grid(reference, prediction, scoring.rules, image)
+        return _score(given, reference, prediction, scoring, [*notes, *geometry_notes])
+
+
+def _notes_on_annotation(labels: LabelTable, scored: LabelTable) -> list[str]:
+    left_out = [str(value) for value in labels.values if value not in scored.values]
+    return [f"not annotated, so not scored: labels {', '.join(left_out)}"] if left_out else []
+
+
+def scoring_of(scoring: Scoring | None, labels: LabelTable | None, profile: str | Profile) -> Scoring:
+    """Return the scoring that a caller named, in whole or by its labels and profile.
+
+    Raises:
+        RequestError: Both or neither are given.
+    """
+    if (scoring is None) == (labels is None):
+        raise RequestError("what is to be scored is not said", mend="Give a Scoring, or labels")
+    return scoring or Scoring(labels, profile=profile)  # type: ignore[arg-type]
 
 
 def release_memory() -> None:
@@ -78,104 +138,96 @@ def release_memory() -> None:
 
 
 def _score(
-    case: str,
-    truth: LabelVolume,
-    found: LabelVolume | None,
-    scored: LabelTable,
-    rules: Profile,
-    notes: list[str],
-    surface_distances: bool,
-    threads: int | None,
+    given: CaseInput, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
 ) -> CaseScore:
-    notes += [f"reference: {note}" for note in truth.notes]
-    if found is None:
-        return missing_prediction(case, scored, rules, notes=(MISSING_PREDICTION, *notes), reference=truth)
-    notes += [f"prediction: {note}" for note in found.notes]
-    found, geometry_notes = _on_reference_grid(truth, found, rules)
-    notes += geometry_notes
+    """Score two volumes on one grid."""
+    known, scoring = scoring.labels.values, scoring.annotated(given.annotated)
+    rules = scoring.rules
     for side, volume, casting in (
-        ("reference", truth, rules.reference_casting),
-        ("prediction", found, rules.prediction_casting),
+        ("reference", reference, rules.reference_casting),
+        ("prediction", prediction, rules.prediction_casting),
     ):
         if casting == "exact" and (count := _voxels_without_label(volume)):
             notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
-    one, two = _bytes(truth, rules.reference_casting), _bytes(found, rules.prediction_casting)
-
-    distance_spacing_mm = rules.compared_spacing(truth.spacing_mm)
-    measures = measure_labels(
-        one,
-        two,
-        tuple(scored),
-        area_spacing_mm=truth.spacing_mm,
-        distance_spacing_mm=distance_spacing_mm,
-        crop=[rules.crops_slices and label.cropped_by_flare for label in scored],
-        surface_distances=surface_distances,
-        threads=threads,
+    used_mm = (reference.zooms or reference.spacing_mm) if rules.takes_raw_zooms else reference.spacing_mm
+    spacing = GridSpacing(reference.spacing_mm, used_mm, rules.compared_spacing(used_mm))
+    annotated, predicted = (
+        _bytes(reference, rules.reference_casting),
+        _bytes(prediction, rules.prediction_casting),
     )
-    too_high = rules.zero_above is not None and bool(two.max() > rules.zero_above)
-    if too_high:
+    pair = CasePair(annotated, predicted, scoring, spacing)
+    labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
+    scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
+    found = sum(label.counts.prediction_voxels for label in pair.labels)
+    notes += [f"prediction: {note}" for note in _notes_on_values(annotated, predicted, known, found)]
+    if rules.zero_above is not None and predicted.max() > rules.zero_above:
         notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
-    voxel_ml = math.prod(truth.spacing_mm) / 1000.0
+        note = f"the prediction holds a value above {rules.zero_above}"
+        labels = tuple(
+            replace(label, scores=failed_scores(scoring.label_metrics), note=note) for label in labels
+        )
+        scores = failed_scores(scoring.case_metrics)
     return CaseScore(
-        case=case,
-        challenge=scored.name,
+        case=given.case,
+        challenge=scoring.labels.name,
         profile=rules.name,
-        labels=tuple(
-            _label_score(label, measure, rules, voxel_ml, too_high)
-            for label, measure in zip(scored, measures, strict=True)
-        ),
+        labels=labels,
+        scores=scores,
         notes=tuple(notes),
-        spacing_mm=truth.spacing_mm,
-        distance_spacing_mm=distance_spacing_mm,
+        spacing_mm=reference.spacing_mm,
+        distance_spacing_mm=spacing.distances_mm,
         evaluator_version=__version__,
     )
 
 
 def missing_prediction(
     case: str,
-    labels: LabelTable,
-    profile: Profile,
+    scoring: Scoring,
     *,
     notes: tuple[str, ...] = (MISSING_PREDICTION,),
     reference: LabelVolume | None = None,
+    unusable: Literal["", "prediction", "reference"] = "",
 ) -> CaseScore:
-    """Return the row of a case without a usable prediction: 0 on every label.
+    """Return the row of a case that cannot be scored.
 
     Args:
         case: The case's id.
-        labels: The labels to give rows to.
-        profile: The rules, for their name.
-        notes: Why there is no prediction.
+        scoring: The labels to give rows to, and the metrics.
+        notes: Why there is nothing to score.
         reference: Gives the reference volumes, if it was read.
+        unusable: Which side was there and of no use. Without a usable prediction every score is that of a
+            failure; without a usable reference nothing is known, and every score is NaN.
     """
     counts = np.zeros(256, np.int64)
     if reference is not None:
-        counts = count_voxels(_bytes(reference, profile.reference_casting))
+        counts = count_voxels(_bytes(reference, scoring.rules.reference_casting))
     spacing = (0.0, 0.0, 0.0) if reference is None else reference.spacing_mm
     voxel_ml = math.prod(spacing) / 1000.0
+    values = unknown_scores if unusable == "reference" else failed_scores
     return CaseScore(
         case=case,
-        challenge=labels.name,
-        profile=profile.name,
+        challenge=scoring.labels.name,
+        profile=scoring.rules.name,
         labels=tuple(
             LabelScore(
                 label=label.value,
                 organ=label.name,
                 column=label.column,
-                dsc=0.0,
-                nsd=0.0,
+                scores=values(scoring.label_metrics),
                 reference_ml=int(counts[label.value]) * voxel_ml,
                 prediction_ml=0.0,
                 true_positive_voxels=0,
                 false_positive_voxels=0,
                 false_negative_voxels=int(counts[label.value]),
-                note="no prediction",
+                note="no reference" if unusable == "reference" else "no prediction",
             )
-            for label in labels
+            for label in scoring.labels
         ),
+        scores=values(scoring.case_metrics),
         notes=notes,
         spacing_mm=spacing,
         scored=False,
+        unusable=unusable,
         evaluator_version=__version__,
     )
 
@@ -191,32 +243,39 @@ def case_name(volume: Path | str | LabelVolume) -> str:
     return path.name
 
 
-def _read_both(
-    reference: Path | str | LabelVolume,
-    prediction: Path | str | LabelVolume | None,
-    rules: Profile,
-    max_bytes: int,
-    threads: int | None,
-    lease: Lease,
-) -> tuple[LabelVolume, LabelVolume | None]:
+def _read_both(given: CaseInput, scoring: Scoring, lease: Lease) -> tuple[LabelVolume, LabelVolume | None]:
     """Return both volumes; two threads read two files, unless only one may work."""
+    rules = scoring.rules
 
-    def read(volume: Path | str | LabelVolume, casting: Casting) -> LabelVolume:
+    def read(volume: Source, casting: Casting) -> LabelVolume:
         if isinstance(volume, LabelVolume):
             return volume
-        return read_label_volume(volume, max_bytes=max_bytes, casting=casting, allocate=lease.allocate)
+        return _read(volume, casting, scoring.max_bytes, lease)
 
-    if prediction is None:
-        return read(reference, rules.reference_casting), None
-    if (threads or usable_cores()) == 1:
-        return read(reference, rules.reference_casting), read(prediction, rules.prediction_casting)
+    if given.prediction is None:
+        return read(given.reference, rules.reference_casting), None
+    if (scoring.threads or usable_cores()) == 1:
+        reference = read(given.reference, rules.reference_casting)
+        return reference, read(given.prediction, rules.prediction_casting)
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(read, prediction, rules.prediction_casting)
-        return read(reference, rules.reference_casting), other.result()
+        prediction = pool.submit(read, given.prediction, rules.prediction_casting)
+        return read(given.reference, rules.reference_casting), prediction.result()
+
+
+def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> LabelVolume:
+    try:
+        return read_label_volume(path, max_bytes=max_bytes, casting=casting, allocate=lease.allocate)
+    except EvaluatorError:
+        raise
+    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+        # What strange bytes make a parser stumble over must cost their own case, and no other.
+        raise CorruptVolumeError(f"the file cannot be understood: {error}", where=path) from error
+    except MemoryError as error:
+        raise VolumeTooLargeError("there is not enough memory to read the file", where=path) from error
 
 
 def _on_reference_grid(
-    reference: LabelVolume, prediction: LabelVolume, rules: Profile
+    reference: LabelVolume, prediction: LabelVolume, rules: Profile, image: VolumeHeader | None
 ) -> tuple[LabelVolume, list[str]]:
     if not rules.checks_geometry:
         if prediction.shape != reference.shape:
@@ -226,22 +285,26 @@ def _on_reference_grid(
                 mend="A prediction must have its image's shape",
             )
         return prediction, []
-    diagnosis = compare_geometry(reference, prediction)
+    diagnosis = compare_geometry(reference, prediction, image=image)
     if diagnosis.kind == "different":
         raise GeometryError(
             f"the prediction is not on the reference's grid: {diagnosis.text}",
             where=prediction.path or "prediction",
-            mend="Write it with the image's shape, spacing and affine",
+            mend=diagnosis.mend,
         )
-    if diagnosis.kind == "same":
-        return prediction, [] if diagnosis.text == "same grid" else [diagnosis.text]
-    turned = LabelVolume(
-        array=diagnosis.reorient(prediction.array),
-        spacing_mm=reference.spacing_mm,
-        affine=reference.affine,
-        path=prediction.path,
-    )
-    return turned, [f"the prediction was {diagnosis.text}, and was reoriented"]
+    return replace(prediction, array=diagnosis.reorient(prediction.array)), list(diagnosis.notes)
+
+
+def _notes_on_values(
+    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], known: Collection[int], scored_voxels: int
+) -> tuple[str, ...]:
+    """Return notes on values that the table does not know; counting them all is for when there are any."""
+    if np.count_nonzero(prediction) == scored_voxels:
+        return ()
+    counts = count_voxels(prediction)
+    if not set(np.flatnonzero(counts)) - {0, *known}:
+        return ()
+    return notes_on_labels(counts, known, count_voxels(reference))
 
 
 def _bytes(volume: LabelVolume, casting: Casting) -> NDArray[np.uint8]:
@@ -261,47 +324,3 @@ def _voxels_without_label(volume: LabelVolume) -> int:
     if volume.array.dtype.itemsize == 1 and volume.array.dtype != np.int8:
         return 0
     return int(np.count_nonzero((volume.array < 0) | (volume.array > 255)))
-
-
-def _label_score(
-    label: Label, measure: LabelMeasures, rules: Profile, voxel_ml: float, too_high: bool
-) -> LabelScore:
-    dsc, nsd, note = _dsc_and_nsd(measure, rules)
-    if too_high:
-        dsc, nsd, note = 0.0, 0.0, f"the prediction holds a value above {rules.zero_above}"
-    return LabelScore(
-        label=label.value,
-        organ=label.name,
-        column=label.column,
-        dsc=rules.rounded(dsc),
-        nsd=rules.rounded(nsd),
-        reference_ml=measure.reference_voxels * voxel_ml,
-        prediction_ml=measure.prediction_voxels * voxel_ml,
-        true_positive_voxels=measure.overlap_voxels,
-        false_positive_voxels=measure.scored_prediction_voxels - measure.overlap_voxels,
-        false_negative_voxels=measure.scored_reference_voxels - measure.overlap_voxels,
-        hd95_mm=measure.hd95_mm,
-        assd_mm=measure.assd_mm,
-        note=note,
-    )
-
-
-def _dsc_and_nsd(measure: LabelMeasures, rules: Profile) -> tuple[float, float, str]:
-    """Apply the rules of empty labels, crops and thresholds, in the order of the official scripts."""
-    if measure.reference_voxels == 0 and measure.prediction_voxels == 0:
-        return rules.both_empty, rules.both_empty, "in neither volume"
-    if measure.reference_voxels == 0:
-        return rules.one_empty, rules.one_empty, "not in the reference"
-    if measure.prediction_voxels == 0:
-        return rules.one_empty, rules.one_empty, "not in the prediction"
-    if measure.scored_reference_voxels == 0:
-        score = rules.cropped_to_nothing
-        return (
-            score,
-            score,
-            f"a single reference slice, cropped away: the official scorer crashes, here {score:g}",
-        )
-    dsc = dice(measure.overlap_voxels, measure.scored_reference_voxels, measure.scored_prediction_voxels)
-    if dsc < rules.least_dsc_for_nsd:
-        return dsc, 0.0, f"NSD is 0 because DSC is below {rules.least_dsc_for_nsd:g}"
-    return dsc, measure.nsd, ""

@@ -1,4 +1,4 @@
-"""Distances between surfaces without a bound: HD95, average surface distance, and two rare cases of NSD.
+"""Distances between surfaces without a bound: for HD95, ASSD and MASD, and two rare cases of NSD.
 
 The kernels of surface.py only ask whether a partner is within the tolerance. Here each surface element gets
 its distance to the nearest element of the other volume, from a k-d tree, and the distance itself from the
@@ -9,18 +9,34 @@ offset in voxels, with the floating-point operations of SciPy's distance transfo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator._bits import count_bits, lowest_bit
-from evaluator._compile import kernel
 from evaluator.areas import corner_areas
+from evaluator.bits import count_bits, lowest_bit
+from evaluator.compilation import kernel
 from evaluator.masks import corner_code, corner_extent, draw, find_corners, mask_box, mask_words
 
 Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class GridSpacing:
+    """The voxel size along x, y, z, for the things that it is used for.
+
+    Attributes:
+        volumes_mm: What volumes in ml are made of: the size as the file states it.
+        areas_mm: What weighs surface elements: the same, unless a profile takes the number otherwise.
+        distances_mm: What every distance between surfaces is measured with; the exact profile undoes
+            float32's rounding there.
+    """
+
+    volumes_mm: Spacing
+    areas_mm: Spacing
+    distances_mm: Spacing
 
 
 @dataclass(frozen=True)
@@ -37,91 +53,112 @@ class Elements:
 
 
 @dataclass(frozen=True)
-class SurfaceDistances:
-    """Distances of a label's surface elements in two volumes, each from the nearest element of the other.
+class Directed:
+    """Distances of the surface elements of one volume from the nearest element of the other.
 
     Attributes:
-        forth_mm: For each element of the first volume.
-        forth_areas: The elements' areas in mm^2.
-        back_mm: For each element of the second volume.
-        back_areas: The elements' areas in mm^2.
+        distances_mm: One per element.
+        areas_mm2: The elements' areas.
     """
 
-    forth_mm: NDArray[np.float64]
-    forth_areas: NDArray[np.float64]
-    back_mm: NDArray[np.float64]
-    back_areas: NDArray[np.float64]
+    distances_mm: NDArray[np.float64]
+    areas_mm2: NDArray[np.float64]
 
-    def hd95_mm(self) -> float:
-        """Return the 95th percentile of the distances, by area, of the worse direction.
+    @property
+    def area_mm2(self) -> float:
+        """The area of all elements."""
+        return float(self.areas_mm2.sum())
 
-        As surface-distance's `compute_robust_hausdorff(..., 95)` defines it.
-        """
-        return max(
-            _percentile(self.forth_mm, self.forth_areas, 0.95),
-            _percentile(self.back_mm, self.back_areas, 0.95),
+    @property
+    def integral_mm3(self) -> float:
+        """The distances, each times its element's area."""
+        return float((self.distances_mm * self.areas_mm2).sum())
+
+    @property
+    def mean_mm(self) -> float:
+        """The mean distance, by area."""
+        return self.integral_mm3 / self.area_mm2
+
+    def percentile_mm(self, share: float) -> float:
+        """Return the smallest distance at which the cumulated area reaches a share of the whole."""
+        order = np.lexsort((self.areas_mm2, self.distances_mm))
+        reached = np.cumsum(self.areas_mm2[order]) / np.sum(self.areas_mm2[order])
+        index = min(int(np.searchsorted(reached, share)), len(order) - 1)
+        return float(self.distances_mm[order[index]])
+
+    def area_within_mm2(self, tolerance_mm: float) -> float:
+        """Return the area of the elements that are no farther away than the tolerance."""
+        return float(self.areas_mm2[self.distances_mm <= tolerance_mm].sum())
+
+
+@dataclass(frozen=True)
+class SurfaceAreas:
+    """How much surface of both volumes lies within a tolerance of the other volume's.
+
+    Attributes:
+        within_mm2: That area.
+        whole_mm2: The area of both surfaces.
+    """
+
+    within_mm2: float
+    whole_mm2: float
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """The distances between the surfaces of one label in two volumes, both ways.
+
+    Attributes:
+        from_reference: Of the reference's elements from the prediction's.
+        from_prediction: Of the prediction's elements from the reference's.
+    """
+
+    from_reference: Directed
+    from_prediction: Directed
+
+    def areas(self, tolerance_mm: float) -> SurfaceAreas:
+        """Return the area of the elements within the tolerance, and of all."""
+        both = (self.from_reference, self.from_prediction)
+        return SurfaceAreas(
+            sum(one.area_within_mm2(tolerance_mm) for one in both), sum(one.area_mm2 for one in both)
         )
-
-    def assd_mm(self) -> float:
-        """Return the mean of the two directions' average distance, each weighted by area.
-
-        The directions are surface-distance's `compute_average_surface_distance`.
-        """
-        forth = float((self.forth_mm * self.forth_areas).sum() / self.forth_areas.sum())
-        back = float((self.back_mm * self.back_areas).sum() / self.back_areas.sum())
-        return (forth + back) / 2
-
-    def surface_dice(self, tolerance_mm: float) -> float:
-        """Return the area of the elements within the tolerance over the area of all."""
-        within = self.forth_areas[self.forth_mm <= tolerance_mm].sum()
-        within += self.back_areas[self.back_mm <= tolerance_mm].sum()
-        return float(within / (self.forth_areas.sum() + self.back_areas.sum()))
 
 
 def measure_distances(
-    runs: NDArray[np.uint64], other_runs: NDArray[np.uint64], *, spacing_mm: Spacing, area_spacing_mm: Spacing
+    reference_runs: NDArray[np.uint64], prediction_runs: NDArray[np.uint64], spacing: GridSpacing
 ) -> SurfaceDistances:
     """Return the distances between the surfaces of one label in two volumes.
 
     Args:
-        runs: The label's runs in one volume, packed; at least one.
-        other_runs: The same of the other.
-        spacing_mm: Voxel size along x, y, z that distances are measured with.
-        area_spacing_mm: Voxel size that areas are measured with.
+        reference_runs: The label's runs in the reference, packed; at least one.
+        prediction_runs: The same of the prediction.
+        spacing: Voxel sizes.
     """
-    one, other = surface_elements(runs), surface_elements(other_runs)
-    areas = corner_areas(area_spacing_mm)
-    return SurfaceDistances(
-        _nearest_mm(one, other, spacing_mm),
-        areas[one.codes],
-        _nearest_mm(other, one, spacing_mm),
-        areas[other.codes],
-    )
+    return _both_ways(reference_runs, prediction_runs, spacing, _nearest_mm)
 
 
 def measure_distances_as_scipy(
-    runs: NDArray[np.uint64], other_runs: NDArray[np.uint64], *, spacing_mm: Spacing, area_spacing_mm: Spacing
+    reference_runs: NDArray[np.uint64], prediction_runs: NDArray[np.uint64], spacing: GridSpacing
 ) -> SurfaceDistances:
     """Return the same from SciPy's distance transform, which surface-distance uses; slow.
 
     Among partners at the same true distance, whose computed distances differ by rounding, the transform
     picks by its own order of work. Only doing that work tells which.
     """
-    from scipy.ndimage import distance_transform_edt
+    return _both_ways(reference_runs, prediction_runs, spacing, _transformed_mm)
 
-    one, other = surface_elements(runs), surface_elements(other_runs)
-    low = np.minimum(one.places.min(axis=0), other.places.min(axis=0))
-    shape = np.maximum(one.places.max(axis=0), other.places.max(axis=0)) - low + 1
-    areas = corner_areas(area_spacing_mm)
 
-    def distances(elements: Elements, others: Elements) -> NDArray[np.float64]:
-        elsewhere = np.ones(shape, np.bool_)
-        elsewhere[tuple((others.places - low).T)] = False
-        transform = distance_transform_edt(elsewhere, sampling=spacing_mm)
-        return np.asarray(transform[tuple((elements.places - low).T)], np.float64)
-
+def _both_ways(
+    reference_runs: NDArray[np.uint64],
+    prediction_runs: NDArray[np.uint64],
+    spacing: GridSpacing,
+    distances_mm: Callable[[Elements, Elements, Spacing], NDArray[np.float64]],
+) -> SurfaceDistances:
+    reference, prediction = surface_elements(reference_runs), surface_elements(prediction_runs)
+    areas = corner_areas(spacing.areas_mm)
     return SurfaceDistances(
-        distances(one, other), areas[one.codes], distances(other, one), areas[other.codes]
+        Directed(distances_mm(reference, prediction, spacing.distances_mm), areas[reference.codes]),
+        Directed(distances_mm(prediction, reference, spacing.distances_mm), areas[prediction.codes]),
     )
 
 
@@ -142,11 +179,15 @@ def _nearest_mm(elements: Elements, others: Elements, spacing_mm: Spacing) -> ND
     return distances
 
 
-def _percentile(distances: NDArray[Any], areas: NDArray[Any], fraction: float) -> float:
-    order = np.lexsort((areas, distances))
-    share = np.cumsum(areas[order]) / np.sum(areas[order])
-    index = min(int(np.searchsorted(share, fraction)), len(order) - 1)
-    return float(distances[order[index]])
+def _transformed_mm(elements: Elements, others: Elements, spacing_mm: Spacing) -> NDArray[np.float64]:
+    from scipy.ndimage import distance_transform_edt
+
+    low = np.minimum(elements.places.min(axis=0), others.places.min(axis=0))
+    shape = np.maximum(elements.places.max(axis=0), others.places.max(axis=0)) - low + 1
+    elsewhere = np.ones(shape, np.bool_)
+    elsewhere[tuple((others.places - low).T)] = False
+    transform = distance_transform_edt(elsewhere, sampling=spacing_mm)
+    return np.asarray(transform[tuple((elements.places - low).T)], np.float64)
 
 
 @kernel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -16,11 +17,29 @@ from evaluator.errors import CorruptVolumeError, MissingFileError
 
 Compression = Literal["none", "gzip", "zlib"]
 
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
-"""The file names that are read. Headers with the pixels in another file (.mhd, .nhdr, .hdr) are not."""
+SUFFIXES = (".nii.gz", ".nii", ".mha", ".seg.nrrd", ".nrrd")
+"""The endings of the file names that are read, the longer of two that fit first; in any case."""
+
+DETACHED = (".mhd", ".nhdr", ".hdr", ".img")
+"""Headers with the pixels in another file, and such pixels; they are refused by name."""
 
 HEADER_BYTES = 64 * 1024
 """How much of a file, or of its decompressed stream, may be header."""
+
+
+@dataclass(frozen=True, eq=False)
+class StatedGrid:
+    """One place that a header gives its volume, under one way to read it.
+
+    Attributes:
+        reading: The way to read it in words, such as "the qform".
+        affine: 4 x 4, voxel index to millimetres, RAS+.
+        by_default: A common reader (nibabel, ITK) takes this one where nobody tells it otherwise.
+    """
+
+    reading: str
+    affine: NDArray[np.float64]
+    by_default: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +51,10 @@ class VolumeHeader:
 
     Attributes:
         path: The file.
-        shape: Voxels along x, y, z; trailing singleton axes are dropped.
+        shape: Voxels along x, y, z; of more than three axes those of length 1 are dropped.
         spacing_mm: Voxel size along x, y, z as the header stores it.
         affine: 4 x 4, voxel index to millimetres.
+        grids: Every place that the header states, the affine's first.
         has_orientation: The file says where it lies; without that the affine is a guess.
         dtype: The stored number type, with its byte order.
         slope: Factor from stored to real values.
@@ -43,6 +63,8 @@ class VolumeHeader:
         stream_offset: Where in the file the (compressed) stream begins.
         data_offset: Where in the decompressed stream the pixels begin.
         file_bytes: Size of the file on disk.
+        zooms: Voxel size along x, y, z in the header's own numbers, whatever their unit.
+        format: What the file is, such as "NIfTI-1".
         notes: Oddities that a reader of the scores should know of.
     """
 
@@ -58,6 +80,9 @@ class VolumeHeader:
     stream_offset: int
     data_offset: int
     file_bytes: int
+    grids: tuple[StatedGrid, ...] = ()
+    zooms: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    format: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -94,27 +119,35 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def checked_shape(sizes: list[int], path: Path) -> tuple[int, int, int]:
-    """Return three positive axis lengths: trailing singletons dropped, missing axes added as 1.
+def checked_shape(sizes: Sequence[int], path: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """Return three positive axis lengths, and a note if axes of length 1 were dropped from the front.
+
+    Of more than three axes those of length 1 are dropped, the last ones first; missing axes are added as 1.
 
     Raises:
         CorruptVolumeError: An axis is not positive, or there are four or more real axes.
     """
     if not sizes or any(size < 1 for size in sizes):
-        raise CorruptVolumeError(f"the header gives the shape {sizes}", where=path)
-    while len(sizes) > 3 and sizes[-1] == 1:
-        sizes = sizes[:-1]
-    if len(sizes) > 3:
+        raise CorruptVolumeError(f"the header gives the shape {list(sizes)}", where=path)
+    kept, notes = list(sizes), tuple[str, ...]()
+    while len(kept) > 3 and kept[-1] == 1:
+        kept.pop()
+    stored = "x".join(map(str, kept))
+    if len(kept) > 3 and kept.count(1) >= len(kept) - 3:
+        while len(kept) > 3:
+            kept.remove(1)
+        notes = (f"stored as {stored}: an axis of length 1 was dropped",)
+    if len(kept) > 3:
         raise CorruptVolumeError(
-            f"the volume has {len(sizes)} axes: {'x'.join(map(str, sizes))}",
+            f"the volume has {len(kept)} axes: {stored}",
             where=path,
-            mend="Store one 3D volume per file",
+            mend="Store one 3D volume per file: class numbers, not a channel for each class",
         )
-    x, y, z = (*sizes, 1, 1)[:3]
-    return x, y, z
+    x, y, z = (*kept, 1, 1)[:3]
+    return (x, y, z), notes
 
 
-def checked_spacing(spacing: list[float], path: Path) -> tuple[float, float, float]:
+def checked_spacing(spacing: Sequence[float], path: Path) -> tuple[float, float, float]:
     """Return three positive voxel sizes in mm; missing axes get 1.
 
     Raises:
@@ -140,5 +173,6 @@ def checked_affine(affine: NDArray[np.float64], path: Path) -> NDArray[np.float6
         determinant = float(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
     if not math.isfinite(determinant) or determinant == 0.0:
         raise CorruptVolumeError("the orientation in the header is no invertible matrix", where=path)
+    affine = np.array(affine)
     affine.flags.writeable = False
     return affine

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evaluator.errors import RequestError
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -14,24 +17,31 @@ class Label:
 
     Attributes:
         value: The voxel value, 1 to 255.
-        name: The organ in words, lower case.
+        name: The structure in words, lower case.
         tolerance_mm: How far two surfaces may lie apart and still count as the same (NSD).
-        column: The stem of the official FLARE column, as in `Liver_DSC`; the name where there is none.
-        cropped_by_flare: The official scorers look at this label only between the first reference slice
-            that holds it and the one before the last.
+        group: The group of labels that it belongs to, over which scores may be averaged; may be empty.
+        colour: How it is drawn, as `#rrggbb`; empty leaves the choice to whoever draws.
+        column: Its stem in tables whose columns have names of their own; the name where there is none.
     """
 
     value: int
     name: str
     tolerance_mm: float
+    group: str = ""
+    colour: str = ""
     column: str = ""
-    cropped_by_flare: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.value <= 255:
             raise RequestError(f"label value {self.value} is not between 1 and 255", where=self.name)
+        if not self.name:
+            raise RequestError(f"label {self.value} has no name")
         if not 0 <= self.tolerance_mm < float("inf"):
-            raise RequestError(f"tolerance {self.tolerance_mm} mm is not a distance", where=self.name)
+            raise RequestError(
+                f"tolerance {self.tolerance_mm} mm is not a distance, 0 or more", where=self.name
+            )
+        if self.colour and not _COLOUR.fullmatch(self.colour):
+            raise RequestError(f"colour {self.colour!r} is not of the form #rrggbb", where=self.name)
         if not self.column:
             object.__setattr__(self, "column", self.name)
 
@@ -42,15 +52,22 @@ class LabelTable:
 
     Attributes:
         name: The challenge.
-        labels: Its labels; values and columns are unique.
+        labels: Its labels; values and names are unique.
+        notes: What was assumed where the table's source left something open.
     """
 
     name: str
     labels: tuple[Label, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        if len({label.value for label in self.labels}) != len(self.labels):
-            raise RequestError("a label value occurs twice", where=self.name)
+        for what in ("value", "name"):
+            seen: set[object] = set()
+            for label in self.labels:
+                each = getattr(label, what)
+                if each in seen:
+                    raise RequestError(f"the label {what} {each!r} occurs twice", where=self.name)
+                seen.add(each)
 
     def __iter__(self) -> Iterator[Label]:
         return iter(self.labels)
@@ -77,6 +94,12 @@ class LabelTable:
         """The voxel values in table order."""
         return tuple(label.value for label in self.labels)
 
+    @property
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """The voxel values of each named group, both in table order; labels without a group are in none."""
+        names = dict.fromkeys(label.group for label in self.labels if label.group)
+        return {name: tuple(label.value for label in self.labels if label.group == name) for name in names}
+
     def subset(self, values: Collection[int]) -> LabelTable:
         """Return the table with only these labels, in table order.
 
@@ -84,57 +107,14 @@ class LabelTable:
             RequestError: One of the values is not in the table.
         """
         wanted = {self[value].value for value in values}
-        return LabelTable(self.name, tuple(label for label in self.labels if label.value in wanted))
+        return LabelTable(
+            self.name, tuple(label for label in self.labels if label.value in wanted), self.notes
+        )
 
+    def annotated(self, values: Collection[int] | None) -> LabelTable:
+        """Return the labels that a partially annotated case holds; values of other tables are passed over.
 
-_ORGANS = (
-    Label(1, "liver", 5, "Liver"),
-    Label(2, "right kidney", 3, "RK"),
-    Label(3, "spleen", 3, "Spleen"),
-    Label(4, "pancreas", 5, "Pancreas"),
-    Label(5, "aorta", 2, "Aorta", cropped_by_flare=True),
-    Label(6, "inferior vena cava", 2, "IVC", cropped_by_flare=True),
-    Label(7, "right adrenal gland", 2, "RAG"),
-    Label(8, "left adrenal gland", 2, "LAG"),
-    Label(9, "gallbladder", 2, "Gallbladder"),
-    Label(10, "esophagus", 3, "Esophagus", cropped_by_flare=True),
-    Label(11, "stomach", 5, "Stomach"),
-    Label(12, "duodenum", 7, "Duodenum"),
-    Label(13, "left kidney", 3, "LK"),
-)
-_TUMOR = Label(14, "tumor", 2, "Lesion")
-
-LABEL_TABLES: dict[str, LabelTable] = {
-    table.name: table
-    for table in (
-        LabelTable(
-            "flare21",
-            (
-                Label(1, "liver", 1, "1"),
-                Label(2, "kidney", 1, "2"),
-                Label(3, "spleen", 1, "3"),
-                Label(4, "pancreas", 1, "4"),
-            ),
-        ),
-        LabelTable("flare22", _ORGANS),
-        LabelTable("flare23", (*_ORGANS, _TUMOR)),
-        LabelTable("flare24-task1", (Label(1, "lesion", 2, "Lesion"),)),
-        LabelTable("flare24-task2", _ORGANS),
-        LabelTable("phantom", (*_ORGANS, _TUMOR)),
-    )
-}
-"""The label tables of the shipped challenges, after the public scoring scripts of the organisers."""
-
-
-def label_table(challenge: str) -> LabelTable:
-    """Return the label table of a shipped challenge.
-
-    Raises:
-        RequestError: There is no such challenge.
-    """
-    try:
-        return LABEL_TABLES[challenge]
-    except KeyError:
-        raise RequestError(
-            f"there is no challenge {challenge!r}", mend=f"Choose one of {', '.join(LABEL_TABLES)}"
-        ) from None
+        Args:
+            values: What the case annotates; `None` for all.
+        """
+        return self if values is None else self.subset(set(values) & set(self.values))

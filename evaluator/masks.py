@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluator._compile import kernel
+from evaluator.compilation import kernel
 
 
 @kernel

@@ -1,36 +1,40 @@
-"""Dice: two counts of voxels and the count of those that both volumes share."""
+"""The voxels that both volumes share, from the runs of a label in each.
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+Runs are sorted by z, y and x, so one walk through both lists, always on with the run that ends first, meets
+every pair that overlaps:
+
+    reference     1 1 1 1 . . 1 1 1 . .
+    prediction    . . 1 1 1 1 1 . . 1 1        shared: 2 + 1
+"""
+
+# mypy: disable-error-code="no-untyped-def, operator"
 
 from __future__ import annotations
 
-from evaluator._bits import count_bits
-from evaluator._compile import kernel
+import numpy as np
+
+from evaluator.compilation import kernel
 
 
 @kernel
-def count_overlap(mask_a, box_a, mask_b, box_b):
-    """Count the voxels that are in both masks; see masks.py for boxes."""
-    z_a, y_a, w_a, slices_a, rows_a, words_a = box_a
-    z_b, y_b, w_b, slices_b, rows_b, words_b = box_b
-    count = 0
-    first_word = max(w_a, w_b)
-    words = min(w_a + words_a, w_b + words_b) - first_word
-    for z in range(max(z_a, z_b), min(z_a + slices_a, z_b + slices_b)):
-        for y in range(max(y_a, y_b), min(y_a + rows_a, y_b + rows_b)):
-            row_a = ((z - z_a) * rows_a + y - y_a) * words_a + first_word - w_a
-            row_b = ((z - z_b) * rows_b + y - y_b) * words_b + first_word - w_b
-            for w in range(words):
-                count += count_bits(mask_a[row_a + w] & mask_b[row_b + w])
-    return count
-
-
-def dice(overlap_voxels: int, first_voxels: int, second_voxels: int) -> float:
-    """Return 2 |A and B| / (|A| + |B|), to the last bit as surface-distance computes it.
-
-    Args:
-        overlap_voxels: Voxels in both.
-        first_voxels: Voxels in one, not 0 together with `second_voxels`.
-        second_voxels: Voxels in the other.
-    """
-    return 2 * overlap_voxels / (first_voxels + second_voxels)
+def count_shared(reference_runs, prediction_runs):
+    """Count the voxels in the runs of both; packed as in runs.py, sorted."""
+    low, half, whole = np.uint64(0xFFFF), np.uint64(16), np.uint64(32)
+    shared = 0
+    i = j = 0
+    while i < reference_runs.size and j < prediction_runs.size:
+        reference, prediction = reference_runs[i], prediction_runs[j]
+        if reference >> whole != prediction >> whole:
+            if reference < prediction:
+                i += 1
+            else:
+                j += 1
+            continue
+        reference_last, prediction_last = np.int64(reference & low), np.int64(prediction & low)
+        first = max(np.int64((reference >> half) & low), np.int64((prediction >> half) & low))
+        shared += max(0, min(reference_last, prediction_last) - first + 1)
+        if reference_last <= prediction_last:
+            i += 1
+        else:
+            j += 1
+    return shared

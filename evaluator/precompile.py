@@ -11,29 +11,22 @@ import time
 
 import numpy as np
 
-from evaluator.distances import measure_distances
-from evaluator.labels import Label
-from evaluator.measure import measure_labels
-from evaluator.runs import LABELS, find_runs
+from evaluator.distances import GridSpacing
+from evaluator.labels import Label, LabelTable
+from evaluator.metrics import METRICS
+from evaluator.pair import CasePair
+from evaluator.scoring import Scoring
 
 
 def precompile() -> None:
     """Compile all kernels, or find them compiled."""
     volume = np.zeros((70, 4, 4), np.uint8, order="F")
     volume[1:3, 1:3, 1:3] = 1
-    spacing_mm = (1.0, 1.0, 1.0)
-    label = Label(1, "any", 1.0)
-    measure_labels(
-        volume,
-        volume,
-        [label],
-        area_spacing_mm=spacing_mm,
-        distance_spacing_mm=spacing_mm,
-        crop=[False],
-        threads=1,
-    )
-    runs = find_runs(volume.T, np.ones(LABELS, np.bool_), map, 1).of(1)
-    measure_distances(runs, runs, spacing_mm=spacing_mm, area_spacing_mm=spacing_mm)
+    spacing = GridSpacing(*3 * [(1.0, 1.0, 1.0)])
+    scoring = Scoring(LabelTable("any", (Label(1, "any", 1.0),)), metrics=tuple(METRICS), threads=1)
+    case = CasePair(volume, volume, scoring, spacing)
+    for metric in METRICS.values():
+        metric.of(case.labels[0] if metric.facts.scope == "label" else case)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator._bits import WORD_BITS, changes, lowest_bit
-from evaluator._compile import kernel
+from evaluator.bits import WORD_BITS, changes, lowest_bit
+from evaluator.compilation import kernel
 
 LARGEST_AXIS = 65535
 """Positions are packed into 16 bits each."""

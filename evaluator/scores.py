@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+_FORMER_KEYS = {"dsc": "dsc", "nsd": "nsd", "hd95_mm": "hd95", "assd_mm": "masd"}
+"""Fields of label records of former versions, and the metrics that they held."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,47 +18,55 @@ class LabelScore:
     Attributes:
         label: The voxel value.
         organ: The structure in words.
-        column: The stem of the official FLARE column.
-        dsc: Dice coefficient, 0 to 1; NaN only if the profile says so for a label that both volumes lack.
-        nsd: Normalised surface Dice at the label's tolerance, 0 to 1; NaN as for `dsc`.
+        column: Its stem in tables whose columns have names of their own.
+        scores: By metric key; NaN where the rules leave it out.
         reference_ml: Volume of the label in the whole reference.
         prediction_ml: Volume of the label in the whole prediction.
         true_positive_voxels: Voxels that carry the label in both, in the region that the profile scores.
         false_positive_voxels: Voxels that carry it in the prediction only, in that region.
         false_negative_voxels: Voxels that carry it in the reference only, in that region.
-        hd95_mm: 95th percentile of the surface distances, the worse direction; infinite where only one
-            volume has the label, `None` where not asked for or both lack it.
-        assd_mm: Mean of the two directions' average surface distance; else as `hd95_mm`.
         note: Which rule set the scores, where it was not the plain formula.
     """
 
     label: int
     organ: str
     column: str
-    dsc: float
-    nsd: float
+    scores: Mapping[str, float] = field(hash=False)
     reference_ml: float
     prediction_ml: float
     true_positive_voxels: int
     false_positive_voxels: int
     false_negative_voxels: int
-    hd95_mm: float | None = None
-    assd_mm: float | None = None
     note: str = ""
+
+    @property
+    def dsc(self) -> float:
+        """Dice coefficient, 0 to 1; NaN if it was not asked for, or the rules leave it out."""
+        return self.scores.get("dsc", math.nan)
+
+    @property
+    def nsd(self) -> float:
+        """Normalised surface Dice at the label's tolerance, 0 to 1; NaN as for `dsc`."""
+        return self.scores.get("nsd", math.nan)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON knows: NaN becomes null, infinity the text "inf"."""
-        return {name: _to_json(value) for name, value in asdict(self).items()}
+        values = {name: _to_json(value) for name, value in asdict(self).items()}
+        return values | {"scores": _scores_to_json(self.scores)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LabelScore:
-        """Return the record that `to_dict` was made from; unknown fields are left out."""
-        kept = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        for name in ("dsc", "nsd"):
-            kept[name] = math.nan if kept[name] is None else float(kept[name])
-        for name in ("hd95_mm", "assd_mm"):
-            if kept.get(name) is not None:
-                kept[name] = float(kept[name])
+        """Return the record that `to_dict` was made from, also in the former form; unknown keys go."""
+        kept = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        if "scores" not in values:
+            kept["scores"] = {
+                key: values[name]
+                for name, key in _FORMER_KEYS.items()
+                if name in values and (values[name] is not None or name == key)
+            }
+        kept["scores"] = _scores_from_json(kept["scores"])
+        for name in ("reference_ml", "prediction_ml"):
+            kept[name] = _from_json(kept[name])
         return cls(**kept)
 
 
@@ -72,7 +83,10 @@ class CaseScore:
         spacing_mm: The reference's voxel size along x, y, z as stored; zeros if no reference was read.
         distance_spacing_mm: The voxel size that distances were compared with the tolerances in; the exact
             profile undoes float32's rounding there.
-        scored: False where there was no usable prediction and every score is the stated zero.
+        scores: By key, the metrics that are a number per case.
+        scored: False where something was missing or unusable, and every score is what a failed case gets.
+        unusable: What was: a `reference` (all scores are NaN) or a `prediction`, there but of no use. Empty
+            for a scored case and for one without a prediction.
         evaluator_version: What computed it.
     """
 
@@ -83,18 +97,29 @@ class CaseScore:
     notes: tuple[str, ...] = ()
     spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     distance_spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     scored: bool = True
+    unusable: Literal["", "prediction", "reference"] = ""
     evaluator_version: str = ""
+
+    def mean(self, key: str) -> float:
+        """Return the mean of a metric over the labels that have it, or the case's own; NaN if none has."""
+        if key in self.scores:
+            return self.scores[key]
+        known = [
+            score.scores[key] for score in self.labels if not math.isnan(score.scores.get(key, math.nan))
+        ]
+        return sum(known) / len(known) if known else math.nan
 
     @property
     def mean_dsc(self) -> float:
         """Mean Dice over the labels that have one; NaN if none has."""
-        return _mean([score.dsc for score in self.labels])
+        return self.mean("dsc")
 
     @property
     def mean_nsd(self) -> float:
         """Mean NSD over the labels that have one; NaN if none has."""
-        return _mean([score.nsd for score in self.labels])
+        return self.mean("nsd")
 
     def __getitem__(self, label: int) -> LabelScore:
         """Return the score of the label with this voxel value.
@@ -115,6 +140,8 @@ class CaseScore:
             "profile": self.profile,
             "evaluator_version": self.evaluator_version,
             "scored": self.scored,
+            "unusable": self.unusable,
+            "scores": _scores_to_json(self.scores),
             "spacing_mm": list(self.spacing_mm),
             "distance_spacing_mm": list(self.distance_spacing_mm),
             "notes": list(self.notes),
@@ -132,7 +159,9 @@ class CaseScore:
             notes=tuple(values.get("notes", ())),
             spacing_mm=_triple(values.get("spacing_mm")),
             distance_spacing_mm=_triple(values.get("distance_spacing_mm")),
+            scores=_scores_from_json(values.get("scores", {})),
             scored=bool(values.get("scored", True)),
+            unusable=values.get("unusable", ""),
             evaluator_version=values.get("evaluator_version", ""),
         )
 
@@ -143,11 +172,18 @@ def _to_json(value: Any) -> Any:
     return value
 
 
+def _from_json(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _scores_to_json(scores: Mapping[str, float]) -> dict[str, Any]:
+    return {key: _to_json(value) for key, value in scores.items()}
+
+
+def _scores_from_json(values: Mapping[str, Any]) -> dict[str, float]:
+    return {key: _from_json(value) for key, value in values.items()}
+
+
 def _triple(values: Sequence[float] | None) -> tuple[float, float, float]:
     x, y, z = values or (0.0, 0.0, 0.0)
     return float(x), float(y), float(z)
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan

@@ -44,11 +44,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator._bits import lowest_bit
-from evaluator._compile import kernel
 from evaluator.areas import CODES
+from evaluator.bits import lowest_bit
+from evaluator.compilation import kernel
 from evaluator.masks import corner_extent, draw, find_corners, mask_box, mask_words
-from evaluator.overlap import count_overlap
 
 _LARGEST_BALL_ROWS = 40_000
 _LARGEST_BALL_STEPS = 120
@@ -74,12 +73,6 @@ class Ball:
     level: NDArray[np.int64]
     half_widths: NDArray[np.int64]
     reach: NDArray[np.int64]
-
-
-_NO_ROWS = np.zeros(0, np.int64)
-
-NO_BALL = Ball(_NO_ROWS, _NO_ROWS, _NO_ROWS, _NO_ROWS, np.zeros(3, np.int64))
-"""Holds nothing, so that nothing is hit; for the overlap alone."""
 
 
 @lru_cache(maxsize=256)
@@ -137,12 +130,12 @@ def _ball(inside: NDArray[np.bool_], distances: NDArray[np.float64]) -> Ball:
 
 
 @kernel
-def compare_label(runs_a, runs_b, dz, dy, level, half_widths, reach, scratch):
-    """Compare one label of two volumes.
+def compare_label(reference_runs, prediction_runs, dz, dy, level, half_widths, reach, scratch):
+    """Compare the surfaces of one label in two volumes.
 
     Args:
-        runs_a: The label's runs in one volume, packed; at least one.
-        runs_b: The same of the other.
+        reference_runs: The label's runs in the reference, packed; at least one.
+        prediction_runs: The same of the prediction.
         dz: See `Ball`, as the next four.
         dy: Row offsets in y.
         level: Rows' indices into `half_widths`.
@@ -152,44 +145,65 @@ def compare_label(runs_a, runs_b, dz, dy, level, half_widths, reach, scratch):
             work itself.
 
     Returns:
-        Counts of surface elements by volume (a, b), missed or hit (0, 1) and code, flat; the number of voxels
-        that carry the label in both volumes; and the words of scratch that are needed. If there are not as
-        many, nothing else is valid.
+        Counts of surface elements by volume (reference, prediction), missed or hit (0, 1) and code, flat;
+        and the words of scratch that are needed. If there are not as many, the counts are not valid.
     """
     counts = np.zeros(4 * CODES, np.int64)
-    extent_a, extent_b = corner_extent(runs_a), corner_extent(runs_b)
-    box_a, box_b = mask_box(extent_a), mask_box(extent_b)
-    common = _common_box(extent_a, extent_b, reach)
-    size_a, size_b = mask_words(box_a), mask_words(box_b)
+    reference_extent, prediction_extent = corner_extent(reference_runs), corner_extent(prediction_runs)
+    reference_box, prediction_box = mask_box(reference_extent), mask_box(prediction_extent)
+    common = _common_box(reference_extent, prediction_extent, reach)
+    reference_words, prediction_words = mask_words(reference_box), mask_words(prediction_box)
     slab = _slab_slices(common, reach, half_widths.size)
     slice_words = (common[4] + 2 * reach[1]) * common[5]
     widened_words = half_widths.size * (slab + 2 * reach[0]) * slice_words
-    needed = 2 * (size_a + size_b) + widened_words + 4 * (slice_words + 2)
+    needed = 2 * (reference_words + prediction_words) + widened_words + 4 * (slice_words + 2)
     if needed > scratch.size:
-        return counts, 0, needed
+        return counts, needed
 
-    mask_a, rest = scratch[:size_a], scratch[size_a:]
-    mask_b, rest = rest[:size_b], rest[size_b:]
-    surface_a, rest = rest[:size_a], rest[size_a:]
-    surface_b, rest = rest[:size_b], rest[size_b:]
-    draw(runs_a, box_a, mask_a)
-    draw(runs_b, box_b, mask_b)
-    find_corners(mask_a, box_a, surface_a)
-    find_corners(mask_b, box_b, surface_b)
+    reference, rest = scratch[:reference_words], scratch[reference_words:]
+    prediction, rest = rest[:prediction_words], rest[prediction_words:]
+    reference_surface, rest = rest[:reference_words], rest[reference_words:]
+    prediction_surface, rest = rest[:prediction_words], rest[prediction_words:]
+    draw(reference_runs, reference_box, reference)
+    draw(prediction_runs, prediction_box, prediction)
+    find_corners(reference, reference_box, reference_surface)
+    find_corners(prediction, prediction_box, prediction_surface)
     ball = (dz, dy, level, half_widths, reach)
-    _match(mask_a, surface_a, box_a, surface_b, box_b, common, slab, ball, rest, counts[: 2 * CODES])
-    _match(mask_b, surface_b, box_b, surface_a, box_a, common, slab, ball, rest, counts[2 * CODES :])
-    return counts, count_overlap(mask_a, box_a, mask_b, box_b), needed
+    _match(
+        reference,
+        reference_surface,
+        reference_box,
+        prediction_surface,
+        prediction_box,
+        common,
+        slab,
+        ball,
+        rest,
+        counts[: 2 * CODES],
+    )
+    _match(
+        prediction,
+        prediction_surface,
+        prediction_box,
+        reference_surface,
+        reference_box,
+        common,
+        slab,
+        ball,
+        rest,
+        counts[2 * CODES :],
+    )
+    return counts, needed
 
 
 @kernel
-def _common_box(extent_a, extent_b, reach):
+def _common_box(reference_extent, prediction_extent, reach):
     """Return the box outside which no element of one volume can hit one of the other; maybe empty."""
     low = np.empty(3, np.int64)
     size = np.empty(3, np.int64)
     for axis in range(3):
-        first = max(extent_a[2 * axis], extent_b[2 * axis]) - reach[axis]
-        last = min(extent_a[2 * axis + 1], extent_b[2 * axis + 1]) + reach[axis]
+        first = max(reference_extent[2 * axis], prediction_extent[2 * axis]) - reach[axis]
+        last = min(reference_extent[2 * axis + 1], prediction_extent[2 * axis + 1]) + reach[axis]
         if axis == 2:
             first = max(first, 0) >> 6
             last = last >> 6

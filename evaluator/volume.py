@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.errors import CorruptVolumeError, LabelValueError, MissingFileError, RequestError
 from evaluator.formats import metaimage, nifti, nrrd
-from evaluator.header import HEADER_BYTES, SUFFIXES, Compression, VolumeHeader, open_regular
-from evaluator.inflate import check_size, read_stream
+from evaluator.formats.nifti_fields import LONGEST_HEADER
+from evaluator.header import (
+    DETACHED,
+    HEADER_BYTES,
+    SUFFIXES,
+    Compression,
+    StatedGrid,
+    VolumeHeader,
+    open_regular,
+)
+from evaluator.inflate import (
+    LARGEST_WHOLE_BYTES,
+    PIECE_BYTES,
+    GzipParts,
+    check_size,
+    read_pieces,
+    read_stream,
+)
+from evaluator.values import Casting, LabelCast
+
+__all__ = ["DEFAULT_MAX_BYTES", "Casting", "LabelVolume", "read_header", "read_label_volume"]
 
 DEFAULT_MAX_BYTES = 4 * 2**30
-"""What reading one volume may take unless the caller says otherwise."""
+"""What reading one volume may take unless the caller says otherwise; for the gate and the scorer alike."""
 
-Casting = Literal["exact", "truncate", "match"]
-"""How stored numbers become labels; see `read_label_volume`."""
-
-_LARGEST_FRACTION = 1e-3
 _CONVERSION_CHUNK = 1 << 18
 
 
@@ -32,12 +48,14 @@ class LabelVolume:
     """A label volume in memory.
 
     Attributes:
-        array: Labels on axes x, y, z; uint8 where every value fits, else int32. Fastest when x is the
-            fastest axis in memory, as the reader delivers it.
+        array: Labels on axes x, y, z; the reader gives uint8, and x as the fastest axis in memory.
         spacing_mm: Voxel size along x, y, z.
         affine: 4 x 4, voxel index to millimetres, RAS+; `None` means that the position does not matter.
         path: The file it came from, or `None`.
         has_orientation: Whether the file said where it lies.
+        grids: Every place that the file's header states; see `evaluator.geometry`.
+        zooms: Voxel size along x, y, z in the header's own numbers, whatever their unit; `None` where the
+            volume came from no file.
         notes: Oddities of the file that a reader of its scores should know of.
     """
 
@@ -46,6 +64,8 @@ class LabelVolume:
     affine: NDArray[np.float64] | None = None
     path: Path | None = None
     has_orientation: bool = True
+    grids: tuple[StatedGrid, ...] = ()
+    zooms: tuple[float, float, float] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -77,7 +97,7 @@ def read_header(path: Path | str) -> VolumeHeader:
     At most some kilobytes are read and decompressed, whatever the file claims to be.
 
     Args:
-        path: A `.nii`, `.nii.gz`, `.mha` or `.nrrd` file.
+        path: A `.nii`, `.nii.gz`, `.mha`, `.nrrd` or `.seg.nrrd` file; upper case will do.
 
     Raises:
         MissingFileError: There is no such regular file, or it may not be read.
@@ -86,9 +106,14 @@ def read_header(path: Path | str) -> VolumeHeader:
     path = Path(path)
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
-        raise CorruptVolumeError(
-            "not a volume file by its name", where=path, mend=f"Known are {', '.join(SUFFIXES)}"
-        )
+        known = ", ".join(SUFFIXES)
+        if name.endswith(DETACHED):
+            raise CorruptVolumeError(
+                "a header with its pixels in another file is not read",
+                where=path,
+                mend=f"Save it as one file: {known}",
+            )
+        raise CorruptVolumeError("not a volume file by its name", where=path, mend=f"Known are {known}")
     with open_regular(path) as file:
         file_bytes = file.seek(0, 2)
         file.seek(0)
@@ -108,15 +133,13 @@ def read_label_volume(
 ) -> LabelVolume:
     """Read a label volume.
 
-    The header is checked before any pixel is decompressed, and no more is allocated than `max_bytes`.
+    The header is checked before any pixel is decompressed, and no more is allocated than `max_bytes`. The
+    result has one byte a voxel; whatever else a file stores is turned into labels piece by piece.
 
     Args:
-        path: A `.nii`, `.nii.gz` (of one or more gzip parts), `.mha` or `.nrrd` file.
+        path: A `.nii`, `.nii.gz` (of one or more gzip parts), `.mha`, `.nrrd` or `.seg.nrrd` file.
         max_bytes: Limit on the memory for the packed file, the unpacked stream and the result together.
-        casting: How stored numbers become labels. `exact`: the header's scaling is applied, and a value
-            more than 1e-3 off an integer is refused. `truncate`: as `numpy.uint8(values)` does, which the
-            official FLARE scripts rely on: 12.9999987 becomes 12, and 257 becomes 1. `match`: a value that
-            is no whole number from 0 to 255 is no label and becomes background.
+        casting: How stored numbers become labels; see `evaluator.values`.
         allocate: Gives a uint8 buffer of at least the length asked for; the result may be a view of it.
             By default a new one each time.
 
@@ -127,16 +150,18 @@ def read_label_volume(
         MissingFileError: There is no such regular file, or it may not be read.
         CorruptVolumeError: The file is damaged, truncated, or not what its name says.
         VolumeTooLargeError: `max_bytes` does not suffice.
-        LabelValueError: A value is no label: a fraction, NaN or infinite.
+        LabelValueError: A value is no label; see `evaluator.values`.
     """
     header = read_header(path)
-    converts = header.dtype != np.uint8 or header.is_scaled
-    check_size(header, extra_bytes=_conversion_bytes(header) if converts else 0, max_bytes=max_bytes)
+    check_size(header, needed_bytes=least_bytes(header), max_bytes=max_bytes)
+    notes = header.notes
     try:
-        buffer = (allocate or _new_buffer)(header.stream_bytes)[: header.stream_bytes]
-        read_stream(header, buffer)
-        stored = buffer[header.data_offset :].view(header.dtype)
-        labels = _labels(stored, header, casting) if converts else stored
+        if _is_converted(header):
+            cast = LabelCast(header, casting)
+            labels = _read_cast(header, cast, max_bytes, allocate or _new_buffer)
+            notes += cast.notes
+        else:
+            labels = _read_whole(header, max_bytes, allocate or _new_buffer)[header.data_offset :]
     except OSError as error:
         raise MissingFileError(f"cannot read the file: {error.strerror or error}", where=path) from error
     return LabelVolume(
@@ -145,13 +170,71 @@ def read_label_volume(
         affine=header.affine,
         path=header.path,
         has_orientation=header.has_orientation,
-        notes=header.notes,
+        grids=header.grids,
+        zooms=header.zooms,
+        notes=notes,
     )
 
 
-def _conversion_bytes(header: VolumeHeader) -> int:
-    """Return what `_labels` may allocate: the result as uint8 and as int32, and one piece in many forms."""
-    return 5 * header.voxel_count + 64 * min(header.voxel_count, _CONVERSION_CHUNK)
+def least_bytes(header: VolumeHeader) -> int:
+    """Return the least memory that reading a volume takes: its labels, and pieces of the stream."""
+    scratch = 64 * _CONVERSION_CHUNK if _is_converted(header) else 0
+    return header.voxel_count + header.data_offset + 4 * PIECE_BYTES + scratch
+
+
+def _is_converted(header: VolumeHeader) -> bool:
+    return header.dtype != np.uint8 or header.is_scaled
+
+
+def _read_whole(
+    header: VolumeHeader, max_bytes: int, allocate: Callable[[int], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Return the unpacked stream, at once if the packed file fits beside it."""
+    stream = allocate(header.stream_bytes)[: header.stream_bytes]
+    if _fits_whole(header, header.stream_bytes, max_bytes):
+        read_stream(header, stream)
+        return stream
+    filled = 0
+    for piece in read_pieces(header):
+        stream[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+    return stream
+
+
+def _read_cast(
+    header: VolumeHeader, cast: LabelCast, max_bytes: int, allocate: Callable[[int], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Return the labels of a file that stores other numbers than labels of one byte."""
+    needed = header.stream_bytes + least_bytes(header)
+    if header.stream_bytes <= LARGEST_WHOLE_BYTES and _fits_whole(header, needed, max_bytes):
+        stream = allocate(header.stream_bytes)[: header.stream_bytes]
+        read_stream(header, stream)
+        stored = stream[header.data_offset :].view(header.dtype)
+        labels = np.empty(header.voxel_count, np.uint8)
+        for first in range(0, stored.size, _CONVERSION_CHUNK):
+            piece = slice(first, first + _CONVERSION_CHUNK)
+            cast.into(labels[piece], stored[piece])
+        return labels
+    labels = allocate(header.voxel_count)[: header.voxel_count]
+    filled, skipped, rest = 0, header.data_offset, b""
+    for unpacked in read_pieces(header):
+        content = unpacked[skipped:]
+        skipped -= len(unpacked) - len(content)
+        content = rest + content
+        count = len(content) // header.dtype.itemsize
+        rest = content[count * header.dtype.itemsize :]
+        stored = np.frombuffer(content, header.dtype, count)
+        for first in range(0, count, _CONVERSION_CHUNK):
+            end = min(first + _CONVERSION_CHUNK, count)
+            cast.into(labels[filled + first : filled + end], stored[first:end])
+        filled += count
+    return labels
+
+
+def _fits_whole(header: VolumeHeader, unpacked_bytes: int, max_bytes: int) -> bool:
+    """Return whether there is room for the packed file beside what it unpacks to."""
+    packed = header.file_bytes - header.stream_offset if header.compression != "none" else 0
+    return unpacked_bytes + packed <= max_bytes
 
 
 def _new_buffer(length: int) -> NDArray[np.uint8]:
@@ -163,60 +246,12 @@ def _nifti_start(file: BinaryIO, path: Path) -> tuple[bytes, Compression]:
     packed = file.read(HEADER_BYTES)
     if packed[:2] != b"\x1f\x8b":
         return packed, "none"
-    start = b""
+    # The header may be spread over several parts, if they are very short.
+    parts, start = GzipParts(io.BytesIO(packed)), b""
     try:
-        # The header may be spread over several parts, if they are very short.
-        while packed[:2] == b"\x1f\x8b" and len(start) < nifti.LONGEST_HEADER:
-            inflater = zlib.decompressobj(wbits=31)
-            start += inflater.decompress(packed, HEADER_BYTES)
-            packed = inflater.unused_data
+        while len(start) < LONGEST_HEADER and (piece := parts.read(HEADER_BYTES)):
+            start += piece
     except zlib.error as error:
-        raise CorruptVolumeError(f"the compressed stream is damaged: {error}", where=path) from error
+        if len(start) < LONGEST_HEADER:
+            raise CorruptVolumeError(f"the compressed stream is damaged: {error}", where=path) from error
     return start, "gzip"
-
-
-def _labels(stored: NDArray[Any], header: VolumeHeader, casting: Casting) -> NDArray[Any]:
-    """Return stored numbers as labels: uint8 if all fit, else int32; piece by piece, to bound the memory."""
-    labels: NDArray[Any] = np.empty(stored.shape, np.uint8)
-    for first in range(0, stored.size, _CONVERSION_CHUNK):
-        piece = slice(first, first + _CONVERSION_CHUNK)
-        with np.errstate(invalid="ignore"):
-            small = stored[piece].astype(np.uint8)
-        if not header.is_scaled and np.array_equal(small, stored[piece]):
-            labels[piece] = small  # what almost every file holds; the rest below is several times slower
-            continue
-        values = _integers(stored[piece], header, casting)
-        if labels.dtype == np.uint8 and values.size and (values.min() < 0 or values.max() > 255):
-            labels = labels.astype(np.int32)
-        labels[piece] = values
-    return labels
-
-
-def _integers(values: NDArray[Any], header: VolumeHeader, casting: Casting) -> NDArray[Any]:
-    """Return real values as whole numbers that fit in 32 bits."""
-    if header.is_scaled:
-        values = values.astype(np.float64) * header.slope + header.intercept
-    if casting == "match":
-        return np.where((values == np.rint(values)) & (values >= 0) & (values <= 255), values, 0)
-    if values.dtype.kind == "f":
-        if casting == "truncate":
-            # Out-of-range and NaN become 0 modulo 256 there, as on every x86 machine.
-            with np.errstate(invalid="ignore"):
-                finite = np.where(np.abs(values) < 2.0**31, values, 0.0)
-            return np.trunc(finite).astype(np.int64) % 256
-        rounded = np.rint(values)
-        with np.errstate(invalid="ignore"):
-            wrong = ~(np.abs(values - rounded) <= _LARGEST_FRACTION)
-        if wrong.any():
-            value = float(values[np.flatnonzero(wrong)[0]])
-            raise LabelValueError(
-                f"the label volume holds {value:g}, which is no whole number",
-                where=header.path,
-                mend="Save class numbers, not probabilities; best as uint8 without scaling",
-            )
-        values = rounded
-    elif casting == "truncate":
-        return values % 256
-    if values.size and (values.min() < -(2**31) or values.max() >= 2**31):
-        raise LabelValueError("the label volume holds numbers beyond 32 bits", where=header.path)
-    return values

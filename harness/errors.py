@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from evaluator.errors import ReportedError
+
 EXIT_OK = 0
 EXIT_SUBMISSION_FAILED = 1
 EXIT_USAGE = 2
@@ -10,28 +12,10 @@ EXIT_INFRASTRUCTURE = 4
 EXIT_INTERRUPTED = 130
 
 
-class HarnessError(Exception):
-    """A failure that the command line shows as one line, without a traceback.
-
-    Attributes:
-        what: What is wrong, as a sentence without a full stop.
-        where: The file, option or object that it concerns; may be empty.
-        mend: What the person can do about it; may be empty.
-    """
+class HarnessError(ReportedError):
+    """A failure that the command line shows as one line, without a traceback; see `ReportedError`."""
 
     exit_code = EXIT_INFRASTRUCTURE
-
-    def __init__(self, what: str, *, where: object = "", mend: str = "") -> None:
-        self.what = what
-        self.where = str(where)
-        self.mend = mend
-        super().__init__(self.one_line())
-
-    def one_line(self) -> str:
-        """Return `what (where). mend` as one line."""
-        text = f"{self.what} ({self.where})" if self.where else self.what
-        text = f"{text}. {self.mend}" if self.mend else text
-        return " ".join(text.split())
 
 
 class ConfigurationError(HarnessError):

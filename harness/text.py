@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 import unicodedata
 
+_SIZES = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40} | {
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+}
+_TIMES = {"ms": 0.001, "s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+_QUANTITY = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 _UNPRINTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -62,7 +72,37 @@ def rank_interval(low: int | None, high: int | None) -> str:
 
 def ratio(value: float | None, best: float | None) -> str:
     """Return how a value compares with the best, as `(0.97)`; empty where that says nothing."""
-    if value is None or not best:
+    if value is None or not best or math.isinf(value) or math.isinf(best):
         return ""
     share = value / best
     return f"({share:.2f})" if share < 10 else f"({share:.0f})"
+
+
+def bytes_of(words: str) -> int:
+    """Return the bytes that a size in words means, such as `4 GiB`, `512 MiB` or `8 GB` (of 10^9).
+
+    Raises:
+        ValueError: it is no size; the message says how one is written.
+    """
+    value = _quantity(words, _SIZES)
+    if value is None:
+        raise ValueError(f'{words!r} is no size; write a number and a unit, such as "4 GiB" or "512 MiB"')
+    return round(value)
+
+
+def seconds_of(words: str) -> float:
+    """Return the seconds that a time in words means, such as `90 s`, `5 min` or `1 h`.
+
+    Raises:
+        ValueError: it is no time; the message says how one is written.
+    """
+    value = _quantity(words, _TIMES)
+    if value is None:
+        raise ValueError(f'{words!r} is no time; write a number and a unit, such as "90 s", "5 min" or "1 h"')
+    return value
+
+
+def _quantity(words: str, units: dict[str, float] | dict[str, int]) -> float | None:
+    match = _QUANTITY.fullmatch(words)
+    unit = units.get(match[2].lower()) if match else None
+    return None if match is None or unit is None else float(match[1].replace("_", "")) * unit

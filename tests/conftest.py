@@ -10,6 +10,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def key_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Results of tests are signed with a key of their own, not with the one of whoever runs them."""
+    os.environ["FLAREHARNESS_KEY"] = str(tmp_path_factory.mktemp("key") / "key")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The checkout that the tests run from."""

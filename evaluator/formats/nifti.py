@@ -1,21 +1,19 @@
-"""NIfTI-1 and NIfTI-2 single files (.nii, .nii.gz): field offsets after the NIfTI header definitions."""
+"""NIfTI-1 and NIfTI-2 single files (.nii, .nii.gz)."""
 
 from __future__ import annotations
 
 import math
-import struct
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluator.errors import CorruptVolumeError
-from evaluator.header import Compression, VolumeHeader, checked_affine, checked_shape, checked_spacing
+from evaluator.formats.nifti_fields import HEADER_BYTES, NiftiFields, read_fields
+from evaluator.formats.nifti_grids import stated_grids, unit_mm
+from evaluator.formats.signature import what_it_is
+from evaluator.header import Compression, StatedGrid, VolumeHeader, checked_affine, checked_shape
 
-LONGEST_HEADER = 540
-"""Bytes of a NIfTI-2 header; NIfTI-1 has 348."""
-
-_DTYPES = {
+DATA_TYPES = {
     2: "u1",
     4: "i2",
     8: "i4",
@@ -27,15 +25,28 @@ _DTYPES = {
     1024: "i8",
     1280: "u8",
 }
-_UNIT_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""The number types that are read, by their code in the header."""
+
+_NO_NUMBERS = {
+    0: "unknown",
+    1: "single bits",
+    32: "complex numbers",
+    128: "RGB colours",
+    1536: "128-bit floats",
+    1792: "complex numbers",
+    2048: "complex numbers",
+    2304: "RGBA colours",
+}
 _LARGEST_OFFSET = 16 * 1024 * 1024
+_POSSIBLE_MM = (1e-9, 1e9)
 
 
 def parse(path: Path, start: bytes, compression: Compression, file_bytes: int) -> VolumeHeader:
     """Return the header of a NIfTI file.
 
-    Spacing is `pixdim`, as in the official FLARE scripts; position and orientation are the sform where its
-    code is set, else the qform, else unknown. A disagreement between them is noted.
+    Spacing is `pixdim`, as in the official FLARE scripts, or the length of the affine's columns where pixdim
+    holds no size; position and orientation are the sform where its code is set, else the qform, else unknown.
+    Whatever else the header states is in `grids`, and a disagreement is noted.
 
     Args:
         path: The file, for messages.
@@ -46,151 +57,118 @@ def parse(path: Path, start: bytes, compression: Compression, file_bytes: int) -
     Raises:
         CorruptVolumeError: The bytes are no NIfTI header of a 3D scalar volume.
     """
-    order, version = _order_and_version(path, start)
-    fields = _fields_1(order, start) if version == 1 else _fields_2(order, start)
-    dim, datatype, pixdim, vox_offset, slope, intercept, units, codes, quatern, srow, magic = fields
-    if magic not in (b"n+1\0", b"n+2\0"):
-        raise CorruptVolumeError(
-            "the NIfTI header keeps its pixels in another file", where=path, mend="Save it as one .nii.gz"
-        )
-    if not 1 <= dim[0] <= 7:
-        raise CorruptVolumeError(f"the NIfTI header gives {dim[0]} axes", where=path)
-    if datatype not in _DTYPES:
-        raise CorruptVolumeError(
-            f"NIfTI data type {datatype} is no plain number", where=path, mend="Save integers, best uint8"
-        )
-    first = 352 if version == 1 else 544
-    if not math.isfinite(vox_offset) or vox_offset < 0 or vox_offset > _LARGEST_OFFSET:
-        raise CorruptVolumeError(f"the NIfTI header puts the pixels at byte {vox_offset:g}", where=path)
-
-    shape = checked_shape(list(dim[1 : dim[0] + 1]), path)
-    unit = _UNIT_MM.get(units & 7, 1.0)
-    axes = min(int(dim[0]), 3)
-    spacing = checked_spacing([abs(size) * unit for size in pixdim[1 : axes + 1]], path)
-    affine, has_orientation, notes = _orientation(shape, spacing, unit, codes, pixdim[0], quatern, srow)
+    fields = read_fields(start)
+    if fields is None:
+        raise _no_header(path, start, compression)
+    _check(fields, path)
+    # A length below 1 counts as 1, except the first; nifti1_io.c reads it so, and some writers leave zeros.
+    sizes = [fields.dim[1], *(max(size, 1) for size in fields.dim[2 : fields.dim[0] + 1])]
+    shape, shape_notes = checked_shape(sizes, path)
+    grids = stated_grids(fields, shape)
+    if not grids:
+        raise CorruptVolumeError("the orientation in the header is no invertible matrix", where=path)
+    spacing, spacing_notes = _spacing(fields, grids[0], path)
+    has_orientation = fields.sform_code > 0 or fields.qform_code > 0
+    slope, intercept = fields.slope, fields.intercept
     if slope == 0.0 or not math.isfinite(slope):
         slope, intercept = 1.0, 0.0
-    if not math.isfinite(intercept):
-        intercept = 0.0
     return VolumeHeader(
         path=path,
         shape=shape,
         spacing_mm=spacing,
-        affine=checked_affine(affine, path),
+        affine=checked_affine(grids[0].affine, path),
         has_orientation=has_orientation,
-        dtype=np.dtype(order + _DTYPES[datatype]),
+        dtype=np.dtype(fields.order + DATA_TYPES[fields.datatype]),
         slope=slope,
-        intercept=intercept,
+        intercept=intercept if math.isfinite(intercept) else 0.0,
         compression=compression,
         stream_offset=0,
-        data_offset=max(int(vox_offset), first),
+        data_offset=max(int(fields.vox_offset), HEADER_BYTES[fields.version] + 4),
         file_bytes=file_bytes,
-        notes=notes,
+        grids=grids,
+        zooms=_zooms(fields),
+        format=f"NIfTI-{fields.version}",
+        notes=(*shape_notes, *spacing_notes, *_remarks(fields, shape, spacing, grids)),
     )
 
 
-def _order_and_version(path: Path, start: bytes) -> tuple[str, int]:
-    for order in "<>":
-        for version, length in ((1, 348), (2, LONGEST_HEADER)):
-            if len(start) >= length and struct.unpack_from(order + "i", start)[0] == length:
-                return order, version
-    raise CorruptVolumeError("no NIfTI header at the start of the file", where=path)
-
-
-def _fields_1(order: str, start: bytes) -> tuple:  # type: ignore[type-arg]
-    def at(layout: str, offset: int) -> tuple:  # type: ignore[type-arg]
-        return struct.unpack_from(order + layout, start, offset)
-
-    return (
-        at("8h", 40),
-        at("h", 70)[0],
-        at("8f", 76),
-        at("f", 108)[0],
-        at("f", 112)[0],
-        at("f", 116)[0],
-        start[123],
-        at("2h", 252),
-        at("6f", 256),
-        at("12f", 280),
-        start[344:348],
+def _no_header(path: Path, start: bytes, compression: Compression) -> CorruptVolumeError:
+    found = what_it_is(start)
+    if compression == "gzip" and found == "gzip":
+        return CorruptVolumeError(
+            "no NIfTI header at the start of the file: it is compressed twice",
+            where=path,
+            mend="Unpack it once, for example with gunzip",
+        )
+    return CorruptVolumeError(
+        "no NIfTI header at the start of the file" + (f": it is {found}" if found else ""),
+        where=path,
+        mend="Save it as NIfTI, .nii or .nii.gz" if found else "",
     )
 
 
-def _fields_2(order: str, start: bytes) -> tuple:  # type: ignore[type-arg]
-    def at(layout: str, offset: int) -> tuple:  # type: ignore[type-arg]
-        return struct.unpack_from(order + layout, start, offset)
+def _check(fields: NiftiFields, path: Path) -> None:
+    if fields.magic[:4] not in (b"n+1\0", b"n+2\0"):
+        raise CorruptVolumeError(
+            "the NIfTI header keeps its pixels in another file", where=path, mend="Save it as one .nii.gz"
+        )
+    if not 1 <= fields.dim[0] <= 7:
+        raise CorruptVolumeError(f"the NIfTI header gives {fields.dim[0]} axes", where=path)
+    if fields.datatype not in DATA_TYPES:
+        name = _NO_NUMBERS.get(fields.datatype)
+        raise CorruptVolumeError(
+            f"NIfTI data type {fields.datatype} is no plain number" + (f" but {name}" if name else ""),
+            where=path,
+            mend="Save integers, best uint8",
+        )
+    offset = fields.vox_offset
+    if not math.isfinite(offset) or offset < 0 or offset > _LARGEST_OFFSET:
+        raise CorruptVolumeError(f"the NIfTI header puts the pixels at byte {offset:g}", where=path)
 
-    qform_code, sform_code = at("2i", 344)
-    return (
-        at("8q", 16),
-        at("h", 12)[0],
-        at("8d", 104),
-        float(at("q", 168)[0]),
-        at("d", 176)[0],
-        at("d", 184)[0],
-        at("i", 500)[0],
-        (qform_code, sform_code),
-        at("6d", 352),
-        at("12d", 400),
-        start[4:8],
-    )
+
+def _spacing(
+    fields: NiftiFields, grid: StatedGrid, path: Path
+) -> tuple[tuple[float, float, float], tuple[str, ...]]:
+    """Return the voxel size in mm, and a note if pixdim has none and a form had to give it."""
+    unit = unit_mm(fields)
+    axes = min(fields.dim[0], 3)
+    stored = [abs(size) * unit for size in fields.pixdim[1 : axes + 1]] + [1.0] * (3 - axes)
+    columns = np.linalg.norm(grid.affine[:3, :3], axis=0).tolist()
+    low, high = _POSSIBLE_MM
+    is_size = [math.isfinite(size) and size > 0 for size in stored]
+    sizes = [size if good else column for size, good, column in zip(stored, is_size, columns, strict=True)]
+    if (fields.sform_code <= 0 and not all(is_size)) or not all(low < size < high for size in sizes):
+        shown = "x".join(f"{size:g}" for size in (stored if not all(is_size) else sizes))
+        raise CorruptVolumeError(
+            f"the header gives the voxel size {shown} mm", where=path, mend="Voxel sizes must be positive"
+        )
+    notes = () if all(is_size) else ("pixdim holds no voxel size along every axis; the sform's is used",)
+    x, y, z = map(float, sizes)
+    return (x, y, z), notes
 
 
-def _orientation(
+def _zooms(fields: NiftiFields) -> tuple[float, float, float]:
+    """Return pixdim without its unit, as nibabel's `get_zooms` does, 1 for an axis that is not there."""
+    axes = min(fields.dim[0], 3)
+    usable = [abs(size) if math.isfinite(size) and size != 0 else 1.0 for size in fields.pixdim[1 : axes + 1]]
+    x, y, z = (*usable, 1.0, 1.0, 1.0)[:3]
+    return x, y, z
+
+
+def _remarks(
+    fields: NiftiFields,
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
-    unit: float,
-    codes: tuple[int, int],
-    qfac: float,
-    quatern: tuple[float, ...],
-    srow: tuple[float, ...],
-) -> tuple[NDArray[np.float64], bool, tuple[str, ...]]:
-    """Return affine, whether the file gives one, and notes."""
-    qform_code, sform_code = codes
-    qform = _qform(spacing, unit, qfac, quatern) if qform_code > 0 else None
-    if sform_code > 0:
-        sform = np.eye(4)
-        sform[:3] = np.array(srow, np.float64).reshape(3, 4) * unit
-        return sform, True, _disagreements(shape, spacing, sform, qform)
-    if qform is not None:
-        return qform, True, ()
-    centred = np.diag([*spacing, 1.0])
-    centred[:3, 3] = -0.5 * (np.array(shape) - 1) * spacing
-    return centred, False, ("the file does not say where it lies (no sform, no qform)",)
-
-
-def _qform(
-    spacing: tuple[float, float, float], unit: float, qfac: float, quatern: tuple[float, ...]
-) -> NDArray[np.float64]:
-    """Return the affine of a unit quaternion, as nifti1.h, method 2, defines it."""
-    b, c, d = quatern[:3]
-    a_squared = 1.0 - (b * b + c * c + d * d)
-    if a_squared < 1e-7:
-        norm = math.sqrt(b * b + c * c + d * d)
-        a, b, c, d = (0.0, b / norm, c / norm, d / norm) if norm > 0 else (1.0, 0.0, 0.0, 0.0)
-    else:
-        a = math.sqrt(a_squared)
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    affine = np.eye(4)
-    affine[:3, :3] = rotation * [spacing[0], spacing[1], spacing[2] * (-1.0 if qfac < 0 else 1.0)]
-    affine[:3, 3] = np.array(quatern[3:6]) * unit
-    return affine
-
-
-def _disagreements(
-    shape: tuple[int, int, int],
-    spacing: tuple[float, float, float],
-    sform: NDArray[np.float64],
-    qform: NDArray[np.float64] | None,
+    grids: tuple[StatedGrid, ...],
 ) -> tuple[str, ...]:
+    """Return what in the header contradicts itself, or is missing."""
+    if fields.sform_code <= 0:
+        missing = "the file does not say where it lies (no sform, no qform)"
+        return () if fields.qform_code > 0 else (missing,)
+    if grids[0].reading != "the sform":
+        return ("the sform is no invertible matrix; the qform is used",)
     notes = []
-    columns = sform[:3, :3]
+    columns = grids[0].affine[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
     if np.abs(lengths - spacing).max() > 1e-3 * max(spacing):
         stated = "x".join(f"{length:.4g}" for length in lengths)
@@ -201,9 +179,11 @@ def _disagreements(
         shear = np.abs(unit_columns.T @ unit_columns - np.eye(3)).max()
     if shear > 1e-3:
         notes.append("the sform is sheared; some tools refuse such a file")
+    qform = next((grid for grid in grids if grid.reading == "the qform"), None)
     if qform is not None:
         far = np.array([*(np.array(shape) - 1), 1.0])
-        apart = max(np.abs((sform - qform)[:3, 3]).max(), np.abs((sform - qform) @ far)[:3].max())
+        difference = grids[0].affine - qform.affine
+        apart = max(np.abs(difference[:3, 3]).max(), np.abs(difference @ far)[:3].max())
         if apart > 0.5 * min(spacing):
             notes.append(f"sform and qform put the volume {apart:.3g} mm apart; the sform is used")
     return tuple(notes)

@@ -1,5 +1,7 @@
 """The metrics: one file and one row of the table each."""
 
 from evaluator.metrics.facts import MetricFacts
+from evaluator.metrics.metric import EmptyRule, Metric
+from evaluator.metrics.table import DEFAULT_METRICS, METRICS, keys_of, metric_named
 
-__all__ = ["MetricFacts"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "EmptyRule", "Metric", "MetricFacts", "keys_of", "metric_named"]

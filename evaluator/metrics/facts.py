@@ -33,3 +33,8 @@ class MetricFacts:
     percent: bool = False
     host_bound: bool = False
     aliases: tuple[str, ...] = ()
+
+    @property
+    def column(self) -> str:
+        """Its name in a table: the key and the unit, such as `hd95_mm`."""
+        return f"{self.key}_{self.unit}" if self.unit else self.key

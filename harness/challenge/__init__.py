@@ -1,24 +1,19 @@
 """Challenges: which labels count, what a container may use, how teams are ranked."""
 
 from harness.challenge.load import load_challenge, shipped_names
-from harness.challenge.model import (
-    Challenge,
-    Contract,
-    Direction,
-    Limits,
-    Metric,
-    MetricName,
-    RankingScheme,
-)
+from harness.challenge.model import Challenge, ChallengeLabel, Contract, Limits, Scoring
+from harness.challenge.ranking import Direction, Metric, Number, RankingScheme
 
 __all__ = [
     "Challenge",
+    "ChallengeLabel",
     "Contract",
     "Direction",
     "Limits",
     "Metric",
-    "MetricName",
+    "Number",
     "RankingScheme",
+    "Scoring",
     "load_challenge",
     "shipped_names",
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from evaluator.errors import choose_one_of
+from harness.challenge.mistakes import explained
 from harness.challenge.model import Challenge
 from harness.errors import ConfigurationError
 
@@ -30,7 +32,7 @@ def load_challenge(name: str) -> Challenge:
     if name in shipped_names():
         return _parse((_SHIPPED / f"{name}.toml").read_bytes(), where=name)
     path = Path(name)
-    if path.suffix == ".toml":
+    if path.suffix.lower() == ".toml":
         try:
             return _parse(path.read_bytes(), where=str(path))
         except OSError as error:
@@ -39,20 +41,21 @@ def load_challenge(name: str) -> Challenge:
             ) from error
     raise ConfigurationError(
         f"there is no challenge named {name!r}",
-        mend=f"Shipped ones: {', '.join(shipped_names())}; or give the path of your own .toml file.",
+        mend=f"{choose_one_of(name, shipped_names())}, or give the path of your own .toml file.",
     )
 
 
 def _parse(content: bytes, *, where: str) -> Challenge:
     try:
-        return Challenge.model_validate(tomllib.loads(content.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError("the challenge file is not TOML", where=where, mend=str(error)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        # Editors on Windows begin a file with a byte order mark, which TOML does not allow.
+        values = tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"the challenge file breaks the schema at {place or 'its top'}: {first['msg']}",
-            where=where,
-            mend="The shipped files under harness/challenge/shipped are examples.",
+            "the challenge file is not TOML: it is not in UTF-8", where=where, mend="Save it as UTF-8."
         ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError("the challenge file is not TOML", where=where, mend=str(error)) from error
+    try:
+        return Challenge.model_validate(values)
+    except ValidationError as error:
+        raise explained(error, values, where=where) from error

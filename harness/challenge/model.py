@@ -1,13 +1,21 @@
-"""What a challenge is: labels, limits, container contract and ranking, as data."""
+"""What a challenge is: labels, limits, container contract, scoring and ranking, as data."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from evaluator.labels import LABEL_TABLES, LabelTable
+from evaluator.errors import EvaluatorError, choose_one_of
+from evaluator.labels import Label, LabelTable
+from evaluator.metrics import METRICS, MetricFacts
+from evaluator.shipped import LABEL_TABLES, PROFILES
+from harness.challenge.metrics import MEASURED, facts_of, is_measured
+from harness.challenge.ranking import Metric, RankingScheme, Record
+from harness.challenge.words import from_words
+from harness.text import printable
 
 MIB = 1024**2
 GIB = 1024**3
@@ -16,12 +24,29 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _one_line(words: str) -> str:
+    if printable(words) != words or words != words.strip():
+        raise ValueError("it must be words without control characters or spaces around them")
+    return words
 
 
-class Limits(_Record):
-    """What one case's container may use. Sizes are bytes, times are seconds of wall clock."""
+def _known_profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"there is no profile {name!r}. {choose_one_of(name, PROFILES)}")
+    return name
+
+
+Words = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+
+ALL_LABELS = "all"
+"""The group of every label, where a challenge names no groups."""
+
+
+class Limits(Record):
+    """What one case's container may use. Sizes are bytes, times are seconds of wall clock.
+
+    In TOML both may be in words: `memory = "4 GiB"` for `memory_bytes`, `time = "5 min"` for `time_s`.
+    """
 
     memory_bytes: PositiveInt = Field(
         description="resident memory, page cache and tmpfs together; swap is off"
@@ -41,13 +66,18 @@ class Limits(_Record):
     )
     log_bytes: PositiveInt = Field(16 * MIB, description="kept log; a longer one loses its middle")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_words(cls, values: Any) -> Any:
+        return from_words(values, cls.model_fields)
+
     @property
     def shared_memory_bytes(self) -> int:
         """The size that /dev/shm gets."""
         return min(self.shm_bytes or self.memory_bytes, self.memory_bytes)
 
 
-class Contract(_Record):
+class Contract(Record):
     """Where a container finds its input and puts its output, and how it is started."""
 
     inputs: str = "/workspace/inputs"
@@ -57,77 +87,62 @@ class Contract(_Record):
     )
     input_suffix: str = "_0000.nii.gz"
     output_suffix: str = ".nii.gz"
+    channels: tuple[str, ...] = Field(
+        (), description="names of the image channels of a case; none given means one image a case"
+    )
     runtime: str = Field("", description="OCI runtime, such as runsc or kata; none takes the host's choice")
 
-
-class Direction(StrEnum):
-    """Whether more is better."""
-
-    HIGHER = "higher"
-    LOWER = "lower"
-
-
-class MetricName(StrEnum):
-    """What a ranking may be made of. Scores are fractions in [0, 1]; the others name their unit."""
-
-    DSC = "dsc"
-    NSD = "nsd"
-    RUNTIME_S = "runtime_s"
-    PEAK_MEMORY_BYTES = "peak_memory_bytes"
-    PEAK_GPU_MEMORY_BYTES = "peak_gpu_memory_bytes"
-    GPU_MEMORY_AUC_BYTE_S = "gpu_memory_auc_byte_s"
-    CPU_UTILISATION_AUC_PERCENT_S = "cpu_utilisation_auc_percent_s"
+    def channel_suffix(self, number: int) -> str:
+        """Return what stands behind a case's name in the file of its first (0) or a later channel."""
+        if "_0000" in self.input_suffix:
+            return self.input_suffix.replace("_0000", f"_{number:04d}")
+        return self.input_suffix if number == 0 else f"_{number:04d}{self.input_suffix}"
 
 
-class Metric(_Record):
-    """One column of a ranking.
+class ChallengeLabel(Record):
+    """One label of a challenge's own table, a `[[labels]]` of its file."""
 
-    `labels` names a group of the challenge's labels whose mean per case is ranked (`None` for
-    metrics that are not about labels). A value on the good side of `tolerance` counts as the
-    tolerance. `failed` is the value of a case that did not succeed.
-    """
-
-    metric: MetricName
-    labels: str | None = None
-    direction: Direction
-    weight: PositiveFloat = 1.0
-    tolerance: float | None = None
-    failed: float
-
-    @property
-    def key(self) -> str:
-        """The column's name, such as `dsc:organs` or `runtime_s`."""
-        return f"{self.metric.value}:{self.labels}" if self.labels else self.metric.value
-
-    @model_validator(mode="after")
-    def _labels_where_needed(self) -> Metric:
-        about_labels = self.metric in (MetricName.DSC, MetricName.NSD)
-        if about_labels != (self.labels is not None):
-            raise ValueError(
-                f"metric {self.metric.value}: `labels` goes with dsc and nsd, and only with them"
-            )
-        return self
-
-
-class RankingScheme(_Record):
-    """How per-case values become one order of teams."""
-
-    order: Literal["rank-then-average", "average-then-rank", "test-then-rank"] = "rank-then-average"
-    metrics: tuple[Metric, ...] = Field(min_length=1)
-    divide_by_teams: bool = Field(
-        False, description="FLARE21: the averaged rank is divided by the number of teams"
+    value: Annotated[int, Field(ge=1, le=255, strict=True)]
+    name: Words
+    tolerance_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="how far two surfaces may lie apart and still count as the same (NSD)"
     )
+    group: Annotated[str, AfterValidator(_one_line)] = Field(
+        "", description="the group of labels whose mean is ranked"
+    )
+    colour: Annotated[str, Field(pattern=r"^(#[0-9A-Fa-f]{6})?$")] = Field("", description="#rrggbb")
+    column: str = Field("", description="its stem in tables whose columns have names of their own")
 
 
-class Challenge(_Record):
-    """A challenge's rules. Its label table (names, tolerances) is the evaluator's of the same name."""
+def _metric_keys(values: Any) -> Any:
+    if isinstance(values, list | tuple) and all(isinstance(value, str) for value in values):
+        keys = tuple(dict.fromkeys(facts_of(value).key for value in values))
+        if measured := [key for key in keys if is_measured(key)]:
+            raise ValueError(f"{measured[0]} is measured in every run, not computed from predictions")
+        return keys
+    return values
+
+
+class Scoring(Record):
+    """What is computed beside the metrics that are ranked."""
+
+    metrics: Annotated[tuple[str, ...], BeforeValidator(_metric_keys)] = ("dsc", "nsd")
+
+
+class Challenge(Record):
+    """A challenge's rules. Its labels are its own, or a table that the evaluator knows by name."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
     source: str = Field("", description="where the rules come from, and which of them are unverified")
-    label_table: str
-    label_groups: dict[str, tuple[int, ...]] = Field(description="named groups of label values")
-    profile: Literal["exact", "flare"] = Field(
+    own_labels: tuple[ChallengeLabel, ...] = Field((), alias="labels")
+    label_table: str | None = Field(None, description="instead of labels: the name of a known table")
+    label_groups: dict[str, tuple[int, ...]] = Field(
+        {}, description="named groups of label values, where the labels' own `group` does not say it"
+    )
+    profile: Annotated[str, AfterValidator(_known_profile)] = Field(
         "exact", description="the scoring rules used unless the command line names others"
     )
     gpu_memory_free_bytes: int = Field(
@@ -135,26 +150,151 @@ class Challenge(_Record):
     )
     limits: Limits
     contract: Contract = Contract()
+    scoring: Scoring = Scoring()
     ranking: RankingScheme
 
-    @property
+    @cached_property
     def labels(self) -> LabelTable:
-        """The evaluator's label table: values, organ names, NSD tolerances in mm."""
-        return LABEL_TABLES[self.label_table]
+        """The label table: values, names, NSD tolerances in mm."""
+        if self.label_table is not None:
+            return known_table(self.label_table)
+        return LabelTable(self.name, tuple(Label(**label.model_dump()) for label in self.own_labels))
+
+    @cached_property
+    def computed_metrics(self) -> tuple[str, ...]:
+        """Keys of what is computed from predictions, in the order of the evaluator's table."""
+        ranked = {metric.metric for metric in self.ranking.metrics}
+        return tuple(key for key in METRICS if key in ranked or key in self.scoring.metrics)
+
+    @cached_property
+    def label_metrics(self) -> tuple[MetricFacts, ...]:
+        """The facts of the computed metrics that are a number per label."""
+        return tuple(facts for key in self.computed_metrics if (facts := facts_of(key)).scope == "label")
+
+    @cached_property
+    def case_metrics(self) -> tuple[MetricFacts, ...]:
+        """The facts of the computed metrics that are a number per case."""
+        return tuple(facts for key in self.computed_metrics if (facts := facts_of(key)).scope == "case")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        """Put in what the file leaves to the rest of it: groups from labels, failed values from limits."""
+        values = from_words(values, cls.model_fields)
+        if not isinstance(values, dict):
+            return values
+        return _with_failed_values(_with_groups(values))
 
     @model_validator(mode="after")
     def _names_exist(self) -> Challenge:
-        if self.label_table not in LABEL_TABLES:
-            raise ValueError(f"label_table {self.label_table!r} is not one of {sorted(LABEL_TABLES)}")
-        values = {label.value for label in self.labels}
+        if bool(self.own_labels) == (self.label_table is not None):
+            raise ValueError(
+                "both [[labels]] and label_table are given; keep one of them"
+                if self.own_labels
+                else "there are no labels; write one [[labels]] with value, name and tolerance_mm for each"
+            )
+        try:
+            table = self.labels
+        except EvaluatorError as error:
+            raise ValueError(error.one_line()) from error
+        _check_names(table, self.label_groups)
+        if not self.computed_metrics:
+            raise ValueError("scoring.metrics: nothing is computed or ranked of a prediction; name a metric")
         for group, members in self.label_groups.items():
-            if unknown := set(members) - values:
+            if unknown := set(members) - set(table.values):
                 raise ValueError(
-                    f"label group {group!r} holds {sorted(unknown)}, not in table {self.label_table!r}"
+                    f"label_groups: {group!r} holds {sorted(unknown)}; the labels are {list(table.values)}"
                 )
         for metric in self.ranking.metrics:
             if metric.labels is not None and metric.labels not in self.label_groups:
-                raise ValueError(f"metric {metric.key}: no label group {metric.labels!r}")
+                raise ValueError(
+                    f"ranking.metrics: there is no group of labels {metric.labels!r}. "
+                    f"{choose_one_of(metric.labels, self.label_groups)}"
+                )
         if (self.limits.shm_bytes or 0) > self.limits.memory_bytes:
-            raise ValueError("limits: shm_bytes exceeds memory_bytes")
+            raise ValueError("limits: shm_bytes exceeds memory_bytes; /dev/shm counts as memory")
         return self
+
+
+def known_table(name: str) -> LabelTable:
+    """Return a label table that the evaluator knows by name.
+
+    Raises:
+        ValueError: there is no such table.
+    """
+    if name not in LABEL_TABLES:
+        raise ValueError(f"there is no label_table {name!r}. {choose_one_of(name, LABEL_TABLES)}")
+    return LABEL_TABLES[name]
+
+
+def _with_groups(values: dict[str, Any]) -> dict[str, Any]:
+    """Collect the groups that the labels name; of labels without any, all are one group."""
+    labels = values.get("labels", values.get("own_labels"))
+    given = values.get("label_groups", {})
+    if not isinstance(labels, list | tuple) or not all(isinstance(label, dict) for label in labels):
+        return values
+    if not labels or not isinstance(given, dict):
+        return values
+    groups: dict[str, list[Any]] = {}
+    for label in labels:
+        if label.get("group"):
+            groups.setdefault(label["group"], []).append(label.get("value"))
+    if not groups and not given:
+        groups[ALL_LABELS] = [label.get("value") for label in labels]
+    for name in groups.keys() & given.keys():
+        if list(given[name]) != groups[name]:
+            raise ValueError(
+                f"label_groups: {name!r} is the group of labels {groups[name]} already; "
+                "give the other one another name"
+            )
+    return values | {"label_groups": groups | given}
+
+
+def _with_failed_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Charge a failed case what the limits allow, where the file names no value of a measured metric."""
+    ranking = values.get("ranking")
+    metrics = ranking.get("metrics") if isinstance(ranking, dict) else None
+    if not isinstance(ranking, dict) or not isinstance(metrics, list | tuple):
+        return values
+    try:
+        limits = Limits.model_validate(values.get("limits"))
+    except ValueError:
+        return values  # told of with the limits themselves
+    filled = [_with_failed_value(metric, limits) for metric in metrics]
+    return values | {"ranking": {**ranking, "metrics": filled}}
+
+
+def _with_failed_value(metric: Any, limits: Limits) -> Any:
+    if not isinstance(metric, Mapping) or "failed" in metric or not isinstance(metric.get("metric"), str):
+        return metric
+    try:
+        key = facts_of(metric["metric"]).key
+    except ValueError:
+        return metric
+    return {**metric, "failed": MEASURED[key].at_limits(limits)} if key in MEASURED else metric
+
+
+def _check_names(table: LabelTable, groups: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that no two columns of a table would have one name."""
+    columns: dict[str, Label] = {}
+    for label in table:
+        column = column_name(label.name)
+        if column in columns:
+            raise ValueError(
+                f"labels {columns[column].name!r} and {label.name!r} would share the column {column}"
+            )
+        columns[column] = label
+    for group, members in groups.items():
+        namesake = columns.get(column_name(group))
+        if namesake is not None and tuple(members) != (namesake.value,):
+            raise ValueError(
+                f"label_groups: {group!r} is also the name of a label; give the group another name"
+            )
+
+
+def column_name(name: str) -> str:
+    """Return a label's or group's name as part of a column's."""
+    return "_".join(name.split())
+
+
+__all__ = ["Challenge", "ChallengeLabel", "Contract", "Limits", "Metric", "RankingScheme", "Scoring"]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.display import progress, say
-from harness.errors import ConfigurationError
+from harness.data.names import some
+from harness.errors import EXIT_OK, EXIT_USAGE, ConfigurationError
+
+if TYPE_CHECKING:
+    from harness.data.check import CaseFacts
+    from harness.data.dataset import Dataset
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +37,10 @@ def phantom(
         str | None,
         typer.Option("--shape", help="Voxels such as 512x512x100; by default 128x128 and 40 to 156 slices."),
     ] = None,
+    view: Annotated[
+        str,
+        typer.Option("--view", help="abdomen, or anywhere: shoulders to thighs, slabs, cuts; to train on."),
+    ] = "abdomen",
     partial: Annotated[
         bool,
         typer.Option("--partial", help="Leave labels out: all, some organs, tumour or nothing annotated."),
@@ -45,6 +57,7 @@ def phantom(
             seed=seed,
             split=split,
             shape=parse_shape(shape),
+            view=view,
             partial=partial,
             workers=workers,
             progress=advance,
@@ -54,18 +67,82 @@ def phantom(
 
 def check(
     folder: Annotated[Path, typer.Argument(help="A folder with imagesVal/ and labelsVal/.")],
-    split: Annotated[str | None, typer.Option("--split", help="Val, Ts or Tr; default: the first.")] = None,
-) -> None:
-    """Read every header, compare each label's geometry with its image, and print the fingerprint."""
-    from harness.data.check import check_dataset
+    split: options.Split = None,
+    challenge: Annotated[
+        str | None, typer.Option("--challenge", "-c", help="Compare labels and channels with a challenge's.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    repair: Annotated[
+        Path | None,
+        typer.Option(
+            "--repair", help="Write copies with one clean header each to this folder, voxels untouched."
+        ),
+    ] = None,
+) -> int:
+    """Read every file to its end, compare each label's grid with its image's, and print what is there."""
+    from harness.challenge import load_challenge
+    from harness.data.check import check_channels, check_dataset
     from harness.data.dataset import open_dataset
+    from harness.data.repair import repair_dataset
 
+    rules = load_challenge(challenge) if challenge is not None else None
     dataset = open_dataset(folder, split=split, need_labels=False)
-    with progress("headers") as advance:
-        check_dataset(dataset, progress=advance)
+    if rules is not None:
+        check_channels(dataset, rules.contract.channels)
+    with progress("checking the data") as advance:
+        facts = check_dataset(dataset, labels=rules.labels if rules else None, progress=advance)
     with progress("fingerprint") as advance:
-        print(dataset.fingerprint(advance))
-    say(f"{len(dataset.cases)} case(s) in {folder}, all readable")
+        fingerprint = dataset.fingerprint(advance)
+    if as_json:
+        print(json.dumps(_as_dict(dataset, facts, fingerprint), indent=1))
+    else:
+        _print_table(dataset, facts, fingerprint)
+    code = _conclude(dataset, facts)
+    if repair is None:
+        return code
+    with progress("repairing") as advance:
+        repair_dataset(dataset, repair, progress=advance)
+    say(f"copies with one clean header each are in {repair}; check them as well")
+    return EXIT_OK
+
+
+def _print_table(dataset: Dataset, facts: list[CaseFacts], fingerprint: str) -> None:
+    print("case\tvoxels\tspacing_mm\tlabels")
+    for fact in facts:
+        labels = "-" if fact.labels is None else ",".join(map(str, fact.labels)) or "none"
+        spacing = "x".join(f"{size:.4g}" for size in fact.spacing_mm)
+        print(f"{fact.case}\t{'x'.join(map(str, fact.shape))}\t{spacing}\t{labels}")
+    print(f"fingerprint\t{fingerprint}")
+
+
+def _as_dict(dataset: Dataset, facts: list[CaseFacts], fingerprint: str) -> dict[str, object]:
+    cases = [asdict(fact) for fact in facts]
+    for case in cases:
+        for finding in case["findings"]:
+            finding["where"] = str(finding["where"])
+    return {"name": dataset.name, "fingerprint": fingerprint, "notes": list(dataset.notes), "cases": cases}
+
+
+def _conclude(dataset: Dataset, facts: list[CaseFacts]) -> int:
+    """Say every finding in a line of its own, and return the exit code."""
+    for note in dataset.notes:
+        say(f"note: {note}")
+    channels = len(dataset.cases[0].channels)
+    if channels > 1:
+        named = f": {', '.join(dataset.channels)}" if dataset.channels else ""
+        say(f"note: {channels} channels a case, _0000 to _{channels - 1:04d}{named}")
+    if bare := [case.id for case in dataset.cases if case.label is None]:
+        say(f"note: {len(bare)} of {len(dataset.cases)} case(s) have no label: {some(bare)}")
+    findings = [finding for fact in facts for finding in fact.findings]
+    for finding in findings:
+        mend = f". {finding.mend}" if finding.mend else ""
+        say(f"{'error' if finding.fatal else 'note'}: {finding.what} ({finding.where}){mend}")
+    faulty = {finding.case for finding in findings if finding.fatal}
+    if faulty:
+        say(f"{len(dataset.cases)} case(s) in {dataset.folder}, {len(faulty)} of them cannot be used")
+        return EXIT_USAGE
+    say(f"{len(dataset.cases)} case(s) in {dataset.folder}, all readable")
+    return EXIT_OK
 
 
 def parse_shape(text: str | None) -> tuple[int, int, int] | None:

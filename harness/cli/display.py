@@ -18,10 +18,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from harness.text import printable
+
 PLAIN_INTERVAL_S = 5.0
 """How often a progress line is written where stderr is not a terminal."""
-
-_REAL_CONTROL = dict.fromkeys([*range(0x20), 0x7F, *range(0x80, 0xA0)])
 
 
 def stdout() -> Console:
@@ -32,11 +32,6 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console for progress and messages."""
     return Console(file=sys.stderr, width=None if sys.stderr.isatty() else 200, highlight=False)
-
-
-def printable(text: str) -> str:
-    """Return text from outside (logs, names) without control characters, safe to show on a terminal."""
-    return text.translate(_REAL_CONTROL)
 
 
 def say(text: str) -> None:

@@ -51,7 +51,7 @@ def command(
 
 
 def _flare(board: Leaderboard, division: Division, folder: Path) -> list[Path]:
-    return write_flare(division, board.challenge, board.scheme, folder)
+    return write_flare(division, folder)
 
 
 def _challenger(board: Leaderboard, division: Division, folder: Path) -> list[Path]:

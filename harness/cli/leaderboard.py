@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
+from evaluator.terminal import in_words
 from harness.challenge import Challenge, load_challenge
 from harness.cli import options
-from harness.cli.display import progress, stdout
+from harness.cli.display import progress, say, stdout
 from harness.data.dataset import open_dataset
 from harness.errors import ConfigurationError
 from harness.leaderboard import Leaderboard, build, read_values, render_terminal, write_files
 from harness.leaderboard.files import to_csv, to_json, to_markdown
 from harness.report import write_report
-from harness.results.folder import read_results
 
 
 class Format(StrEnum):
@@ -59,7 +59,11 @@ def table(
         return
     rules = load_challenge(challenge)
     board = rank(rules, results, across_hosts=across_hosts, profile=profile)
-    write_files(board, results / rules.name)
+    try:
+        write_files(board, results / rules.name)
+    except OSError as error:  # an archive on a read-only disk is read all the same
+        what, where, _ = in_words(error)
+        say(f"the table is not stored: {what} ({where})")
     show(board, output_format, organs=organs)
 
 
@@ -83,7 +87,7 @@ def report(
     board = rank(rules, results, across_hosts=across_hosts, profile=profile)
     folder = output or results / rules.name / "report"
     dataset = open_dataset(data) if data is not None else None
-    print(write_report(read_results(results, rules.name), board, folder, view=view.value, dataset=dataset))
+    print(write_report(board, folder, view=view.value, dataset=dataset))
 
 
 def rank(

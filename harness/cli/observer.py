@@ -8,9 +8,11 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from harness.cli.display import Advance, plain_progress, printable, say, stderr
+from harness.challenge.metrics import facts_of, in_a_line
+from harness.cli.display import Advance, plain_progress, say, stderr
 from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.text import printable
 
 _MIB = 1024**2
 
@@ -99,11 +101,14 @@ def case_line(execution: ExecutionRecord) -> str:
 
 
 def score_line(score: ScoreRecord) -> str:
-    """Return one case's mean DSC and NSD over its scored labels, in per cent."""
+    """Return one case's means over its scored labels, and its own scores."""
+    if not score.usable:
+        return f"  {score.case}: no usable prediction, counts as failed ({score.profile})"
+    values: dict[str, list[float]] = {}
+    for scores in (*(label.scores for label in score.scores), score.case_scores):
+        for key, value in scores.items():
+            values.setdefault(key, []).extend([] if value is None else [value])
     means = []
-    for name in ("dsc", "nsd"):
-        values = [value for label in score.scores if (value := getattr(label, name)) is not None]
-        means.append(
-            f"{name.upper()} {100 * sum(values) / len(values):.1f} %" if values else f"{name.upper()} –"
-        )
-    return f"  {score.case}: {', '.join(means)} ({score.profile})"
+    for key, known in values.items():
+        means.append(in_a_line(facts_of(key), sum(known) / len(known) if known else None))
+    return f"  {score.case}: {', '.join(means) or 'no label is annotated'} ({score.profile})"

@@ -49,7 +49,7 @@ def command(
             where=predictions,
             mend=f"Give a folder of <case>{rules.contract.output_suffix}.",
         )
-    dataset = prepared(data, split=split, cases=case)
+    dataset = prepared(data, challenge=rules, split=split, cases=case)
     if predictions is None:
         return score_stored(rules, dataset, results, team=team, profile=profile, again=again)
     request = PredictionsRequest(
@@ -92,6 +92,13 @@ def score_stored(
     for run in runs:
         say(f"{run.record.team} {run.record.run}")
         with ConsoleObserver() as observer:
-            score_run(run.folder, dataset, profile=profile, again=again, observer=observer)
+            score_run(
+                run.folder,
+                dataset,
+                profile=profile,
+                metrics=challenge.computed_metrics,
+                again=again,
+                observer=observer,
+            )
         print(run.folder)
     return 0

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.challenge import load_challenge
 from harness.cli import options
-from harness.cli.display import printable, say
-from harness.data.dataset import Dataset, open_dataset
+from harness.cli.display import say
+from harness.data.dataset import open_dataset
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, ConfigurationError
-from harness.results.folder import read_run_record
 from harness.results.journal import RUN_FILE
 from harness.scoring.verify import verify_run
+from harness.text import printable
 
 
 def register(app: typer.Typer) -> None:
@@ -24,32 +26,41 @@ def register(app: typer.Typer) -> None:
 def command(
     results: options.Results = options.DEFAULT_RESULTS,
     challenge: Annotated[
-        str | None, typer.Option("--challenge", "-c", help="Only this challenge; default: every one.")
+        str | None,
+        typer.Option("--challenge", "-c", help="Only this one, by name or .toml file; default: every one."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Also score the runs over this data set again.")
     ] = None,
     split: options.Split = None,
 ) -> int:
-    """Re-read every record and prediction; with --data also score again. The exit code is 4 on any damage."""
-    folders = sorted(path.parent for path in results.glob(f"{challenge or '*'}/*/*/{RUN_FILE}"))
-    if not folders:
-        raise ConfigurationError("there are no results here", where=results, mend="Name another --results.")
+    """Re-read every record, file and seal; with --data also score again. The exit code is 4 on any damage."""
+    folders = _run_folders(results, challenge)
     dataset = open_dataset(data, split=split) if data is not None else None
-    fingerprint = dataset.fingerprint() if dataset is not None else None
+    fingerprint = dataset.fingerprint() if dataset is not None else ""
     damaged = 0
     for folder in folders:
-        problems = list(verify_run(folder, dataset=_of(folder, dataset, fingerprint)))
-        damaged += bool(problems)
-        print(f"{folder}\t{'damaged' if problems else 'intact'}")
-        for problem in problems:
+        found = verify_run(folder, dataset=dataset, fingerprint=fingerprint)
+        damaged += bool(found.problems)
+        print(f"{folder}\t{'damaged' if found.problems else 'intact'}\t{'; '.join(found.remarks)}")
+        for problem in found.problems:
             say(f"  {printable(problem.what)} ({printable(problem.where)})")
     say(f"{len(folders)} run(s), {damaged} damaged")
     return EXIT_INFRASTRUCTURE if damaged else EXIT_OK
 
 
-def _of(folder: Path, dataset: Dataset | None, fingerprint: str | None) -> Dataset | None:
-    """Return the data set for a run that was made over it."""
-    if dataset is None or read_run_record(folder).dataset.fingerprint != fingerprint:
-        return None
-    return dataset
+def _run_folders(results: Path, challenge: str | None) -> list[Path]:
+    """Return the folders of all runs, or of one challenge's."""
+    name = load_challenge(challenge).name if challenge and challenge.endswith(".toml") else challenge
+    held = sorted(path.name for path in results.iterdir() if path.is_dir()) if results.is_dir() else []
+    if name is not None and name not in held:
+        close = get_close_matches(name, held, n=1)
+        raise ConfigurationError(
+            f"there are no results of challenge {name!r}",
+            where=results,
+            mend=f"Did you mean {close[0]}?" if close else f"There are: {', '.join(held) or 'none'}.",
+        )
+    folders = sorted(path.parent for path in results.glob(f"{name or '*'}/*/*/{RUN_FILE}"))
+    if not folders:
+        raise ConfigurationError("there are no results here", where=results, mend="Name another --results.")
+    return folders

@@ -5,47 +5,69 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
+from harness.data.description import read_description
+from harness.data.names import IMAGE_SUFFIX, LABEL_SUFFIX, ImageNames, images_of, labels_of, some
 from harness.errors import ConfigurationError
 
-IMAGE_SUFFIX = "_0000.nii.gz"
-LABEL_SUFFIX = ".nii.gz"
-_SPLITS = ("Val", "Ts", "Tr", "")
+SPLITS = ("Val", "Ts", "Tr", "")
+"""The endings of `images` and `labels`, in the order in which they are looked for."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's CT and, where it is known, its reference label volume.
+    """One patient's images and, where it is known, the reference label volume.
 
     Attributes:
         id: The case id, `liver_012` for `liver_012_0000.nii.gz`.
-        image: The CT in Hounsfield units; None in a set of label volumes only.
+        image: The image, or the first of several channels; None in a set of label volumes only.
         label: The reference label volume; None for a set without references.
         annotated: The label values that this case's reference annotates; None means all.
+        more_channels: The images of the second and later channels, on the grid of the first.
     """
 
     id: str
     image: Path | None
     label: Path | None
     annotated: tuple[int, ...] | None = None
+    more_channels: tuple[Path, ...] = ()
+
+    @property
+    def channels(self) -> tuple[Path, ...]:
+        """The images of all channels in order."""
+        return (self.image, *self.more_channels) if self.image is not None else ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file of the case: its channels, then its label."""
+        return (*self.channels, *((self.label,) if self.label is not None else ()))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Cases in the order of their ids. Use `open_dataset`."""
+    """Cases in the order of their ids. Use `open_dataset`.
+
+    Attributes:
+        channels: Names of the image channels; empty where `dataset.json` does not name them.
+        notes: What a person should know of how the folder was read.
+    """
 
     name: str
     folder: Path
     cases: tuple[Case, ...] = field(repr=False)
+    channels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def fingerprint(self, progress: Callable[[int, int], None] | None = None) -> str:
-        """Return the SHA-256 over every case's id, annotation and the bytes of its image and label."""
+        """Return the SHA-256 over every case's id, annotation and the bytes of its images and label."""
         total = hashlib.sha256()
         for done, case in enumerate(self.cases, start=1):
             row = [case.id, case.annotated]
             row += [file_sha256(path) if path is not None else None for path in (case.image, case.label)]
+            row += [file_sha256(path) for path in case.more_channels]
             total.update(json.dumps(row).encode() + b"\n")
             if progress is not None:
                 progress(done, len(self.cases))
@@ -60,25 +82,27 @@ class Dataset:
         wanted = list(cases)
         known = {case.id for case in self.cases}
         if unknown := [case for case in wanted if case not in known]:
+            close = get_close_matches(unknown[0], known, n=1)
             raise ConfigurationError(
                 f"no case named {', '.join(unknown)}",
                 where=self.folder,
-                mend=f"Cases: {_some(sorted(known))}.",
+                mend=f"Did you mean {close[0]}?" if close else f"Cases: {some(sorted(known))}.",
             )
-        return Dataset(self.name, self.folder, tuple(case for case in self.cases if case.id in set(wanted)))
+        return replace(self, cases=tuple(case for case in self.cases if case.id in set(wanted)))
 
 
 def open_dataset(folder: Path, *, split: str | None = None, need_labels: bool = True) -> Dataset:
     """Open `folder/images{split}` and `folder/labels{split}`, the FLARE and nnU-Net layouts.
 
     Args:
-        folder: The data set's folder. An optional `dataset.json` in it names the set; its optional
-            field `annotated` maps case ids to the label values annotated in that case.
+        folder: The data set's folder. An optional `dataset.json` in it names the set; see
+            `harness.data.description`.
         split: `Val`, `Ts`, `Tr` or empty; by default the first of these that has a folder.
         need_labels: Whether each image must have a label. Labels without an image are always refused.
 
     Raises:
-        ConfigurationError: no such folder, no images, an image without a label or the reverse.
+        ConfigurationError: no such folder, no images, an image without a label or the reverse, or a name
+            that could be taken in two ways.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -88,33 +112,82 @@ def open_dataset(folder: Path, *, split: str | None = None, need_labels: bool = 
             mend="Give a folder with imagesVal/ and labelsVal/.",
         )
     images_folder, labels_folder = _split_folders(folder, split)
-    images = _by_case(images_folder, IMAGE_SUFFIX)
-    labels = _by_case(labels_folder, LABEL_SUFFIX) if labels_folder.is_dir() else {}
-    if not images:
+    images = images_of(images_folder) if images_folder.is_dir() else ImageNames({})
+    labels, label_notes = labels_of(labels_folder)
+    if not images.channels:
         raise ConfigurationError(
             "the data folder has labels but no images" if labels else "the data folder has no images",
             where=images_folder,
-            mend=f"Put each CT there as <case>{IMAGE_SUFFIX}.",
+            mend=f"Put each image there as <case>{IMAGE_SUFFIX}.",
         )
-    if orphans := sorted(labels.keys() - images.keys()):
+    _check_pairs(images, labels, images_folder, labels_folder, need_labels=need_labels)
+    everywhere = {case for name in SPLITS for case in _ids(folder / f"images{name}", images_folder, images)}
+    description = read_description(folder, everywhere)
+    annotated = description.annotated or {}
+    cases = tuple(
+        Case(case, first, labels.get(case), annotated.get(case), tuple(more))
+        for case, (first, *more) in sorted(images.channels.items())
+    )
+    _check_channels(description.channels, cases, folder)
+    return Dataset(
+        description.name or folder.resolve().name,
+        folder,
+        cases,
+        channels=description.channels,
+        notes=(*images.notes, *label_notes),
+    )
+
+
+def _check_pairs(
+    images: ImageNames,
+    labels: dict[str, Path],
+    images_folder: Path,
+    labels_folder: Path,
+    *,
+    need_labels: bool,
+) -> None:
+    if orphans := sorted(labels.keys() - images.channels.keys()):
         raise ConfigurationError(
-            f"{len(orphans)} label(s) have no image: {_some(orphans)}",
+            f"{len(orphans)} label(s) have no image: {some(orphans)}",
             where=labels_folder,
-            mend=f"Add {images_folder.name}/{orphans[0]}{IMAGE_SUFFIX}, or remove the label.",
+            mend=_rename(labels[orphans[0]].name, orphans[0], images.channels.keys() - labels.keys())
+            or f"Add {images_folder.name}/{orphans[0]}{IMAGE_SUFFIX}, or remove the label.",
         )
-    if need_labels and (bare := sorted(images.keys() - labels.keys())):
+    if need_labels and (bare := sorted(images.channels.keys() - labels.keys())):
         raise ConfigurationError(
-            f"{len(bare)} image(s) have no label: {_some(bare)}",
+            f"{len(bare)} image(s) have no label: {some(bare)}",
             where=images_folder,
             mend=f"Add {labels_folder.name}/{bare[0]}{LABEL_SUFFIX}, or remove the image.",
         )
-    description = _description(folder)
-    annotated = description.get("annotated", {})
-    cases = tuple(
-        Case(case, image, labels.get(case), _annotated(annotated, case, folder))
-        for case, image in sorted(images.items())
-    )
-    return Dataset(str(description.get("name") or folder.resolve().name), folder, cases)
+
+
+def _rename(name: str, case: str, without_label: Iterable[str]) -> str:
+    """Return how to mend a label's name that is nearly a case's, as `a_seg` is for case `a`."""
+    likely = [bare for bare in sorted(without_label) if case.startswith((f"{bare}_", f"{bare}-", f"{bare}."))]
+    likely = likely or get_close_matches(case, sorted(without_label), n=1)
+    return f"Rename {name} to {likely[-1]}{LABEL_SUFFIX} if it is the label of {likely[-1]}." if likely else ""
+
+
+def _ids(folder: Path, opened: Path, images: ImageNames) -> Iterable[str]:
+    """Return the case ids of one split; other splits than the opened one need not be in order."""
+    if folder == opened:
+        return images.channels
+    if not folder.is_dir():
+        return ()
+    try:
+        return images_of(folder).channels
+    except ConfigurationError:
+        return ()
+
+
+def _check_channels(names: tuple[str, ...], cases: tuple[Case, ...], folder: Path) -> None:
+    count = len(cases[0].channels)
+    if names and len(names) != count:
+        raise ConfigurationError(
+            f"dataset.json names {len(names)} channel(s), and the cases have {count}",
+            where=folder / "dataset.json",
+            mend="Name every channel, `_0000` first, or take the images of the others out.",
+        )
 
 
 def file_sha256(path: Path) -> str:
@@ -135,50 +208,13 @@ def file_sha256(path: Path) -> str:
 
 
 def _split_folders(folder: Path, split: str | None) -> tuple[Path, Path]:
-    for candidate in _SPLITS if split is None else (split,):
+    for candidate in SPLITS if split is None else (split,):
         images = folder / f"images{candidate}"
         if images.is_dir():
             return images, folder / f"labels{candidate}"
-    for candidate in _SPLITS if split is None else (split,):
+    for candidate in SPLITS if split is None else (split,):
         labels = folder / f"labels{candidate}"
         if labels.is_dir():
             return folder / f"images{candidate}", labels
-    expected = " or ".join(f"images{name}/" for name in (_SPLITS if split is None else (split,)))
+    expected = " or ".join(f"images{name}/" for name in (SPLITS if split is None else (split,)))
     raise ConfigurationError("the data folder has no images", where=folder, mend=f"It must hold {expected}.")
-
-
-def _by_case(folder: Path, suffix: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {path.name.removesuffix(suffix): path for path in folder.iterdir() if path.name.endswith(suffix)}
-
-
-def _description(folder: Path) -> dict[str, object]:
-    path = folder / "dataset.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError("dataset.json cannot be read", where=path, mend=str(error)) from error
-    if not isinstance(content, dict):
-        raise ConfigurationError("dataset.json is not an object", where=path, mend="See docs/results.md.")
-    return content
-
-
-def _annotated(table: object, case: str, folder: Path) -> tuple[int, ...] | None:
-    if not isinstance(table, dict) or case not in table:
-        return None
-    values = table[case]
-    if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
-        raise ConfigurationError(
-            f"`annotated` of case {case} is not a list of label values",
-            where=folder / "dataset.json",
-            mend="Write e.g. [1, 2, 3].",
-        )
-    return tuple(sorted(values))
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

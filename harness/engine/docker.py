@@ -22,8 +22,11 @@ import requests
 from docker.client import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from harness.engine.address import addresses
 from harness.engine.base import ContainerSpec, Declared, EngineFacts, ExitState, ImageInfo, StartRefused
 from harness.engine.config import create_request
+from harness.engine.identity import identify
+from harness.engine.images import DockerImages
 from harness.engine.logs import LogKeeper
 from harness.engine.volumes import copy_declared
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
@@ -71,6 +74,16 @@ _HOST_LACKS = (
         "the container engine lacks an init for its containers",
         "Install the package `catatonit` (Podman) or `docker-init`.",
     ),
+    (
+        "apparmor",
+        "the container engine cannot load the AppArmor profile that this kernel asks for",
+        "Install the package `apparmor` and restart the engine.",
+    ),
+    (
+        "cgroup mountpoint does not exist",
+        "the container engine finds no cgroups",
+        "Mount them at /sys/fs/cgroup (Debian's package `cgroupfs-mount` does) and restart the engine.",
+    ),
 )
 """What an engine says when the host lacks something: text, what it means, the mend."""
 
@@ -81,18 +94,20 @@ def open_engine(address: str | None = None) -> DockerEngine:
 
 
 def connect(address: str | None = None) -> DockerEngine:
-    """Return the engine at `address`, at DOCKER_HOST, or at a usual socket of Docker or Podman.
+    """Return the engine at `address`, or the one that `harness.engine.address` finds.
 
     Raises:
         PrerequisiteError: none answers; the mend says what to start.
     """
     tried: list[str] = []
-    for candidate in _addresses(address):
+    for candidate in addresses(address):
         client = None
         try:
-            client = DockerClient(base_url=candidate, version="auto", timeout=_CALL_TIMEOUT_S)
+            client = DockerClient(
+                base_url=candidate.url, version="auto", timeout=_CALL_TIMEOUT_S, tls=candidate.tls or False
+            )
             client.ping()
-            return DockerEngine(client, candidate)
+            return DockerEngine(client, candidate.url)
         except (DockerException, *_ENGINE_GONE) as error:
             tried.append(f"{candidate}: {_reason(error)}")
             if client is not None:
@@ -103,15 +118,6 @@ def connect(address: str | None = None) -> DockerEngine:
         mend="Install and start Docker or Podman, be in the group `docker` (or root), "
         "or set DOCKER_HOST to the engine's socket.",
     )
-
-
-def _addresses(address: str | None) -> list[str]:
-    if chosen := address or os.environ.get("DOCKER_HOST"):
-        return [chosen]
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
-    sockets = [Path("/var/run/docker.sock"), runtime / "docker.sock", runtime / "podman" / "podman.sock"]
-    present = [path for path in sockets if path.exists()]
-    return [f"unix://{path}" for path in present or sockets[:1]]
 
 
 def _reason(error: Exception) -> str:
@@ -137,6 +143,11 @@ class DockerEngine:
         self._api = client.api
 
     @cached_property
+    def images(self) -> DockerImages:
+        """The images that it holds."""
+        return DockerImages(self.client)
+
+    @cached_property
     def facts(self) -> EngineFacts:
         """What answers, and which limits it says it cannot enforce."""
         with _engine_errors("asking the engine what it is"):
@@ -160,24 +171,22 @@ class DockerEngine:
 
     def image(self, reference: str) -> ImageInfo:
         """See `ContainerEngine.image`."""
-        try:
-            with _engine_errors("looking up the image"):
-                found = self._api.inspect_image(reference)
-        except ImageNotFound as error:
+        found = self.images.inspect(reference)
+        if found is None:
             raise ConfigurationError(
                 "there is no such image on this host",
                 where=reference,
                 mend="Build or load it first; nothing is pulled.",
-            ) from error
-        identifier, config = str(found["Id"]), found.get("Config") or {}
+            )
         return ImageInfo(
             reference=reference,
-            digest=identifier if identifier.startswith("sha256:") else f"sha256:{identifier}",
-            size_bytes=int(found.get("Size") or 0),
-            user=str(config.get("User") or ""),
-            platform=f"{found.get('Os', '')}/{found.get('Architecture', '')}",
-            environment=tuple(map(str, config.get("Env") or ())),
-            volumes=tuple(sorted(map(str, config.get("Volumes") or ()))),
+            digest=found.id,
+            size_bytes=found.size_bytes,
+            user=found.user,
+            platform=found.platform,
+            identity=identify(self.images, found).config_digest,
+            environment=found.environment,
+            volumes=found.volumes,
         )
 
     def import_image(self, archive: bytes, tag: str) -> None:

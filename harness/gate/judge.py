@@ -17,14 +17,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from evaluator.errors import EvaluatorError
 from evaluator.geometry import compare_geometry
+from evaluator.values import count_values, notes_on_labels
 from evaluator.volume import read_header, read_label_volume
 
 _OVERHEAD_BYTES = 192 * 1024**2
-_LARGEST_LABEL = 255
 _LARGEST_ANSWER = 1 << 16
 
 
@@ -45,32 +43,22 @@ def judge(prediction: Path, image: Path, *, known_labels: frozenset[int]) -> Ver
         prediction: A file that nobody else can change any more.
         image: The case's CT.
         known_labels: Values that the challenge scores; others in 1..255 are noted, not refused.
+            What is read, and in how much memory, is decided by the reader that the scorer uses.
     """
     try:
         expected, found = read_header(image), read_header(prediction)
         diagnosis = compare_geometry(expected, found)
         if diagnosis.kind == "different":
-            return Verdict(refused=f"not on the image's grid: {diagnosis.text}")
-        volume = read_label_volume(prediction, max_bytes=_bytes_to_read(found.voxel_count, found.file_bytes))
+            return Verdict(refused=_sentence(f"not on the image's grid: {diagnosis.text}", diagnosis.mend))
+        volume = read_label_volume(prediction)
     except EvaluatorError as error:
-        return Verdict(refused=error.what)
-    low, high = int(volume.array.min()), int(volume.array.max())
-    if low < 0 or high > _LARGEST_LABEL:
-        return Verdict(
-            refused=f"holds the label {low if low < 0 else high}; labels are 0 to {_LARGEST_LABEL}"
-        )
-    notes = list(volume.notes)
-    if diagnosis.kind == "reorientable":
-        notes.append(diagnosis.text)
-    counts = np.bincount(volume.array.ravel("K"), minlength=_LARGEST_LABEL + 1)
-    if strange := sorted({int(value) for value in np.flatnonzero(counts)} - known_labels - {0}):
-        notes.append(f"holds labels that are not scored: {', '.join(map(str, strange[:10]))}")
-    return Verdict(notes=tuple(notes))
+        return Verdict(refused=_sentence(error.what, error.mend))
+    strange = notes_on_labels(count_values(volume.array), known_labels)
+    return Verdict(notes=(*volume.notes, *diagnosis.notes, *strange))
 
 
-def _bytes_to_read(voxels: int, file_bytes: int) -> int:
-    """Return what reading may take: 8 bytes a voxel as stored, 5 while converted, and the file itself."""
-    return voxels * (8 + 5) + file_bytes + 64 * 1024**2
+def _sentence(what: str, mend: str) -> str:
+    return " ".join((f"{what}. {mend}" if mend else what).split())
 
 
 def main() -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from pathlib import Path
 
 from harness.challenge import Direction, Metric, RankingScheme
 from harness.files import write_whole
 from harness.leaderboard import Division
-from harness.text import csv_text
+from harness.text import csv_text, printable
 
 COLUMNS = ("task", "case", "algorithm", "value")
 _ORDERS = {
@@ -50,7 +52,7 @@ def write_challenger(division: Division, scheme: RankingScheme, folder: Path, *,
             f"smallBetter = {smaller})",
             f"ranking <- {_ORDERS[scheme.order]}",
             "boot <- bootstrap(ranking, nboot = 1000)",
-            f"report(boot, title = '{metric.key}', file = '{_stem(metric)}', format = 'HTML')",
+            f"report(boot, title = {_r_text(metric.key)}, file = '{_stem(metric)}', format = 'HTML')",
         ]
         written.append(path)
     write_whole(folder / "analyse.R", "\n".join(steps) + "\n")
@@ -67,10 +69,19 @@ def metric_csv(division: Division, index: int) -> str:
     for team, row in enumerate(division.ranked):
         for case, name in enumerate(division.cases):
             if table.counted[index, case]:
-                value = repr(float(table.values[index, case, team]))
+                value = _r_number(float(table.values[index, case, team]))
                 writer.writerow((table.metrics[index].key, csv_text(name), csv_text(row.team), value))
     return output.getvalue()
 
 
 def _stem(metric: Metric) -> str:
-    return metric.key.replace(":", "-")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", metric.key)
+
+
+def _r_number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else "Inf" if value > 0 else "-Inf"
+
+
+def _r_text(text: str) -> str:
+    """Return a text as R reads it."""
+    return f"""'{printable(text).replace(chr(92), chr(92) * 2).replace("'", chr(92) + "'")}'"""

@@ -10,18 +10,17 @@ import csv
 import io
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from evaluator.labels import Label, LabelTable
+from evaluator.labels import Label
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.table import write_scores
-from harness.challenge import Challenge, MetricName, RankingScheme
 from harness.files import write_whole
 from harness.leaderboard import Division, RunValues
-from harness.leaderboard.counting import charge, failed_value
-from harness.leaderboard.values import Bools, Floats
+from harness.leaderboard.counting import Counting
 
 EFFICIENCY_COLUMNS = (
     "Name",
@@ -36,13 +35,11 @@ EFFICIENCY_COLUMNS = (
 _MB = 1024**2
 
 
-def write_flare(division: Division, challenge: Challenge, scheme: RankingScheme, folder: Path) -> list[Path]:
+def write_flare(division: Division, folder: Path) -> list[Path]:
     """Write `TEAM_DSC_NSD.csv` and `TEAM_Efficiency.csv` for every row.
 
     Args:
         division: A division of a leaderboard.
-        challenge: The labels.
-        scheme: The values of failed cases.
         folder: Made if it does not exist.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,33 +47,30 @@ def write_flare(division: Division, challenge: Challenge, scheme: RankingScheme,
     for number, run in enumerate(division.values, start=1):
         stem = _stem(run.record.team, number)
         scores = folder / f"{stem}_DSC_NSD.csv"
-        write_whole(scores, score_csv(run, challenge.labels, scheme, division.annotated))
+        write_whole(scores, score_csv(run, division.counting))
         written.append(scores)
         if run.record.source == "container":
             efficiency = folder / f"{stem}_Efficiency.csv"
-            write_whole(efficiency, efficiency_csv(run, scheme))
+            write_whole(efficiency, efficiency_csv(run, division.counting))
             written.append(efficiency)
     return written
 
 
-def score_csv(run: RunValues, labels: LabelTable, scheme: RankingScheme, annotated: Bools) -> str:
+def score_csv(run: RunValues, counting: Counting) -> str:
     """Return the official score table; labels that a case does not annotate are empty.
 
     Args:
         run: The run.
-        labels: The challenge's labels.
-        scheme: The values of failed cases.
-        annotated: bool (cases, labels), which labels count.
+        counting: The labels, and what failed cases count.
     """
-    dsc = charge(run, run.dsc, failed_value(scheme, MetricName.DSC) or 0.0)
-    nsd = charge(run, run.nsd, failed_value(scheme, MetricName.NSD) or 0.0)
+    labels = counting.challenge.labels
+    scores = {key: counting.label_values(run, key) for key in ("dsc", "nsd") if key in counting.annotated}
     cases = [
         CaseScore(
             case=name,
             labels=tuple(
-                _label_score(label, float(dsc[case, i]), float(nsd[case, i]))
+                _label_score(label, {key: float(values[case, i]) for key, values in scores.items()})
                 for i, label in enumerate(labels)
-                if annotated[case, i]
             ),
             challenge=labels.name,
             profile=run.profile,
@@ -88,18 +82,18 @@ def score_csv(run: RunValues, labels: LabelTable, scheme: RankingScheme, annotat
     return output.getvalue()
 
 
-def efficiency_csv(run: RunValues, scheme: RankingScheme) -> str:
+def efficiency_csv(run: RunValues, counting: Counting) -> str:
     """Return the official efficiency table: seconds, MB, MB s, % and % s; what was not measured is empty.
 
     The peak of the CPU utilisation is not measured here: a share of an instant says nothing.
     """
     columns = [
-        _charged(run, MetricName.RUNTIME_S, scheme),
-        _charged(run, MetricName.PEAK_GPU_MEMORY_BYTES, scheme) / _MB,
-        _charged(run, MetricName.GPU_MEMORY_AUC_BYTE_S, scheme) / _MB,
+        counting.charged(run, "runtime_s"),
+        counting.charged(run, "peak_gpu_memory_bytes") / _MB,
+        counting.charged(run, "gpu_memory_auc_byte_s") / _MB,
         np.full(len(run.cases), np.nan),
-        _charged(run, MetricName.CPU_UTILISATION_AUC_PERCENT_S, scheme),
-        _charged(run, MetricName.PEAK_MEMORY_BYTES, scheme) / _MB,
+        counting.charged(run, "cpu_utilisation_auc_percent_s"),
+        counting.charged(run, "peak_memory_bytes") / _MB,
         run.resource("memory_auc_byte_s") / _MB,
     ]
     output = io.StringIO()
@@ -111,26 +105,19 @@ def efficiency_csv(run: RunValues, scheme: RankingScheme) -> str:
     return output.getvalue()
 
 
-def _label_score(label: Label, dsc: float, nsd: float) -> LabelScore:
+def _label_score(label: Label, scores: Mapping[str, float]) -> LabelScore:
     """Return the evaluator's record with what its FLARE table shows; the counts are not part of that."""
     return LabelScore(
         label=label.value,
         organ=label.name,
         column=label.column,
-        dsc=dsc,
-        nsd=nsd,
+        scores=scores,
         reference_ml=math.nan,
         prediction_ml=math.nan,
         true_positive_voxels=0,
         false_positive_voxels=0,
         false_negative_voxels=0,
     )
-
-
-def _charged(run: RunValues, name: MetricName, scheme: RankingScheme) -> Floats:
-    failed = failed_value(scheme, name)
-    measured = run.resource(name)
-    return measured if failed is None else np.where(run.succeeded, measured, failed)
 
 
 def _stem(team: str, number: int) -> str:

@@ -5,17 +5,15 @@ from harness.leaderboard.files import write_files
 from harness.leaderboard.model import Division, Leaderboard, Row
 from harness.leaderboard.reading import read_values
 from harness.leaderboard.terminal import render_terminal
-from harness.leaderboard.values import Results, RunValues, from_results
+from harness.leaderboard.values import RunValues
 
 __all__ = [
     "DEFAULT_SEED",
     "Division",
     "Leaderboard",
-    "Results",
     "Row",
     "RunValues",
     "build",
-    "from_results",
     "read_values",
     "render_terminal",
     "write_files",

@@ -8,18 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.challenge import Challenge, Metric, MetricName, RankingScheme
-from harness.leaderboard.counting import ABOUT_LABELS, annotation, value_table
-from harness.leaderboard.model import Analysis, Division, Leaderboard, LeftOut, Row
+from harness.challenge import Challenge, Metric, RankingScheme
+from harness.leaderboard.columns import all_columns
+from harness.leaderboard.counting import counting
+from harness.leaderboard.model import Analysis, Division, Leaderboard, LeftOut
 from harness.leaderboard.ranking import Ranking, ValueTable, case_ranks, overall_case_scores, rank_teams
-from harness.leaderboard.rows import describe_row
+from harness.leaderboard.rows import Placing, describe_row
 from harness.leaderboard.statistics import Bootstrap, Significance, bootstrap, pairwise_tests, tie_groups
-from harness.leaderboard.values import Results, RunValues, from_results
-
-HOST_BOUND = frozenset(
-    {MetricName.RUNTIME_S, MetricName.GPU_MEMORY_AUC_BYTE_S, MetricName.CPU_UTILISATION_AUC_PERCENT_S}
-)
-"""Metrics that hold time, which depends on the host as much as on the submission."""
+from harness.leaderboard.values import RunValues
 
 DEFAULT_SEED = 20220501
 MOST_TESTED_TEAMS = 100
@@ -27,7 +23,7 @@ MOST_TESTED_TEAMS = 100
 
 
 def build(
-    runs: Iterable[Results | RunValues],
+    runs: Iterable[RunValues],
     *,
     challenge: Challenge,
     scheme: RankingScheme | None = None,
@@ -52,18 +48,13 @@ def build(
         profile: The scoring profile, where it is not the challenge's; runs scored under others only are
             ranked apart.
     """
-    labels = tuple(label.value for label in challenge.labels)
     scheme = scheme or challenge.ranking
     wanted = profile or challenge.profile
-    values = [
-        run if isinstance(run, RunValues) else from_results(run, labels=labels, profile=wanted)
-        for run in runs
-    ]
     chosen = chosen_runs or {}
     options = _Options(challenge, scheme, bootstrap_samples, seed, confidence, across_hosts)
 
     groups: dict[tuple[str, tuple[str, ...], str], list[RunValues]] = defaultdict(list)
-    for run in values:
+    for run in runs:
         facts = run.record.dataset
         groups[facts.fingerprint, facts.cases, run.profile or wanted].append(run)
     divisions = [
@@ -119,18 +110,20 @@ class _Options:
 
 def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
     """Rank runs over the same cases, one per team."""
-    challenge, scheme = options.challenge, options.scheme
     facts = runs[0].record.dataset
-    annotated = annotation(runs)
-    competing, guests, notes = _competitors(runs, scheme)
-    metrics, left_out = _ranked_metrics(competing, scheme, across_hosts=options.across_hosts)
-    notes += _notes(runs, across_hosts=options.across_hosts, left_out=left_out)
+    rules = counting(runs, options.challenge, options.scheme)
+    competing, guests, notes = _competitors(runs, options.scheme)
+    metrics, left_out = _ranked_metrics(competing, options.scheme, across_hosts=options.across_hosts)
+    labels = options.challenge.labels
+    if others := [run.record.team for run in runs if run.record.challenge.labels != labels]:
+        notes.append(f"Scored under other labels or tolerances than are here now: {', '.join(others)}.")
+    notes += _notes(runs, metrics, left_out, across_hosts=options.across_hosts)
 
     analysis = None
     order: list[int] = []
     if competing and metrics:
-        table = value_table(competing, metrics, challenge, annotated)
-        ranking = rank_teams(table, scheme)
+        table = rules.value_table(competing, metrics)
+        ranking = rank_teams(table, options.scheme)
         order = sorted(
             range(len(competing)), key=lambda team: (ranking.ranks[team], competing[team].record.team)
         )
@@ -139,30 +132,39 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
             notes.append(f"Pairwise tests cover the first {MOST_TESTED_TEAMS} of {len(competing)} teams.")
     else:
         guests = competing + guests
-    ranked = [competing[team] for team in order]
-
-    kinds = _host_kinds(runs)
-    rows: list[Row] = []
-    groups = (
-        tie_groups(analysis.significance.better) if analysis and analysis.significance else [1] * len(ranked)
-    )
-    for position, run in enumerate([*ranked, *guests]):
-        place = position if position < len(ranked) else None
-        row = describe_row(run, challenge, scheme, annotated, analysis, place, kinds[run.record.team], groups)
-        rows.append(row)
+    placed = [*(competing[team] for team in order), *guests]
+    columns = all_columns(options.challenge)
     return Division(
         dataset=facts.name,
         fingerprint=facts.fingerprint,
         profile=profile,
         cases=facts.cases,
-        rows=tuple(rows),
-        values=tuple([*ranked, *guests]),
+        rows=tuple(
+            describe_row(run, rules, columns, placing)
+            for run, placing in zip(placed, _placings(placed, len(order), analysis), strict=True)
+        ),
+        values=tuple(placed),
         metrics=tuple(metrics),
         left_out=tuple(left_out),
-        annotated=annotated,
+        counting=rules,
         notes=tuple(notes),
         analysis=analysis,
     )
+
+
+def _placings(runs: Sequence[RunValues], ranked: int, analysis: Analysis | None) -> list[Placing]:
+    """Say where each row stands; the first `ranked` ones are in competition."""
+    kinds = _host_kinds(sorted(runs, key=lambda run: run.record.team))
+    groups: list[int | None] = [1] * ranked
+    if analysis is not None and analysis.significance is not None:
+        tested = tie_groups(analysis.significance.better)
+        groups = [*tested, *[None] * (ranked - len(tested))]
+    return [
+        Placing(analysis, place, groups[place], kinds[run.record.team])
+        if place < ranked
+        else Placing(None, place, None, kinds[run.record.team])
+        for place, run in enumerate(runs)
+    ]
 
 
 def _competitors(
@@ -170,7 +172,7 @@ def _competitors(
 ) -> tuple[list[RunValues], list[RunValues], list[str]]:
     """Separate rows that have no time by nature, unless nobody has or nobody needs any."""
     scored_only = [run for run in runs if run.record.source == "predictions"]
-    needs_resources = any(metric.metric not in ABOUT_LABELS for metric in scheme.metrics)
+    needs_resources = any(metric.measured for metric in scheme.metrics)
     if not scored_only or len(scored_only) == len(runs) or not needs_resources:
         return runs, [], []
     competing = [run for run in runs if run.record.source != "predictions"]
@@ -188,23 +190,35 @@ def _ranked_metrics(
     unlike = len({_likeness(run) for run in runs}) > 1 and not across_hosts
     ranked, left_out = [], []
     for metric in scheme.metrics:
-        if metric.metric in ABOUT_LABELS:
-            ranked.append(metric)
+        if not metric.measured:
+            if any(metric.metric in run.scores for run in runs):
+                ranked.append(metric)
+            else:
+                left_out.append(LeftOut(metric, "no score holds it: `harness score` computes it"))
         elif not any((run.succeeded & ~np.isnan(run.resource(metric.metric))).any() for run in runs):
             left_out.append(LeftOut(metric, "measured in no row"))
-        elif unlike and metric.metric in HOST_BOUND:
+        elif unlike and metric.facts.host_bound:
             left_out.append(LeftOut(metric, "the rows ran on unlike hosts"))
         else:
             ranked.append(metric)
     return ranked, left_out
 
 
-def _notes(runs: Sequence[RunValues], *, across_hosts: bool, left_out: Sequence[LeftOut]) -> list[str]:
+def _notes(
+    runs: Sequence[RunValues],
+    ranked: Sequence[Metric],
+    left_out: Sequence[LeftOut],
+    *,
+    across_hosts: bool,
+) -> list[str]:
     notes = [f"Not ranked: {item.metric.key}, because {item.reason}." for item in left_out]
     if across_hosts and len({_likeness(run) for run in runs if run.record.source == "container"}) > 1:
         notes.append("Rows from unlike hosts are ranked on time together, as was asked.")
     if len({run.record.limits for run in runs if run.record.source == "container"}) > 1:
         notes.append("The rows were run under different limits.")
+    for metric in dict.fromkeys(metric.metric for metric in ranked if not metric.measured):
+        if unscored := [run.record.team for run in runs if metric not in run.scores]:
+            notes.append(f"No score of {', '.join(unscored)} holds {metric}: `harness score` computes it.")
     if cut_off := [run.record.team for run in runs if not run.complete]:
         notes.append(f"Incomplete, and cases without a verdict count as failed: {', '.join(cut_off)}.")
     return notes

@@ -1,76 +1,143 @@
-"""What a case counts: failed cases at the challenge's value, labels only where they are annotated."""
+"""What a case counts: the one place that charges failed cases, and that knows which labels count where."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from harness.challenge import Challenge, Metric, MetricName, RankingScheme
+from harness.challenge import Challenge, Metric, RankingScheme
+from harness.challenge.metrics import facts_of, is_fraction
 from harness.leaderboard.ranking import ValueTable
 from harness.leaderboard.values import Bools, Floats, RunValues
 
-ABOUT_LABELS = frozenset({MetricName.DSC, MetricName.NSD})
+
+@dataclass(frozen=True, eq=False)
+class Counting:
+    """The rules by which the cases of comparable runs count.
+
+    Attributes:
+        challenge: Label groups and metrics.
+        scheme: The values of failed cases.
+        annotated: By metric about labels, bool (cases, labels): which labels count. See `annotation`.
+    """
+
+    challenge: Challenge
+    scheme: RankingScheme
+    annotated: Mapping[str, Bools]
+
+    def failed(self, metric: str, group: str | None = None) -> float:
+        """Return what a failed case counts: what the scheme says, else the metric's own value."""
+        value = self.stated(metric, group)
+        return facts_of(metric).failed if value is None else value
+
+    def stated(self, metric: str, group: str | None = None) -> float | None:
+        """Return what the scheme says that a failed case counts; None if it does not rank the metric."""
+        alike = [ranked for ranked in self.scheme.metrics if ranked.metric == metric]
+        exact = [ranked for ranked in alike if ranked.labels == group]
+        return next((ranked.failed for ranked in exact + alike), None)
+
+    def label_values(self, run: RunValues, metric: str, *, failed: float | None = None) -> Floats:
+        """Return what each label of each case counts, (cases, labels); NaN where it is not annotated.
+
+        A failed case counts the failed value, and so does a label that is infinitely far off. A label that
+        the rules leave out of a case, because neither volume holds it, has nothing wrong with it: where it
+        counts because another team did predict it, it counts the best there is.
+        """
+        charge = self.failed(metric) if failed is None else failed
+        mask = self.annotated[metric]
+        if metric not in run.scores:
+            return np.where(mask, charge, np.nan)
+        scores = run.scores[metric]
+        if metric in run.left_out:
+            best = 1.0 if is_fraction(facts_of(metric)) else 0.0
+            scores = np.where(run.left_out[metric], best, scores)
+        good = (run.succeeded & run.usable)[:, None] & np.isfinite(scores)
+        return np.where(mask, np.where(good, scores, charge), np.nan)
+
+    def case_values(self, run: RunValues, metric: str, *, failed: float | None = None) -> Floats:
+        """Return what each case counts in a metric that is a number per case, (cases,)."""
+        charge = self.failed(metric) if failed is None else failed
+        values = run.scores.get(metric, np.full(len(run.cases), np.nan))
+        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charge)
+
+    def group_values(self, run: RunValues, metric: str, group: str, *, failed: float | None = None) -> Floats:
+        """Return each case's mean over its annotated labels of a group, (cases,); NaN if it has none."""
+        columns = np.isin(run.labels, self.challenge.label_groups[group])
+        charge = self.failed(metric, group) if failed is None else failed
+        values = self.label_values(run, metric, failed=charge)[:, columns]
+        counted = ~np.isnan(values)
+        total = np.where(counted, values, 0.0).sum(axis=1)
+        return np.where(counted.any(axis=1), total / np.maximum(counted.sum(axis=1), 1), np.nan)
+
+    def ranked_values(self, run: RunValues, metric: Metric) -> Floats:
+        """Return what a run's cases count in a ranked metric, (cases,); NaN where a case does not count.
+
+        A failed case counts as the metric's failed value, as does a measurement that is missing in a case
+        that succeeded.
+        """
+        if metric.measured:
+            measured = run.resource(metric.metric)
+            return np.where(run.succeeded & ~np.isnan(measured), measured, metric.failed)
+        if metric.labels is None:
+            return self.case_values(run, metric.metric, failed=metric.failed)
+        return self.group_values(run, metric.metric, metric.labels, failed=metric.failed)
+
+    def resource(self, run: RunValues, metric: str, *, fallback: float | None) -> Floats:
+        """Return a measurement over the cases, a failed one at the scheme's value, (cases,).
+
+        All NaN if it was never measured, or nothing was run.
+
+        Args:
+            run: The run.
+            metric: The measured metric.
+            fallback: What a failed case counts if the scheme does not rank the metric; None leaves it out.
+        """
+        measured = run.resource(metric)
+        if run.record.source == "predictions":
+            return measured
+        stated = self.stated(metric)
+        charge = fallback if stated is None else stated
+        if charge is None or (run.succeeded.any() and np.isnan(measured[run.succeeded]).all()):
+            return np.where(run.succeeded, measured, np.nan)
+        return np.where(run.succeeded, measured, charge)
+
+    def charged(self, run: RunValues, metric: str) -> Floats:
+        """Return a measurement as it was, (cases,), with failed cases at the scheme's value if it has one."""
+        stated = self.stated(metric)
+        measured = run.resource(metric)
+        return measured if stated is None else np.where(run.succeeded, measured, stated)
+
+    def value_table(self, runs: Sequence[RunValues], metrics: Sequence[Metric]) -> ValueTable:
+        """Lay out the values that are ranked: metrics x cases x teams."""
+        cases = len(runs[0].cases)
+        values = np.zeros((len(metrics), cases, len(runs)))
+        for index, metric in enumerate(metrics):
+            for team, run in enumerate(runs):
+                values[index, :, team] = self.ranked_values(run, metric)
+        counted = np.asarray(~np.isnan(values).any(axis=2))
+        return ValueTable(tuple(metrics), np.where(np.isnan(values), 0.0, values), counted)
 
 
-def annotation(runs: Sequence[RunValues]) -> Bools:
-    """Return which labels count in each case, (cases, labels).
+def counting(runs: Sequence[RunValues], challenge: Challenge, scheme: RankingScheme) -> Counting:
+    """Return the rules by which the cases of comparable runs count."""
+    keys = {facts.key for facts in challenge.label_metrics}
+    keys |= {metric.metric for metric in scheme.metrics if metric.labels is not None}
+    return Counting(challenge, scheme, {key: annotation(runs, key) for key in keys})
 
-    The data set says so; and a label that no scored prediction of a case has a value for is not annotated.
+
+def annotation(runs: Sequence[RunValues], metric: str) -> Bools:
+    """Return which labels count in each case for a metric, (cases, labels).
+
+    The data set says so; and a label that no prediction of a case that was scored has a value for is not
+    annotated.
     """
     mask = runs[0].annotated.copy()
     scored = np.zeros(len(mask), dtype=bool)
     valued = np.zeros(mask.shape, dtype=bool)
     for run in runs:
-        scored |= run.scored
-        valued |= ~np.isnan(run.dsc)
+        if metric in run.scores:
+            scored |= run.usable
+            valued |= ~np.isnan(run.scores[metric])
     return mask & (valued | ~scored[:, None])
-
-
-def charge(run: RunValues, scores: Floats, failed: float) -> Floats:
-    """Return scores (cases, labels) with every failed case and every missing value at the failed value."""
-    return np.where(run.succeeded[:, None] & ~np.isnan(scores), scores, failed)
-
-
-def metric_values(run: RunValues, metric: Metric, members: Sequence[int], annotated: Bools) -> Floats:
-    """Return what a run's cases count in a metric, (cases,).
-
-    A failed case counts as the metric's failed value, as does a label or measurement that is missing in a
-    case that succeeded. NaN where the case annotates none of the metric's labels.
-
-    Args:
-        run: The run.
-        metric: The metric.
-        members: The label values of the metric's group; unused for metrics that are not about labels.
-        annotated: bool (cases, labels).
-    """
-    if metric.metric not in ABOUT_LABELS:
-        measured = run.resource(metric.metric)
-        return np.where(run.succeeded & ~np.isnan(measured), measured, metric.failed)
-    columns = np.isin(run.labels, members)
-    wanted = annotated[:, columns]
-    scores = charge(run, (run.dsc if metric.metric is MetricName.DSC else run.nsd)[:, columns], metric.failed)
-    count = wanted.sum(axis=1)
-    total = np.where(wanted, scores, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def value_table(
-    runs: Sequence[RunValues], metrics: Sequence[Metric], challenge: Challenge, annotated: Bools
-) -> ValueTable:
-    """Lay out the values that are ranked: metrics x cases x teams."""
-    values = np.zeros((len(metrics), len(annotated), len(runs)))
-    counted = np.ones((len(metrics), len(annotated)), dtype=bool)
-    for index, metric in enumerate(metrics):
-        members = challenge.label_groups[metric.labels] if metric.labels is not None else ()
-        for team, run in enumerate(runs):
-            values[index, :, team] = metric_values(run, metric, members, annotated)
-        counted[index] = ~np.isnan(values[index]).any(axis=1)
-    return ValueTable(tuple(metrics), np.nan_to_num(values), counted)
-
-
-def failed_value(scheme: RankingScheme, name: MetricName, group: str | None = None) -> float | None:
-    """Return what a failed case counts in a metric of the scheme; None if the scheme has no such metric."""
-    exact = [m.failed for m in scheme.metrics if m.metric is name and m.labels == group]
-    alike = [m.failed for m in scheme.metrics if m.metric is name]
-    return next(iter(exact + alike), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from harness import text
 from harness.files import write_whole
-from harness.leaderboard.columns import group_columns, organ_columns, resource_columns
+from harness.leaderboard.columns import all_columns, shown_columns
 from harness.leaderboard.model import MARKS, SCHEMA_VERSION, Division, Leaderboard, Row
 
 
@@ -42,7 +43,7 @@ def as_dict(leaderboard: Leaderboard) -> dict[str, Any]:
         "confidence": leaderboard.confidence,
         "across_hosts": leaderboard.across_hosts,
         "notes": list(leaderboard.notes),
-        "divisions": [_division(division) for division in leaderboard.divisions],
+        "divisions": [_division(division, leaderboard) for division in leaderboard.divisions],
     }
 
 
@@ -79,9 +80,17 @@ def to_markdown(leaderboard: Leaderboard) -> str:
             f"{', '.join(metric.key for metric in division.metrics) or 'nothing'}.",
             "",
         ]
-        columns = [*group_columns(challenge), *resource_columns(division.rows)]
+        columns = shown_columns(challenge, division.rows)
         percent = f"{100 * leaderboard.confidence:g} %"
-        headings = ["rank", percent, "team", *(column.title for column in columns), "failed", "host", "marks"]
+        headings = [
+            "rank",
+            percent,
+            "team",
+            *(text.markdown_text(column.title) for column in columns),
+            "failed",
+            "host",
+            "marks",
+        ]
         aligned = ["--:", ":-:", "---", *("--:" for _ in columns), "--:", ":-:", "---"]
         lines += [_line(headings), _line(aligned)]
         for row in division.rows:
@@ -90,7 +99,7 @@ def to_markdown(leaderboard: Leaderboard) -> str:
                 text.rank_interval(row.rank_low, row.rank_high),
                 text.markdown_text(row.team),
             ]
-            cells += [column.shown(column.value(row)) for column in columns]
+            cells += [column.shown(column.of(row)) for column in columns]
             cells += [f"{row.failed}/{row.cases}", host_letter(row), mark_letters(row)]
             lines.append(_line(cells))
         lines.append("")
@@ -129,7 +138,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _division(division: Division) -> dict[str, Any]:
+def _division(division: Division, leaderboard: Leaderboard) -> dict[str, Any]:
     boot = division.analysis.bootstrap if division.analysis is not None else None
     tau = boot.tau[~np.isnan(boot.tau)] if boot is not None else np.empty(0)
     return {
@@ -141,12 +150,33 @@ def _division(division: Division) -> dict[str, Any]:
         "left_out": [{"metric": item.metric.key, "reason": item.reason} for item in division.left_out],
         "kendall_tau": {"mean": float(tau.mean()), "median": float(np.median(tau))} if len(tau) else None,
         "notes": list(division.notes),
-        "rows": [asdict(row) | {"created_at": row.created_at.isoformat()} for row in division.rows],
+        "rows": [_row(row, leaderboard) for row in division.rows],
     }
 
 
+def _row(row: Row, leaderboard: Leaderboard) -> dict[str, Any]:
+    """Return a row with each column at its place, and infinite values as JSON can hold them."""
+    facts = asdict(row) | {"created_at": row.created_at.isoformat()}
+    facts["metrics"] = {key: _json_number(value) for key, value in row.metrics.items()}
+    values: dict[str, Any] = {}
+    for name, fact in facts.items():
+        if name == "cells":
+            for column in all_columns(leaderboard.challenge):
+                *tables, last = column.place
+                table = values
+                for each in tables:
+                    table = table.setdefault(each, {})
+                table[last] = _json_number(column.of(row))
+        else:
+            values[name] = fact
+    return values
+
+
+def _json_number(value: float | None) -> float | str | None:
+    return str(value) if value is not None and math.isinf(value) else value
+
+
 def _cells(row: Row, division: Division, leaderboard: Leaderboard) -> dict[str, object]:
-    challenge = leaderboard.challenge
     cells: dict[str, object] = {
         "rank": row.rank,
         "rank_low": row.rank_low,
@@ -160,18 +190,7 @@ def _cells(row: Row, division: Division, leaderboard: Leaderboard) -> dict[str, 
         "fingerprint": division.fingerprint,
         "profile": division.profile,
     }
-    organs = [*organ_columns(challenge, "dsc"), *organ_columns(challenge, "nsd")]
-    for column in [*group_columns(challenge), *organs]:
-        cells[column.key] = column.value(row)
-    for name in (
-        "runtime_median_s",
-        "runtime_p95_s",
-        "peak_memory_bytes",
-        "peak_gpu_memory_bytes",
-        "memory_auc_byte_s",
-        "gpu_memory_auc_byte_s",
-    ):
-        cells[name] = getattr(row, name)
+    cells |= {column.key: column.of(row) for column in all_columns(leaderboard.challenge)}
     cells |= {
         "failed": row.failed,
         "cases": row.cases,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from harness.challenge import Challenge, Metric, RankingScheme
+from harness.leaderboard.counting import Counting
 from harness.leaderboard.ranking import Floats, Ranking, ValueTable
 from harness.leaderboard.statistics import Bootstrap, Significance
 from harness.leaderboard.values import RunValues
@@ -43,16 +40,7 @@ class Row:
         score: The scheme's combined rank, less is better.
         metrics: Mean over the cases by metric key of the scheme, failed cases at their failed value.
         metric_scores: Each ranked metric's part of `score`.
-        dsc: Mean Dice by label group.
-        nsd: Mean NSD by label group.
-        organ_dsc: Mean Dice by organ name.
-        organ_nsd: Mean NSD by organ name.
-        runtime_median_s: Median over all cases, a failed case at its failed value.
-        runtime_p95_s: 95th percentile, likewise.
-        peak_memory_bytes: The largest measured.
-        peak_gpu_memory_bytes: The largest measured.
-        memory_auc_byte_s: Mean over the measured cases.
-        gpu_memory_auc_byte_s: Mean over the cases; a failed one at its failed value if the scheme ranks it.
+        cells: The value of each column by its key; see `columns.all_columns`.
         cases: Cases of the challenge.
         failed: Cases that did not succeed.
         outcomes: Cases by outcome; `missing` for those without a record.
@@ -74,16 +62,7 @@ class Row:
     score: float | None
     metrics: dict[str, float | None]
     metric_scores: dict[str, float]
-    dsc: dict[str, float | None]
-    nsd: dict[str, float | None]
-    organ_dsc: dict[str, float | None]
-    organ_nsd: dict[str, float | None]
-    runtime_median_s: float | None
-    runtime_p95_s: float | None
-    peak_memory_bytes: float | None
-    peak_gpu_memory_bytes: float | None
-    memory_auc_byte_s: float | None
-    gpu_memory_auc_byte_s: float | None
+    cells: dict[str, float | None]
     cases: int
     failed: int
     outcomes: dict[str, int]
@@ -136,7 +115,7 @@ class Division:
         values: The run behind each row.
         metrics: What was ranked.
         left_out: Metrics of the scheme that were not.
-        annotated: bool (cases, labels), which labels each case's reference annotates.
+        counting: The rules by which the cases of these rows count.
         notes: What a reader must know, as sentences.
         analysis: The arrays of the ranked rows; None if nothing is ranked.
     """
@@ -149,7 +128,7 @@ class Division:
     values: tuple[RunValues, ...]
     metrics: tuple[Metric, ...]
     left_out: tuple[LeftOut, ...]
-    annotated: npt.NDArray[np.bool_]
+    counting: Counting
     notes: tuple[str, ...]
     analysis: Analysis | None
 
@@ -171,27 +150,3 @@ class Leaderboard:
     confidence: float
     across_hosts: bool
     notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> str:
-        """Return the leaderboard as JSON with raw values."""
-        from harness.leaderboard import files
-
-        return files.to_json(self)
-
-    def to_csv(self) -> str:
-        """Return one line per row with raw values; columns name their units."""
-        from harness.leaderboard import files
-
-        return files.to_csv(self)
-
-    def to_markdown(self) -> str:
-        """Return the table for reading, values rounded."""
-        from harness.leaderboard import files
-
-        return files.to_markdown(self)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the leaderboard as plain dictionaries and lists, raw values."""
-        from harness.leaderboard import files
-
-        return files.as_dict(self)

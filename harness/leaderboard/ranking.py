@@ -29,7 +29,7 @@ class ValueTable:
 
     Attributes:
         metrics: The metrics, the first axis.
-        values: float64 (metrics, cases, teams); finite wherever `counted`.
+        values: float64 (metrics, cases, teams); NaN nowhere, infinite where nothing is bad enough.
         counted: bool (metrics, cases): false where a case annotates none of the metric's labels.
     """
 
@@ -83,7 +83,7 @@ def competition_ranks(costs: npt.NDArray[np.floating]) -> Ints:
     """Rank along the last axis: the smallest cost gets 1, ties share the better rank.
 
     Args:
-        costs: (..., teams), finite.
+        costs: (..., teams); may be infinite.
     """
     order = np.argsort(costs, axis=-1, kind="stable")
     ordered = np.take_along_axis(costs, order, axis=-1)
@@ -98,7 +98,7 @@ def competition_ranks(costs: npt.NDArray[np.floating]) -> Ints:
 
 def rank_scores(scores: Floats) -> Ints:
     """Rank computed scores along the last axis; those equal but for rounding are tied."""
-    scale = np.max(np.abs(scores), axis=-1, keepdims=True)
+    scale = np.max(np.abs(scores), axis=-1, keepdims=True, where=np.isfinite(scores), initial=0.0)
     scale = np.where(scale > 0, scale, 1.0)
     return competition_ranks(np.round(scores / (scale * _SAME)))
 
@@ -160,15 +160,38 @@ class Scorer:
             held = counts @ table.counted[index].astype(np.float64)
             weights[index, :, 0] = metric.weight * (held > 0)
             if self._scheme.order == "test-then-rank":
-                wins = significant_wins(
-                    self._per_case[index][table.counted[index]], counts[:, table.counted[index]]
-                )
+                costs = bounded(self._per_case[index][table.counted[index]])
+                wins = significant_wins(costs, counts[:, table.counted[index]])
                 parts[index] = rank_scores(-wins)
                 continue
-            means = (counts @ self._per_case[index]) / np.maximum(held, 1.0)[:, None]
+            means = sums(counts, self._per_case[index]) / np.maximum(held, 1.0)[:, None]
             parts[index] = means if self._scheme.order == "rank-then-average" else rank_scores(means)
         total = weights.sum(axis=0)
         combined = (weights * parts).sum(axis=0) / np.where(total > 0, total, 1.0)
         if self._scheme.divide_by_teams:
             combined = combined / table.teams
         return combined, parts
+
+
+def sums(counts: Floats, costs: Floats) -> Floats:
+    """Return the sums over samples of cases, (samples, teams); infinite where any cost is.
+
+    Args:
+        counts: float64 (samples, cases), how often each sample holds each case.
+        costs: float64 (cases, teams).
+    """
+    infinite = np.isinf(costs)
+    if not infinite.any():
+        return counts @ costs
+    total = counts @ np.where(infinite, 0.0, costs)
+    return np.where(counts @ infinite > 0, np.inf, total)
+
+
+def bounded(costs: Floats) -> Floats:
+    """Return costs with the infinite ones further off than all others are from each other."""
+    infinite = np.isinf(costs)
+    if not infinite.any():
+        return costs
+    finite = costs[~infinite]
+    worst = 1.0 + 2 * finite.max() - finite.min() if len(finite) else 0.0
+    return np.where(infinite, worst, costs)

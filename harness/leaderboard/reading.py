@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -22,15 +23,18 @@ from typing_extensions import TypedDict
 from harness.challenge import Challenge
 from harness.errors import InfrastructureError
 from harness.leaderboard.values import (
+    ABSENT,
     LOWER_BOUND,
+    USAGE_FIELDS,
     ExecutionFacts,
     RunValues,
     ScoreFacts,
+    Wanted,
     assemble,
 )
 from harness.results.folder import read_run_record
 from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE
-from harness.results.records import Outcome
+from harness.results.records import FORMER_SCORES, Outcome
 
 _PARALLEL_FROM_BYTES = 50_000_000
 """Starting processes costs more than reading less than this."""
@@ -40,13 +44,11 @@ class _Stages(TypedDict, total=False):
     run_s: float | None
 
 
-class _Usage(TypedDict, total=False):
-    peak_memory_bytes: float | None
-    peak_memory_method: str | None
-    memory_auc_byte_s: float | None
-    cpu_utilisation_auc_percent_s: float | None
-    peak_gpu_memory_bytes: float | None
-    gpu_memory_auc_byte_s: float | None
+_Usage = TypedDict(  # type: ignore[misc]  # its fields are those of the measured metrics
+    "_Usage",
+    {"peak_memory_method": str | None} | dict.fromkeys(USAGE_FIELDS, float | None),
+    total=False,
+)
 
 
 class _Prediction(TypedDict):
@@ -61,22 +63,31 @@ class _Execution(TypedDict):
     prediction: _Prediction | None
 
 
+_Scores = dict[str, float | None]
+
+
 class _Label(TypedDict):
     label: Annotated[int, Field(ge=0, le=255)]
-    dsc: float | None
-    nsd: float | None
+    scores: NotRequired[_Scores]
+    # Version 1, whose failed cases hold what their challenge charged.
+    dsc: NotRequired[float | None]
+    nsd: NotRequired[float | None]
+    hd95_mm: NotRequired[float | None]
+    assd_mm: NotRequired[float | None]
 
 
 class _Score(TypedDict):
+    schema_version: int
     case: str
     profile: str
     prediction_sha256: str | None
+    usable: NotRequired[bool]
     scores: list[_Label]
+    case_scores: NotRequired[_Scores]
 
 
 _EXECUTION = TypeAdapter(_Execution)
 _SCORE = TypeAdapter(_Score)
-_label_facts = itemgetter("label", "dsc", "nsd")
 
 Parsed = TypeVar("Parsed")
 
@@ -102,8 +113,7 @@ def read_values(
         InfrastructureError: a record is damaged.
     """
     folders = sorted(path.parent for path in (results / challenge.name).glob(f"*/*/{RUN_FILE}"))
-    labels = tuple(label.value for label in challenge.labels)
-    read = partial(read_run_values, labels=labels, profile=profile or challenge.profile)
+    read = partial(read_run_values, wanted=wanted_of(challenge, profile=profile))
     if processes is None:
         much = sum(_size(folder / SCORES_FILE) for folder in folders) >= _PARALLEL_FROM_BYTES
         processes = len(os.sched_getaffinity(0)) if much else 1
@@ -115,13 +125,22 @@ def read_values(
         return list(_counted(pool.map(read, folders, chunksize=8), len(folders), progress))
 
 
-def read_run_values(folder: Path, *, labels: tuple[int, ...], profile: str) -> RunValues:
+def wanted_of(challenge: Challenge, *, profile: str | None = None) -> Wanted:
+    """Return what a challenge's leaderboard reads of the scores, under its own profile or another."""
+    return Wanted(
+        labels=challenge.labels.values,
+        label_metrics=tuple(facts.key for facts in challenge.label_metrics),
+        case_metrics=tuple(facts.key for facts in challenge.case_metrics),
+        profile=profile or challenge.profile,
+    )
+
+
+def read_run_values(folder: Path, *, wanted: Wanted) -> RunValues:
     """Read one run's folder into arrays.
 
     Args:
         folder: The run's folder.
-        labels: The challenge's label values, in the order wanted.
-        profile: The scoring profile wanted; see `values.assemble`.
+        wanted: What is read of the scores.
 
     Raises:
         ConfigurationError: the folder holds no run.
@@ -131,35 +150,62 @@ def read_run_values(folder: Path, *, labels: tuple[int, ...], profile: str) -> R
         folder,
         read_run_record(folder),
         _executions(folder / CASES_FILE),
-        _scores(folder / SCORES_FILE),
-        labels=labels,
-        profile=profile,
+        _scores(folder / SCORES_FILE, wanted.label_metrics),
+        wanted,
     )
 
 
 def _executions(path: Path) -> Iterator[ExecutionFacts]:
     for line in _lines(path, _EXECUTION):
-        usage = line["usage"]
+        usage: Mapping[str, Any] = line["usage"]
         yield ExecutionFacts(
             case=line["case"],
             outcome=line["outcome"],
             prediction_sha256=line["prediction"]["sha256"] if line["prediction"] is not None else None,
             lower_bound=usage.get("peak_memory_method") == LOWER_BOUND,
-            resources=(
-                line["stages"].get("run_s"),
-                usage.get("peak_memory_bytes"),
-                usage.get("memory_auc_byte_s"),
-                usage.get("cpu_utilisation_auc_percent_s"),
-                usage.get("peak_gpu_memory_bytes"),
-                usage.get("gpu_memory_auc_byte_s"),
-            ),
+            resources=(line["stages"].get("run_s"), *map(usage.get, USAGE_FIELDS)),
         )
 
 
-def _scores(path: Path) -> Iterator[ScoreFacts]:
+def _scores(path: Path, metrics: tuple[str, ...]) -> Iterator[ScoreFacts]:
     for line in _lines(path, _SCORE):
-        labels = list(map(_label_facts, line["scores"]))
-        yield ScoreFacts(line["case"], line["profile"], line["prediction_sha256"], labels)
+        rows = _former_rows if line["schema_version"] == 1 else label_rows
+        yield ScoreFacts(
+            line["case"],
+            line["profile"],
+            line["prediction_sha256"],
+            line.get("usable", True),
+            rows(line["scores"], metrics),
+            line.get("case_scores", {}),
+        )
+
+
+def label_rows(labels: Sequence[Any], metrics: tuple[str, ...]) -> list[tuple[float | None, ...]]:
+    """Return the labels of a score line as `ScoreFacts` holds them.
+
+    Args:
+        labels: Mappings with `label` and `scores`.
+        metrics: The keys wanted.
+    """
+    if len(metrics) > 1:
+        get = itemgetter(*metrics)
+        with suppress(KeyError):
+            return [(label["label"], *get(label["scores"])) for label in labels]
+    return [
+        (label["label"], *[label["scores"].get(key, ABSENT) for key in metrics])
+        for label in labels
+        if label.get("scores")
+    ]
+
+
+def _former_rows(labels: Iterable[Any], metrics: tuple[str, ...]) -> list[tuple[float | None, ...]]:
+    """Return the same of a line of version 1, where null says that a label is not annotated."""
+    fields = [{key: name for name, key in FORMER_SCORES.items()}.get(metric, "") for metric in metrics]
+    return [
+        (label["label"], *[ABSENT if label.get(field) is None else label[field] for field in fields])
+        for label in labels
+        if label.get("dsc") is not None
+    ]
 
 
 def _lines(path: Path, kind: TypeAdapter[Parsed]) -> Iterator[Parsed]:

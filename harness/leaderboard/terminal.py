@@ -11,30 +11,22 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import text
-from harness.leaderboard.columns import Column, group_columns, organ_columns, resource_columns
+from harness.challenge.metrics import heading_unit
+from harness.leaderboard.columns import Column, organ_columns, shown_columns
 from harness.leaderboard.files import host_letter, legend, mark_letters
 from harness.leaderboard.model import Division, Leaderboard, Row
 
 _GAP = 3
-_GIVEN_UP = (
-    "memory_auc_byte_s",
-    "gpu_memory_auc_byte_s",
-    "runtime_p95_s",
-    "nsd_",
-    "peak_gpu_memory_bytes",
-    "peak_memory_bytes",
-    "dsc_",
-    "runtime_median_s",
-    "",
-)
-"""Beginnings of the keys of columns that a narrow terminal goes without, in this order, from the right."""
+_ALWAYS = 100
+_AT_LAST = 9
+"""How long the columns that are no numbers stay on a terminal that gets narrower; see `Column.kept`."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A column ready to print; `key` is empty for those that always stay."""
+    """A column ready to print."""
 
-    key: str
+    kept: int
     title: str
     cells: list[Text]
     justify: JustifyMethod = "right"
@@ -50,38 +42,43 @@ def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bo
     Args:
         leaderboard: What to print.
         console: Where. Columns that do not fit are left out, and named.
-        per_organ: Also print DSC and NSD of each organ.
+        per_organ: Also print every score of each organ.
     """
     challenge = leaderboard.challenge
     for note in leaderboard.notes:
         console.print(Text(note, style="yellow"))
     for division in leaderboard.divisions:
-        facts = (challenge.title, division.dataset, f"{len(division.cases)} cases", division.profile)
-        console.print(Text(text.printable(" · ".join(facts)), style="bold"))
+        title = (challenge.title, division.dataset, f"{len(division.cases)} cases", division.profile)
+        console.print(Text(text.printable(" · ".join(title)), style="bold"))
         _print_fitting(_columns(leaderboard, division), console)
         for line in legend(division):
             console.print(Text(line, style="dim"))
         if per_organ:
-            for metric in ("dsc", "nsd"):
-                console.print(Text(f"\n{metric.upper()} by organ, %", style="bold"))
-                _print_fitting(_organs(division, organ_columns(challenge, metric)), console)
+            for facts in challenge.label_metrics:
+                unit = heading_unit(facts)
+                heading = f"\n{facts.title} by organ{f', {unit}' if unit else ''}"
+                console.print(Text(heading, style="bold"))
+                _print_fitting(_organs(division, organ_columns(challenge, facts)), console)
     if not leaderboard.divisions:
         console.print("no runs to rank")
 
 
 def _columns(leaderboard: Leaderboard, division: Division) -> list[_Shown]:
     rows = division.rows
-    numbers = [*group_columns(leaderboard.challenge), *resource_columns(rows)]
+    numbers = shown_columns(leaderboard.challenge, rows)
     intervals = [Text(text.rank_interval(row.rank_low, row.rank_high)) for row in rows]
     failures = [Text(f"{row.failed}/{row.cases}", style="red" if row.failed else "") for row in rows]
     return [
-        _Shown("", "rank", [Text(str(row.rank or "–")) for row in rows]),
-        _Shown("", f"{100 * leaderboard.confidence:g} %", intervals, "center"),
-        _Shown("", "team", [Text(text.printable(row.team)) for row in rows], "left"),
-        *(_Shown(column.key, column.title, [_cell(column, row, rows) for row in rows]) for column in numbers),
-        _Shown("", "failed", failures),
-        _Shown("host", "host", [Text(host_letter(row)) for row in rows], "center"),
-        _Shown("marks", "marks", [Text(mark_letters(row)) for row in rows], "left"),
+        _Shown(_ALWAYS, "rank", [Text(str(row.rank or "–")) for row in rows]),
+        _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", intervals, "center"),
+        _Shown(_ALWAYS, "team", [Text(text.printable(row.team)) for row in rows], "left"),
+        *(
+            _Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows])
+            for column in numbers
+        ),
+        _Shown(_ALWAYS, "failed", failures),
+        _Shown(_AT_LAST, "host", [Text(host_letter(row)) for row in rows], "center"),
+        _Shown(_AT_LAST, "marks", [Text(mark_letters(row)) for row in rows], "left"),
     ]
 
 
@@ -89,19 +86,19 @@ def _organs(division: Division, columns: Sequence[Column]) -> list[_Shown]:
     """One line per team, or per organ where there are fewer teams than organs: whichever is narrower."""
     rows = division.rows
     if len(rows) >= len(columns):
-        teams = _Shown("", "team", [Text(text.printable(row.team)) for row in rows], "left")
+        teams = _Shown(_ALWAYS, "team", [Text(text.printable(row.team)) for row in rows], "left")
         return [
             teams,
             *(
-                _Shown(column.key, column.title, [_cell(column, row, rows) for row in rows])
+                _Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows])
                 for column in columns
             ),
         ]
-    organs = _Shown("", "organ", [Text(column.title) for column in columns], "left")
+    organs = _Shown(_ALWAYS, "organ", [Text(column.title) for column in columns], "left")
     return [
         organs,
         *(
-            _Shown(row.team, text.printable(row.team), [_cell(column, row, rows) for column in columns])
+            _Shown(_AT_LAST, text.printable(row.team), [_cell(column, row, rows) for column in columns])
             for row in rows
         ),
     ]
@@ -122,11 +119,8 @@ def _print_fitting(columns: Sequence[_Shown], console: Console) -> None:
 
 def _fit(columns: Sequence[_Shown], width: int) -> tuple[list[_Shown], list[_Shown]]:
     """Separate the columns that are shown from those that the width does not hold."""
-
-    def turn(column: _Shown) -> int:
-        return next(turn for turn, start in enumerate(_GIVEN_UP) if column.key.startswith(start))
-
-    candidates = sorted((column for column in reversed(columns) if column.key), key=turn)
+    candidates = [column for column in reversed(columns) if column.kept < _ALWAYS]
+    candidates.sort(key=lambda column: column.kept)
     kept, dropped = list(columns), []
     for candidate in candidates:
         if sum(column.width for column in kept) <= width:
@@ -137,7 +131,7 @@ def _fit(columns: Sequence[_Shown], width: int) -> tuple[list[_Shown], list[_Sho
 
 
 def _cell(column: Column, row: Row, rows: Sequence[Row]) -> Text:
-    value, best = column.value(row), column.best(rows)
+    value, best = column.of(row), column.best(rows)
     cell = Text(column.shown(value), style="bold green" if value is not None and value == best else "")
     if value != best and (brackets := text.ratio(value, best)):
         cell.append(f" {brackets}", style="dim")

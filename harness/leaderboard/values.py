@@ -7,17 +7,17 @@ are 14 million label scores. Everything after this module works on `RunValues`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.challenge import MetricName
-from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from harness.challenge.metrics import MEASURED
+from harness.results.records import Outcome, RunRecord, Usage
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -27,37 +27,32 @@ MISSING = -1
 """The outcome code of a case without an execution record."""
 _CODES = {outcome.value: code for code, outcome in enumerate(OUTCOMES)}
 
-USAGE_FIELDS = (
-    "peak_memory_bytes",
-    "memory_auc_byte_s",
-    "cpu_utilisation_auc_percent_s",
-    "peak_gpu_memory_bytes",
-    "gpu_memory_auc_byte_s",
-)
-RESOURCES = ("runtime_s", *USAGE_FIELDS)
+RUNTIME = "runtime_s"
+USAGE_FIELDS = tuple(key for key in MEASURED if key in Usage.model_fields)
+RESOURCES = (RUNTIME, *USAGE_FIELDS)
+"""What is measured of each case, by the key of the metric that it is."""
+ABSENT = -np.inf
+"""Stands for a metric that was not computed; no metric is that small."""
 LOWER_BOUND = "sampled-lower-bound"
 """How a peak memory was measured that may have been higher."""
 _GPU_FIELDS = ("peak_gpu_memory_bytes", "gpu_memory_auc_byte_s")
 
 
-class Results(Protocol):
-    """A run read from disk. `harness.results.folder.RunResults` is one."""
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of the scores.
 
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
+    Attributes:
+        labels: The challenge's label values, in the order wanted.
+        label_metrics: Keys of the metrics that are a number per label.
+        case_metrics: Keys of those that are a number per case.
+        profile: The scoring profile. A run that has no score under it is shown under one that it has.
+    """
 
-    @property
-    def record(self) -> RunRecord:
-        """What was run."""
-
-    @property
-    def executions(self) -> Sequence[ExecutionRecord]:
-        """One record per case and attempt, in the order they were written."""
-
-    @property
-    def scores(self) -> Sequence[ScoreRecord]:
-        """One record per scored case; a later one of the same case replaces an earlier one."""
+    labels: tuple[int, ...]
+    label_metrics: tuple[str, ...]
+    case_metrics: tuple[str, ...] = ()
+    profile: str = "exact"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +62,15 @@ class RunValues:
     Attributes:
         folder: The run's folder; evidence, logs and predictions are below it.
         record: What was run.
-        labels: The challenge's label values, the order of the last axis of `dsc` and `nsd`.
+        labels: The challenge's label values, the order of the last axis of `scores`.
         profile: The scoring profile; empty if nothing is scored.
         outcomes: int8 (cases,), an index into `OUTCOMES`, or `MISSING`.
-        scored: bool (cases,), whether a usable prediction was scored.
-        dsc: float64 (cases, labels), fractions; NaN where there is no value.
-        nsd: float64 (cases, labels), fractions; NaN where there is no value.
+        scored: bool (cases,), whether the last prediction was scored.
+        usable: bool (cases,), whether it could be compared with the reference when it was.
+        scores: By metric key, float64 (cases, labels), or (cases,) of a metric that is a number per case; NaN
+            where there is no value. A metric that the scores do not hold is not in it.
+        left_out: By metric, bool (cases, labels): where the rules leave a label out that the case annotates,
+            because neither volume holds it. Metrics that leave nothing out are not in it.
         resources: float64 (cases,) by name of `RESOURCES`, in the unit of the name; NaN where not measured.
         lower_bound: Whether a peak memory is a sampled lower bound.
     """
@@ -83,8 +81,9 @@ class RunValues:
     profile: str
     outcomes: npt.NDArray[np.int8]
     scored: Bools
-    dsc: Floats
-    nsd: Floats
+    usable: Bools
+    scores: Mapping[str, Floats]
+    left_out: Mapping[str, Bools]
     resources: dict[str, Floats]
     lower_bound: bool = False
 
@@ -122,9 +121,9 @@ class RunValues:
                 mask[row] = np.isin(self.labels, facts.annotated[case])
         return mask
 
-    def resource(self, metric: MetricName | str) -> Floats:
+    def resource(self, metric: str) -> Floats:
         """Return the measured values of a resource metric, (cases,), NaN where there is none."""
-        return self.resources[str(metric)]
+        return self.resources[metric]
 
 
 class ExecutionFacts(NamedTuple):
@@ -138,44 +137,19 @@ class ExecutionFacts(NamedTuple):
 
 
 class ScoreFacts(NamedTuple):
-    """What counts of a score record; `labels` holds (label, DSC, NSD)."""
+    """What counts of a score record.
+
+    `labels` holds, of each label that something was computed for, its value and then its scores in the order
+    of the metrics wanted: `None` where the rules leave it out, `ABSENT` where the metric was not computed.
+    `case_scores` are those that are a number per case.
+    """
 
     case: str
     profile: str
     prediction_sha256: str | None
-    labels: list[tuple[int, float | None, float | None]]
-
-
-def from_results(results: Results, *, labels: tuple[int, ...], profile: str) -> RunValues:
-    """Turn a run's records into arrays.
-
-    Args:
-        results: The run.
-        labels: The label values of the challenge, in the order wanted.
-        profile: The scoring profile wanted; see `assemble`.
-    """
-    executions = map(execution_facts, results.executions)
-    scores = (
-        ScoreFacts(
-            case=score.case,
-            profile=score.profile,
-            prediction_sha256=score.prediction_sha256,
-            labels=[(label.label, label.dsc, label.nsd) for label in score.scores],
-        )
-        for score in results.scores
-    )
-    return assemble(results.folder, results.record, executions, scores, labels=labels, profile=profile)
-
-
-def execution_facts(execution: ExecutionRecord) -> ExecutionFacts:
-    """Return what counts of an execution record."""
-    return ExecutionFacts(
-        case=execution.case,
-        outcome=execution.outcome.value,
-        prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
-        lower_bound=execution.usage.peak_memory_method == LOWER_BOUND,
-        resources=(execution.stages.run_s, *(getattr(execution.usage, name) for name in USAGE_FIELDS)),
-    )
+    usable: bool
+    labels: Sequence[tuple[float | None, ...]]
+    case_scores: Mapping[str, float | None] = {}
 
 
 def assemble(
@@ -183,9 +157,7 @@ def assemble(
     record: RunRecord,
     executions: Iterable[ExecutionFacts],
     scores: Iterable[ScoreFacts],
-    *,
-    labels: tuple[int, ...],
-    profile: str,
+    wanted: Wanted,
 ) -> RunValues:
     """Lay out a run's records as arrays.
 
@@ -197,61 +169,92 @@ def assemble(
         record: What was run.
         executions: In the order they were written.
         scores: In the order they were written.
-        labels: The label values of the challenge, in the order wanted.
-        profile: The scoring profile wanted. A run that has no score under it is shown under one that it has.
+        wanted: What is read of the scores.
     """
     row_of = {case: row for row, case in enumerate(record.dataset.cases)}
-    count = len(row_of)
-
     final = {execution.case: execution for execution in executions if execution.case in row_of}
-    rows = np.array([row_of[case] for case in final], dtype=np.intp)
-    outcomes = np.full(count, MISSING, dtype=np.int8)
-    outcomes[rows] = [_CODES[execution.outcome] for execution in final.values()]
-    measured = np.full((len(RESOURCES), count), np.nan)
-    if final:
-        measured[:, rows] = np.array(
-            [execution.resources for execution in final.values()], dtype=np.float64
-        ).T
-    resources = dict(zip(RESOURCES, measured, strict=True))
+    outcomes, resources = _lay_out_executions(final, row_of)
     without_gpu(record, outcomes, resources)
 
-    by_profile: dict[str, dict[str, ScoreFacts]] = defaultdict(dict)
-    for score in scores:
-        execution = final.get(score.case)
-        stale = execution is not None and execution.prediction_sha256 != score.prediction_sha256
-        if score.case in row_of and not stale:
-            by_profile[score.profile][score.case] = score
-    if profile not in by_profile:
-        profile = max(by_profile, key=lambda name: (len(by_profile[name]), name), default="")
-    taken = by_profile.get(profile, {})
-
-    scored = np.zeros(count, dtype=bool)
-    dsc = np.full((count, len(labels)), np.nan)
-    nsd = np.full((count, len(labels)), np.nan)
-    if taken:
-        rows = np.array([row_of[case] for case in taken], dtype=np.intp)
-        scored[rows] = [score.prediction_sha256 is not None for score in taken.values()]
-        flat = chain.from_iterable(label for score in taken.values() for label in score.labels)
-        values = np.array(list(flat), dtype=np.float64).reshape(-1, 3)
-        rows = np.repeat(rows, [len(score.labels) for score in taken.values()])
-        column_of = np.full(256, -1)
-        column_of[list(labels)] = np.arange(len(labels))
-        columns = column_of[values[:, 0].astype(np.intp)]
-        known = columns >= 0
-        dsc[rows[known], columns[known]] = values[known, 1]
-        nsd[rows[known], columns[known]] = values[known, 2]
+    current = (
+        score
+        for score in scores
+        if score.case in row_of
+        and (score.case not in final or final[score.case].prediction_sha256 == score.prediction_sha256)
+    )
+    profile, taken = _of_one_profile(current, wanted.profile)
+    rows = np.array([row_of[score.case] for score in taken], dtype=np.intp)
+    scored, usable = np.zeros((2, len(row_of)), dtype=bool)
+    scored[rows] = [score.prediction_sha256 is not None for score in taken]
+    usable[rows] = [score.usable for score in taken]
+    values, left_out = _lay_out_scores(taken, rows, len(row_of), wanted)
     return RunValues(
         folder=folder,
         record=record,
-        labels=labels,
+        labels=wanted.labels,
         profile=profile,
         outcomes=outcomes,
         scored=scored,
-        dsc=dsc,
-        nsd=nsd,
+        usable=scored & usable,
+        scores=values,
+        left_out=left_out,
         resources=resources,
         lower_bound=any(execution.lower_bound for execution in final.values()),
     )
+
+
+def _lay_out_executions(
+    final: Mapping[str, ExecutionFacts], row_of: Mapping[str, int]
+) -> tuple[npt.NDArray[np.int8], dict[str, Floats]]:
+    rows = np.array([row_of[case] for case in final], dtype=np.intp)
+    outcomes = np.full(len(row_of), MISSING, dtype=np.int8)
+    outcomes[rows] = [_CODES[execution.outcome] for execution in final.values()]
+    measured = np.full((len(RESOURCES), len(row_of)), np.nan)
+    if final:
+        values = [execution.resources for execution in final.values()]
+        measured[:, rows] = np.array(values, dtype=np.float64).T
+    return outcomes, dict(zip(RESOURCES, measured, strict=True))
+
+
+def _of_one_profile(scores: Iterable[ScoreFacts], profile: str) -> tuple[str, list[ScoreFacts]]:
+    """Return the last score of each case under a profile; if it has none, under the one that has most."""
+    by_profile: dict[str, dict[str, ScoreFacts]] = defaultdict(dict)
+    for score in scores:
+        by_profile[score.profile][score.case] = score
+    if profile not in by_profile:
+        profile = max(by_profile, key=lambda name: (len(by_profile[name]), name), default="")
+    return profile, list(by_profile.get(profile, {}).values())
+
+
+def _lay_out_scores(
+    taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
+) -> tuple[dict[str, Floats], dict[str, Bools]]:
+    column_of = np.full(256, -1)
+    column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
+    width = 1 + len(wanted.label_metrics)
+    flat = chain.from_iterable(label for score in taken for label in score.labels)
+    numbers = np.array(list(flat), dtype=np.float64).reshape(-1, width)
+    columns = column_of[numbers[:, 0].astype(np.intp)]
+    known = columns >= 0
+    place = (np.repeat(rows, [len(score.labels) for score in taken])[known], columns[known])
+    values: dict[str, Floats] = {}
+    left_out: dict[str, Bools] = {}
+    for key, column in zip(wanted.label_metrics, numbers[known, 1:].T, strict=True):
+        if (column == ABSENT).any():
+            continue
+        values[key] = np.full((cases, len(wanted.labels)), np.nan)
+        values[key][place] = column
+        if np.isnan(column).any():
+            left_out[key] = np.zeros((cases, len(wanted.labels)), dtype=bool)
+            left_out[key][place] = np.isnan(column)
+    usable = [(row, score.case_scores) for row, score in zip(rows, taken, strict=True) if score.usable]
+    for key in wanted.case_metrics:
+        if all(key in scores for _, scores in usable):
+            values[key] = np.full(cases, np.nan)
+            values[key][[row for row, _ in usable]] = np.array(
+                [scores[key] for _, scores in usable], np.float64
+            )
+    return values, left_out
 
 
 def without_gpu(record: RunRecord, outcomes: npt.NDArray[np.int8], resources: dict[str, Floats]) -> None:

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-from harness.challenge import Metric, MetricName
+from evaluator.labels import Label
+from evaluator.metrics import MetricFacts
+from harness.challenge import Metric
+from harness.challenge.metrics import is_fraction, shown_value
+from harness.leaderboard.columns import organ_columns
 from harness.leaderboard.values import Bools, Floats
-from harness.report.scene import Figure, Scene, floor_of, metric_title, percent, row_height, score
+from harness.report.axes import Axis, axis_of, percent, unit_after, unit_in_words
+from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Svg, short, x_axis, y_axis
 from harness.text import printable
 
@@ -22,26 +27,27 @@ _MOST_DOTS = 20_000
 def accuracy_figures(scene: Scene) -> list[Figure]:
     """Return the figures of accuracy."""
     figures = []
-    if scene.label_metrics:
+    if scene.score_metrics:
         figures.append(boxes(scene))
-    figures.append(organ_table(scene, MetricName.DSC))
-    figures.append(organ_table(scene, MetricName.NSD))
-    figures.append(organ_multiples(scene))
+    figures += [organ_table(scene, facts) for facts in scene.label_facts]
+    if scene.label_facts:
+        figures.append(organ_multiples(scene, scene.label_facts[0]))
     return figures
 
 
 def boxes(scene: Scene) -> Figure:
     """Draw every method's distribution over the cases, a panel per metric."""
-    metrics = scene.label_metrics
+    metrics = scene.score_metrics
     columns = min(len(metrics), 4)
     lines = -(-len(metrics) // columns)
     height = row_height(len(scene.rows))
     panel_height = height * len(scene.rows) + 56
     dotted = scene.shows_cases and scene.failed.size * len(metrics) <= _MOST_DOTS * 2
+    titles = ", ".join(metric.title for metric in metrics)
     svg = Svg(
         _NAMES + columns * _PANEL,
         lines * panel_height,
-        label=f"Distribution of {', '.join(map(metric_title, metrics))} over the cases, a line per method",
+        label=f"Distribution of {titles} over the cases, a line per method",
     )
     for index, metric in enumerate(metrics):
         left = _NAMES + (index % columns) * _PANEL
@@ -52,11 +58,16 @@ def boxes(scene: Scene) -> Figure:
         if dotted
         else ""
     )
+    beyond = (
+        "below an axis is drawn at its start"
+        if all(is_fraction(metric.facts) for metric in metrics)
+        else "beyond an axis is drawn at its end"
+    )
     return Figure(
         "distribution",
         "How much do the methods vary from case to case?",
         "Box: the middle half of the cases; line: the median; diamond: the mean; whiskers: 5 % to 95 %; what "
-        f"lies below an axis is drawn at its start.{dots}",
+        f"lies {beyond}.{dots}",
         svg.markup(),
         wide=True,
     )
@@ -74,17 +85,17 @@ def _panel(
     named: bool,
 ) -> None:
     values = scene.metric_cases(metric)
-    floor = floor_of(values, scene.failed)
+    axis = axis_of(metric.facts, values, scene.failed)
     bottom = top + height * len(scene.rows)
-    scale = Linear(floor, 1, left + 12, left + _PANEL - 22)
-    svg.text(left + 10, top - 10, f"{metric_title(metric)}, %", "head")
-    x_axis(svg, scale, top, bottom, percent)
+    scale = Linear(axis.low, axis.high, left + 12, left + _PANEL - 22)
+    svg.text(left + 10, top - 10, f"{metric.title}{unit_after(metric.facts)}", "head")
+    x_axis(svg, scale, top, bottom, axis.tick)
     for row, item in enumerate(scene.rows):
         middle = top + height * (row + 0.5)
         if named:
             svg.name(left - 4, middle + 4, item.team, "end name", data_t=row)
         known = ~np.isnan(values[:, row])
-        cases = np.maximum(values[known, row], floor)
+        cases = axis.held(values[known, row])
         mean = float(values[known, row].mean()) if known.any() else 0.0
         if not len(cases):
             continue
@@ -93,8 +104,8 @@ def _panel(
         low, first, median, third, high = np.quantile(cases, [0.05, 0.25, 0.5, 0.75, 0.95])
         colour = scene.colour(row)
         half = min(height * 0.28, 6)
-        tip = f"{item.team}: median {score(median)}, mean {score(mean)}, middle half {score(first)} to "
-        tip += f"{score(third)}"
+        tip = f"{item.team}: median {axis.value(median)}, mean {axis.value(mean)}, middle half "
+        tip += f"{axis.value(first)} to {axis.value(third)}"
         svg.line(scale(low), middle, scale(high), middle, f"whisker {colour}", data_t=row)
         svg.rect(
             scale(first),
@@ -106,7 +117,7 @@ def _panel(
             data_t=row,
         )
         svg.line(scale(median), middle - half, scale(median), middle + half, f"median {colour}", data_t=row)
-        x = scale(max(mean, floor))
+        x = scale(axis.at(mean))
         svg.shape(f"M{x:.1f} {middle - 4:.1f}l4 4l-4 4l-4 -4z", f"mean {colour}", data_t=row)
 
 
@@ -132,76 +143,89 @@ def _strip(
         svg.shape(crosses, "cross", data_t=row)
 
 
-def organ_table(scene: Scene, name: MetricName) -> Figure:
+def organ_table(scene: Scene, facts: MetricFacts) -> Figure:
     """Lay out every method's mean score of every organ, coloured."""
-    metric = name.value
-    organs = [label.name for label in scene.challenge.labels]
-    cells = [[getattr(row, f"organ_{metric}").get(organ) for organ in organs] for row in scene.rows]
-    known = sorted(value for line in cells for value in line if value is not None)
+    columns = organ_columns(scene.challenge, facts)
+    cells = [[column.of(row) for column in columns] for row in scene.rows]
+    known = sorted(value for line in cells for value in line if value is not None and np.isfinite(value))
+    if facts.direction == "lower":
+        known.reverse()
     low = known[int(0.05 * (len(known) - 1))] if known else 0.0
     high = known[-1] if known else 1.0
-    best = [max((line[i] for line in cells if line[i] is not None), default=None) for i in range(len(organs))]
-    head = "".join(f'<th scope="col"><button type="button">{escape(organ)}</button></th>' for organ in organs)
+    best = [column.best(scene.rows) for column in columns]
+    head = "".join(map(_organ_heading, scene.challenge.labels))
     body = []
     for row, line in enumerate(cells):
         team = escape(printable(scene.rows[row].team))
-        tds = "".join(_cell(value, low, high, best[i]) for i, value in enumerate(line))
+        tds = "".join(_cell(facts, value, low, high, best[i]) for i, value in enumerate(line))
         body.append(f'<tr data-t="{row}"><th scope="row" class="team">{team}</th>{tds}</tr>')
     markup = (
         '<div class="scroll"><table class="sortable heat"><thead><tr><th scope="col" class="team">'
         f'<button type="button">method</button></th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
-    title = metric.upper()
     return Figure(
-        f"organs-{metric}",
-        f"Which organs are hard, and for whom ({title})?",
-        f"Mean {title} in percent over the cases that annotate the organ, failed ones included. The "
-        f"deeper the colour, the better; the scale runs from {percent(low)} to {percent(high)}. "
-        "Underlined: the organ's best.",
+        f"organs-{facts.key}",
+        f"Which organs are hard, and for whom ({facts.title})?",
+        f"Mean {facts.title}{unit_in_words(facts)} over the cases that annotate the organ, failed ones "
+        f"included. The deeper the colour, the better; the scale runs from {_tick(facts, low)} to "
+        f"{_tick(facts, high)}. Underlined: the organ's best.",
         Markup(markup),
         wide=True,
     )
 
 
-def _cell(value: float | None, low: float, high: float, best: float | None) -> str:
+def _organ_heading(label: Label) -> str:
+    """Return a label's heading, underlined with its colour where the challenge names one."""
+    style = f' style="border-bottom: 3px solid {escape(label.colour)}"' if label.colour else ""
+    return f'<th scope="col"{style}><button type="button">{escape(label.name)}</button></th>'
+
+
+def _tick(facts: MetricFacts, value: float) -> str:
+    return percent(value) if facts.percent else f"{value:.3g}"
+
+
+def _cell(facts: MetricFacts, value: float | None, low: float, high: float, best: float | None) -> str:
     if value is None:
         return '<td data-v="">–</td>'
-    depth = 100 * min(max((value - low) / ((high - low) or 1.0), 0.0), 1.0)
+    depth = 100 * min(max((value - low) / ((high - low) or 1.0), 0.0), 1.0) if np.isfinite(value) else 0.0
     strong = ' class="best"' if value == best else ""
-    return f'<td data-v="{value:.6f}" style="--d:{depth:.0f}%"{strong}>{100 * value:.1f}</td>'
+    shown = f"{100 * value:.1f}" if facts.percent else shown_value(facts, value)
+    return f'<td data-v="{value:.6f}" style="--d:{depth:.0f}%"{strong}>{shown}</td>'
 
 
-def organ_multiples(scene: Scene) -> Figure:
+def organ_multiples(scene: Scene, facts: MetricFacts) -> Figure:
     """Draw one small panel per organ with the methods in ranked order."""
     labels = list(scene.challenge.labels)
-    scores = scene.organ_cases(MetricName.DSC)
+    scores = scene.organ_cases(facts.key)
     spread = [_spread(scores[:, :, column]) for column in range(len(labels))]
-    lowest = min((line[0] for panel in spread for line in panel if line is not None), default=0.0)
-    floor = float(np.floor(10 * lowest) / 10)
+    axis = _organ_axis(facts, spread)
     columns, width, height = 5, 240.0, 150.0
     lines = -(-len(labels) // columns)
+    what = "Dice" if facts.key == "dsc" else facts.title
     svg = Svg(
         columns * width,
         lines * height,
-        label="Dice of every organ, a panel per organ, methods in ranked order",
+        label=f"{what} of every organ, a panel per organ, methods in ranked order",
     )
     for index, label in enumerate(labels):
         left, top = (index % columns) * width + 34, (index // columns) * height + 24
         right, bottom = left + width - 48, top + height - 40
         x = Linear(-0.5, len(scene.rows) - 0.5, left, right)
-        y = Linear(floor, 1, bottom, top)
+        y = Linear(axis.low, axis.high, bottom, top)
         svg.text(left, top - 9, label.name, "head")
-        y_axis(svg, y, left, right, percent)
+        y_axis(svg, y, left, right, axis.tick)
         for row, line in enumerate(spread[index]):
             if line is None:
                 continue
             first, mean, third = line
-            tip = f"{scene.rows[row].team}: {label.name} mean {score(mean)}"
-            svg.line(x(row), y(first), x(row), y(third), f"range {scene.colour(row)}", data_t=row)
+            tip = f"{scene.rows[row].team}: {label.name} mean {axis.value(mean)}"
+            svg.line(
+                x(row), y(axis.at(first)), x(row), y(axis.at(third)), f"range {scene.colour(row)}", data_t=row
+            )
             svg.circle(
                 x(row),
-                y(mean),
+                y(axis.at(mean)),
                 3.2 if len(scene.rows) <= 20 else 1.9,
                 f"point {scene.colour(row)}",
                 tip=tip,
@@ -211,11 +235,20 @@ def organ_multiples(scene: Scene) -> Figure:
     return Figure(
         "organs",
         "Does the order of the methods hold organ by organ?",
-        f"Mean DSC in percent (dot) and the middle half of the cases (bar); methods from the first rank at "
-        f"the left ({order}{', …' if len(scene.rows) > 3 else ''}) to the last at the right.",
+        f"Mean {facts.title}{unit_in_words(facts)} (dot) and the middle half of the cases (bar); methods "
+        f"from the first rank at the left ({order}{', …' if len(scene.rows) > 3 else ''}) to the last at the "
+        "right.",
         svg.markup(),
         wide=True,
     )
+
+
+def _organ_axis(facts: MetricFacts, spread: Sequence[Sequence[tuple[float, float, float] | None]]) -> Axis:
+    drawn = np.array([line for panel in spread for line in panel if line is not None]).reshape(-1, 3)
+    if not is_fraction(facts):
+        return axis_of(facts, drawn, np.zeros(drawn.shape, dtype=bool))
+    lowest = float(drawn[:, 0].min()) if len(drawn) else 0.0
+    return Axis(float(np.floor(10 * lowest) / 10), 1.0, percent, lambda value: shown_value(facts, value))
 
 
 def _spread(cases: Floats) -> Sequence[tuple[float, float, float] | None]:
@@ -225,6 +258,7 @@ def _spread(cases: Floats) -> Sequence[tuple[float, float, float] | None]:
         if not len(known):
             lines.append(None)
             continue
-        first, third = np.quantile(known, [0.25, 0.75])
+        finite = bool(np.isfinite(known).all())  # between two infinite values nothing is interpolated
+        first, third = np.quantile(known, [0.25, 0.75], method="linear" if finite else "nearest")
         lines.append((float(first), float(known.mean()), float(third)))
     return lines

@@ -9,7 +9,9 @@ import numpy as np
 
 from harness import text as format_
 from harness.leaderboard.values import MISSING, OUTCOMES
-from harness.report.scene import Figure, Scene, floor_of, percent, row_height, score
+from harness.report.axes import floor_of, percent
+from harness.report.evidence import last_executions
+from harness.report.scene import Figure, Scene, row_height, score
 from harness.report.svg import Linear, Svg, short, y_axis
 from harness.results.records import ExecutionRecord
 
@@ -30,7 +32,7 @@ SIGNS = {
     "missing": "?",
     "unscored": "U",
 }
-"""The sign of each outcome in the grid."""
+"""The sign of each outcome in the grid; see `sign_of`."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,14 @@ def case_figures(scene: Scene) -> list[Figure]:
     if not scene.shows_cases:
         return [outcome_bars(scene)]
     figures = [outcome_grid(scene)]
-    if scene.label_metrics and len(scene.division.cases) > 1:
+    if scene.scores_cases and len(scene.division.cases) > 1:
         figures.append(difficulty(scene))
     return figures
+
+
+def sign_of(outcome: str) -> str:
+    """Return an outcome's sign in the grid; its first letter, as a small one, where it has none."""
+    return SIGNS.get(outcome, outcome[:1].lower())
 
 
 def outcome_name(scene: Scene, case: int, row: int) -> str:
@@ -95,12 +102,12 @@ def outcome_grid(scene: Scene) -> Figure:
             tip = f"{scene.rows[row].team}, {scene.division.cases[case]}: {name}"
             svg.rect(x, y, max(step - 1, 0.6), height - 1, "bad", tip=tip, data_t=row)
             if step >= 9:
-                svg.text(x + step / 2 - 0.5, y + height / 2 + 4, SIGNS[name], "sign")
+                svg.text(x + step / 2 - 0.5, y + height / 2 + 4, sign_of(name), "sign")
     for case in _case_ticks(cases):
         svg.text(_NAMES + step * (case + 0.5), top + height * rows + 15, str(case + 1), "tick mid")
     svg.text(_NAMES, top + height * rows + 34, "case, in the order of the data set", "tick")
     legend = ", ".join(
-        f"{SIGNS[name]} {name.replace('_', ' ')} ({count})" for name, count in signs.most_common()
+        f"{sign_of(name)} {name.replace('_', ' ')} ({count})" for name, count in signs.most_common()
     )
     said = f"Red: {legend}." if signs else "No case failed."
     return Figure(
@@ -233,12 +240,10 @@ def failures(scene: Scene, *, only: int | None = None) -> tuple[list[Failure], i
     rows = range(len(scene.rows)) if only is None else [only]
     total = int(scene.failed[:, list(rows)].sum())
     for row in rows:
-        results = scene.results_of(row)
-        final = {record.case: record for record in results.executions} if results is not None else {}
-        for case in np.flatnonzero(scene.failed[:, row]):
-            if len(listed) == _MOST_FAILURES:
-                return listed, total
-            listed.append(_failure(scene, row, int(case), final.get(scene.division.cases[case])))
+        lost = np.flatnonzero(scene.failed[:, row])[: _MOST_FAILURES - len(listed)]
+        names = {scene.division.cases[case] for case in lost}
+        final = last_executions(scene.runs[row].folder, names)
+        listed += [_failure(scene, row, int(case), final.get(scene.division.cases[case])) for case in lost]
     return listed, total
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness import text as format_
 from harness.leaderboard import Leaderboard
-from harness.leaderboard.columns import group_columns, resource_columns
+from harness.leaderboard.columns import shown_columns
 from harness.leaderboard.files import host_letter, legend
 from harness.leaderboard.model import MARKS
 from harness.report.accuracy import accuracy_figures
@@ -19,7 +19,7 @@ from harness.report.cases import case_figures, failures
 from harness.report.overlays import Picture
 from harness.report.rankings import ranking_figures
 from harness.report.resources import resource_figures
-from harness.report.scene import Figure, Scene, metric_title
+from harness.report.scene import Figure, Scene
 from harness.results.records import HostFacts
 
 Fact = tuple[str, str, str]
@@ -67,7 +67,7 @@ def _part(
     pictures: Mapping[tuple[int, str], Picture],
     most_pictures: int,
 ) -> dict[str, Any]:
-    columns = [*group_columns(scene.challenge), *resource_columns(scene.rows)]
+    columns = shown_columns(scene.challenge, scene.rows)
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
     worst: dict[int, Picture] = {}
     for (index, _), picture in pictures.items():
@@ -82,7 +82,7 @@ def _part(
         "colour": scene.colour,
         "links": links,
         "grouped": any((row.tie_group or 1) > 1 for row in scene.rows),
-        "ranked_on": ", ".join(metric_title(metric) for metric in scene.division.metrics) or "nothing",
+        "ranked_on": ", ".join(metric.title for metric in scene.division.metrics) or "nothing",
         "legend": legend(scene.division),
         "sections": [section for section in _sections(scene) if section.figures],
         "failures": listed,

@@ -17,6 +17,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from evaluator.errors import EvaluatorError
 from evaluator.volume import read_label_volume
 from harness.data.dataset import Case, Dataset
+from harness.report.evidence import last_executions
 from harness.report.scene import Scene
 from harness.report.svg import Svg
 
@@ -59,21 +60,21 @@ class Wanted:
 
 def worst_cases(scene: Scene, index: int, most: int) -> list[Wanted]:
     """Return a method's worst cases that left a prediction, worst first."""
-    results = scene.results_of(index)
-    if results is None:
-        return []
-    predictions = {
-        record.case: results.folder / record.prediction.path
-        for record in results.executions
-        if record.prediction is not None
-    }
-    scores = scene.case_scores[:, index]
-    order = [int(case) for case in np.argsort(scores, kind="stable") if not np.isnan(scores[case])]
+    run, cases, scores = scene.runs[index], scene.division.cases, scene.case_scores[:, index]
+    order = [
+        int(case)
+        for case in np.argsort(scores, kind="stable")
+        if run.succeeded[case] and not np.isnan(scores[case])
+    ]
+    executions = last_executions(run.folder, {cases[case] for case in order})
     wanted = []
     for case in order:
-        path = predictions.get(scene.division.cases[case])
-        if path is not None and scene.runs[index].succeeded[case] and path.is_file():
-            wanted.append(Wanted(index, scene.division.cases[case], float(scores[case]), path))
+        record = executions.get(cases[case])
+        if record is None or record.prediction is None:
+            continue
+        path = run.folder / record.prediction.path
+        if path.is_file():
+            wanted.append(Wanted(index, cases[case], float(scores[case]), path))
         if len(wanted) == most:
             break
     return wanted

@@ -6,14 +6,24 @@ The designs are those of Wiesenfarth et al., Scientific Reports 11:2369 (2021).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from harness.challenge import RankingScheme
+from harness.challenge import Metric, RankingScheme
 from harness.leaderboard.model import Analysis
-from harness.leaderboard.ranking import Bools, Ints, ValueTable, case_ranks, competition_ranks, rank_teams
+from harness.leaderboard.ranking import (
+    Bools,
+    Floats,
+    Ints,
+    ValueTable,
+    case_ranks,
+    competition_ranks,
+    rank_teams,
+)
 from harness.leaderboard.statistics import bootstrap
-from harness.report.scene import Figure, Scene, floor_of, metric_title, row_height
+from harness.report.axes import Axis, axis_of
+from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Svg, short, y_axis
 
 _NAMES = 190.0
@@ -109,7 +119,7 @@ def tau(scene: Scene, analysis: Analysis) -> Figure:
                 seed=scene.leaderboard.seed,
                 confidence=scene.leaderboard.confidence,
             )
-            lines.append((f"{metric_title(metric)} alone", alone.tau))
+            lines.append((f"{metric.title} alone", alone.tau))
     known = [values[~np.isnan(values)] for _, values in lines]
     lowest = min((float(values.min()) for values in known if len(values)), default=0.0)
     scale = Linear(min(np.floor(lowest * 10) / 10, 0.9), 1, _NAMES, _SIDE - 62)
@@ -243,7 +253,7 @@ def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
     if len(analysis.table.metrics) > 1:
         for index, metric in enumerate(analysis.table.metrics):
             part = ValueTable((metric,), analysis.table.values[[index]], analysis.table.counted[[index]])
-            orders.append((f"{metric_title(metric)}", _alone(part, scheme)))
+            orders.append((f"{metric.title}", _alone(part, scheme)))
     teams = scene.ranked
     height = max(row_height(teams), 17.0)
     width = 1220.0
@@ -287,13 +297,11 @@ def podium(scene: Scene, analysis: Analysis) -> Figure:
     width, left, top = 1220.0, 56.0, 16.0
     bottom, bar_base = 330.0, 470.0
     column = (width - left - 20) / shown
-    svg = Svg(width, bar_base + 60, label=f"Podium plot of {metric_title(metric)}")
-    floor = floor_of(values, scene.failed[analysis.table.counted[0], :shown])
-    values = np.maximum(values, floor) if metric.labels else values
-    y = Linear(floor, 1, bottom, top) if metric.labels else None
-    if y is None:
-        y = Linear(float(values.min()), float(values.max()), bottom, top)
-    y_axis(svg, y, left, width - 20, lambda value: f"{100 * value:.0f}" if metric.labels else f"{value:.3g}")
+    svg = Svg(width, bar_base + 60, label=f"Podium plot of {metric.title}")
+    axis = _podium_axis(metric, values, scene.failed[analysis.table.counted[0], :shown])
+    values = axis.held(values)
+    y = Linear(axis.low, axis.high, bottom, top)
+    y_axis(svg, y, left, width - 20, axis.tick)
     slot = min(column / (shown + 1), 44.0)
 
     def x(place: int, team: int) -> float:
@@ -332,11 +340,19 @@ def podium(scene: Scene, analysis: Analysis) -> Figure:
     return Figure(
         "podium",
         "Which method stands on which step, case by case?",
-        f"Each thread is a case: its {metric_title(metric)} values from the best place to the last{among}, "
+        f"Each thread is a case: its {metric.title} values from the best place to the last{among}, "
         "with the methods side by side within a place. Bars: how often a method took the place.",
         svg.markup(),
         wide=True,
     )
+
+
+def _podium_axis(metric: Metric, values: Floats, lost: Bools) -> Axis:
+    axis = axis_of(metric.facts, values, lost)
+    finite = values[np.isfinite(values)]
+    if not metric.measured or not len(finite):
+        return axis
+    return replace(axis, low=float(finite.min()), high=float(finite.max()))
 
 
 def _alone(part: ValueTable, scheme: RankingScheme) -> Ints:

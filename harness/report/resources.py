@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from evaluator.metrics import MetricFacts
 from harness import text as format_
+from harness.challenge.metrics import is_fraction
+from harness.challenge.model import column_name
 from harness.leaderboard import Row
 from harness.leaderboard.values import Floats
 from harness.report.scene import Figure, Scene, row_height, score
-from harness.report.svg import Linear, Svg, log_around, short, x_axis, y_axis
+from harness.report.svg import Linear, Log, Svg, log_around, short, x_axis, y_axis
 
 _NAMES = 190.0
 _SIDE = 620.0
@@ -22,103 +26,141 @@ _MOST_CURVES = 60
 
 def resource_figures(scene: Scene) -> list[Figure]:
     """Return the figures of time and memory; none where nothing was run."""
-    if not any(row.runtime_median_s is not None for row in scene.rows):
+    if not any(row.cells["runtime_median_s"] is not None for row in scene.rows):
         return []
-    limits = scene.challenge.limits
-    figures = [
-        tradeoff(
-            scene,
-            name="accuracy-time",
-            question="Is accuracy bought with time?",
-            what="median run time",
-            value=lambda row: row.runtime_median_s,
-            shown=_seconds,
-            limit=limits.time_s,
-        ),
-        tradeoff(
-            scene,
-            name="accuracy-memory",
-            question="Is accuracy bought with memory?",
-            what="peak memory",
-            value=lambda row: _gib(row.peak_memory_bytes),
-            shown=_gib_shown,
-            limit=_gib(limits.memory_bytes),
-        ),
-    ]
-    if any(row.peak_gpu_memory_bytes for row in scene.rows):
-        figures.append(
-            tradeoff(
-                scene,
-                name="accuracy-gpu",
-                question="Is accuracy bought with GPU memory?",
-                what="peak GPU memory",
-                value=lambda row: _gib(row.peak_gpu_memory_bytes) or None,
-                shown=_gib_shown,
-                limit=_gib(limits.gpu_memory_bytes),
-            )
-        )
+    figures = [tradeoff(scene, cost) for cost in _costs(scene)] if accuracy_of(scene) is not None else []
     figures.append(quantiles(scene))
     if scene.shows_cases and (curves := memory_curves(scene)) is not None:
         figures.append(curves)
     return figures
 
 
-def tradeoff(
-    scene: Scene,
-    *,
-    name: str,
-    question: str,
-    what: str,
-    value: Callable[[Row], float | None],
-    shown: Callable[[float], str],
-    limit: float | None,
-) -> Figure:
-    """Draw mean Dice against a cost, with the Pareto front and the limit."""
-    group = next(iter(scene.challenge.label_groups))
-    points = []
-    for index, row in enumerate(scene.rows):
-        cost, gain = value(row), row.dsc.get(group)
-        if cost is not None and gain is not None and cost > 0:
-            points.append((index, cost, gain))
+@dataclass(frozen=True)
+class Cost:
+    """What accuracy is drawn against.
+
+    Attributes:
+        name: The figure's anchor.
+        question: What the figure asks.
+        what: The cost in words.
+        value: A row's cost.
+        shown: How a cost reads.
+        limit: The challenge's limit of it.
+    """
+
+    name: str
+    question: str
+    what: str
+    value: Callable[[Row], float | None]
+    shown: Callable[[float], str]
+    limit: float | None
+
+
+def _costs(scene: Scene) -> list[Cost]:
+    limits = scene.challenge.limits
+    costs = [
+        Cost(
+            "accuracy-time",
+            "Is accuracy bought with time?",
+            "median run time",
+            lambda row: row.cells["runtime_median_s"],
+            _seconds,
+            limits.time_s,
+        ),
+        Cost(
+            "accuracy-memory",
+            "Is accuracy bought with memory?",
+            "peak memory",
+            lambda row: _gib(row.cells["peak_memory_bytes"]),
+            _gib_shown,
+            _gib(limits.memory_bytes),
+        ),
+    ]
+    if any(row.cells["peak_gpu_memory_bytes"] for row in scene.rows):
+        costs.append(
+            Cost(
+                "accuracy-gpu",
+                "Is accuracy bought with GPU memory?",
+                "peak GPU memory",
+                lambda row: _gib(row.cells["peak_gpu_memory_bytes"]) or None,
+                _gib_shown,
+                _gib(limits.gpu_memory_bytes),
+            )
+        )
+    return costs
+
+
+def accuracy_of(scene: Scene) -> MetricFacts | None:
+    """Return the fraction that stands for accuracy; None where only other metrics are computed."""
+    return next((facts for facts in scene.label_facts if is_fraction(facts)), None)
+
+
+def tradeoff(scene: Scene, cost: Cost) -> Figure:
+    """Draw mean accuracy against a cost, with the Pareto front and the limit."""
+    facts = accuracy_of(scene)
+    assert facts is not None
+    points = _points(scene, facts, cost)
     left, right, top, bottom = 52.0, _SIDE - 24, 16.0, 400.0
-    costs = [cost for _, cost, _ in points]
-    near = limit is not None and costs and limit <= 20 * max(costs)
-    x = log_around([*costs, *([limit] if near and limit is not None else [])], left, right)
-    gains = [gain for _, _, gain in points] or [0.0, 1.0]
-    room = max(0.02, 0.12 * (max(gains) - min(gains)))
-    y = Linear(max(0.0, min(gains) - room), min(1.0, max(gains) + room), bottom, top)
-    svg = Svg(_SIDE, bottom + 46, label=f"Mean DSC of {group} against {what}, a point per method")
-    x_axis(svg, x, top, bottom, shown)
-    y_axis(svg, y, left, right, lambda v: f"{100 * v:.3g}")
-    svg.text((left + right) / 2, bottom + 36, f"{what} (logarithmic)", "tick mid")
-    svg.text(left, top - 4, f"DSC {group}, %", "tick")
-    if near and limit is not None:
-        svg.line(x(limit), top, x(limit), bottom, "limit")
-        svg.text(x(limit) - 5, bottom - 6, f"limit {shown(limit)}", "limittext end")
-    front = pareto([(cost, gain) for _, cost, gain in points])
-    if front:
-        steps: list[tuple[float, float]] = [(x(points[front[0]][1]), bottom)]
-        for position in front:
-            _, cost, gain = points[position]
-            steps += [(x(cost), steps[-1][1]), (x(cost), y(gain))]
-        steps.append((right, steps[-1][1]))
-        svg.path(steps, "front")
-    for index, cost, gain in reversed(points):
-        tip = f"{scene.rows[index].team}: DSC {score(gain)} %, {what} {shown(cost)}"
-        svg.circle(x(cost), y(gain), 5.5, f"point {scene.colour(index)}", tip=tip, data_t=index)
-    chosen = {points[position][0] for position in front} | (
-        {index for index, _, _ in points} if len(points) <= 14 else {index for index, _, _ in points[:5]}
+    costs = [spent for _, spent, _ in points]
+    limit = cost.limit if cost.limit is not None and costs and cost.limit <= 20 * max(costs) else None
+    x = log_around([*costs, *([] if limit is None else [limit])], left, right)
+    y = _gain_axis([gain for _, _, gain in points], bottom, top)
+    svg = Svg(
+        _SIDE,
+        bottom + 46,
+        label=f"Mean {facts.title} of {scene.group} against {cost.what}, a point per method",
     )
-    _labels(svg, scene, [(index, x(cost), y(gain)) for index, cost, gain in points], chosen, (left, right))
+    x_axis(svg, x, top, bottom, cost.shown)
+    y_axis(svg, y, left, right, lambda v: f"{100 * v:.3g}")
+    svg.text((left + right) / 2, bottom + 36, f"{cost.what} (logarithmic)", "tick mid")
+    svg.text(left, top - 4, f"{facts.title} {scene.group}, %", "tick")
+    if limit is not None:
+        svg.line(x(limit), top, x(limit), bottom, "limit")
+        svg.text(x(limit) - 5, bottom - 6, f"limit {cost.shown(limit)}", "limittext end")
+    front = pareto([(spent, gain) for _, spent, gain in points])
+    _draw_front(svg, [points[position] for position in front], x, y, right)
+    for index, spent, gain in reversed(points):
+        tip = f"{scene.rows[index].team}: {facts.title} {score(gain)} %, {cost.what} {cost.shown(spent)}"
+        svg.circle(x(spent), y(gain), 5.5, f"point {scene.colour(index)}", tip=tip, data_t=index)
+    named = points if len(points) <= 14 else points[:5]
+    chosen = {points[position][0] for position in front} | {index for index, _, _ in named}
+    _labels(svg, scene, [(index, x(spent), y(gain)) for index, spent, gain in points], chosen, (left, right))
     said = "no other method is both more accurate and cheaper than those on the line"
     return Figure(
-        name,
-        question,
+        cost.name,
+        cost.question,
         f"Up and left is better; {said}. A failed case counts with the challenge's value in both."
-        if "time" in what
+        if "time" in cost.what
         else f"Up and left is better; {said}.",
         svg.markup(),
     )
+
+
+def _points(scene: Scene, facts: MetricFacts, cost: Cost) -> list[tuple[int, float, float]]:
+    """Return index, cost and gain of the rows that have both."""
+    points = []
+    for index, row in enumerate(scene.rows):
+        spent, gain = cost.value(row), row.cells[f"{facts.column}_{column_name(scene.group)}"]
+        if spent is not None and gain is not None and spent > 0:
+            points.append((index, spent, gain))
+    return points
+
+
+def _gain_axis(gains: list[float], bottom: float, top: float) -> Linear:
+    low, high = (min(gains), max(gains)) if gains else (0.0, 1.0)
+    room = max(0.02, 0.12 * (high - low))
+    return Linear(max(0.0, low - room), min(1.0, high + room), bottom, top)
+
+
+def _draw_front(svg: Svg, front: Sequence[tuple[int, float, float]], x: Log, y: Linear, right: float) -> None:
+    """Draw the steps below which no method is both cheaper and more accurate."""
+    if not front:
+        return
+    steps: list[tuple[float, float]] = [(x(front[0][1]), y.start)]
+    for _, spent, gain in front:
+        steps += [(x(spent), steps[-1][1]), (x(spent), y(gain))]
+    steps.append((right, steps[-1][1]))
+    svg.path(steps, "front")
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

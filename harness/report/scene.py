@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 from markupsafe import Markup
 
+from evaluator.metrics import MetricFacts
 from harness import text as format_
-from harness.challenge import Challenge, Metric, MetricName
+from harness.challenge import Challenge, Metric
+from harness.challenge.metrics import facts_of, is_fraction
 from harness.leaderboard import Division, Leaderboard, Row
-from harness.leaderboard.counting import ABOUT_LABELS, charge, failed_value, metric_values
-from harness.leaderboard.values import Bools, Floats, Results, RunValues
+from harness.leaderboard.counting import Counting
+from harness.leaderboard.values import Bools, Floats, RunValues
 
 View = Literal["organiser", "participant"]
 
@@ -49,13 +51,11 @@ class Scene:
         leaderboard: The whole.
         division: The part that is drawn.
         view: Who looks; `participant` shows nothing of single cases.
-        results: The records behind each row, by (team, run).
     """
 
     leaderboard: Leaderboard
     division: Division
     view: View
-    results: Mapping[tuple[str, str], Results]
 
     @property
     def challenge(self) -> Challenge:
@@ -82,11 +82,6 @@ class Scene:
         """Whether figures may show single cases."""
         return self.view == "organiser"
 
-    def results_of(self, index: int) -> Results | None:
-        """Return the records of a row, if they were passed."""
-        row = self.rows[index]
-        return self.results.get((row.team, row.run))
-
     def colour(self, index: int) -> str:
         """Return the style class of a row's colour."""
         return f"m{index + 1}" if index < COLOURS else "m0"
@@ -96,59 +91,60 @@ class Scene:
         """bool (cases, rows)."""
         return np.stack([~run.succeeded for run in self.runs], axis=1)
 
+    @property
+    def counting(self) -> Counting:
+        """The rules by which the cases count."""
+        return self.division.counting
+
     @cached_property
-    def label_metrics(self) -> list[Metric]:
-        """The scheme's metrics about labels."""
-        return [metric for metric in self.leaderboard.scheme.metrics if metric.metric in ABOUT_LABELS]
+    def score_metrics(self) -> list[Metric]:
+        """The scheme's metrics that are computed from predictions."""
+        return [metric for metric in self.leaderboard.scheme.metrics if not metric.measured]
+
+    @cached_property
+    def label_facts(self) -> Sequence[MetricFacts]:
+        """The computed metrics that are a number per label; the first stands for accuracy where one must."""
+        return sorted(self.challenge.label_metrics, key=lambda facts: not is_fraction(facts))
+
+    @property
+    def group(self) -> str:
+        """The group of labels that stands for accuracy where one must."""
+        return next(iter(self.challenge.label_groups))
 
     def metric_cases(self, metric: Metric) -> Floats:
         """Return what each case counts, float64 (cases, rows); NaN where a case does not count."""
-        members = self.challenge.label_groups[metric.labels] if metric.labels is not None else ()
-        annotated = self.division.annotated
-        return np.stack([metric_values(run, metric, members, annotated) for run in self.runs], axis=1)
+        return np.stack([self.counting.ranked_values(run, metric) for run in self.runs], axis=1)
 
-    def organ_cases(self, name: MetricName) -> Floats:
+    def organ_cases(self, metric: str) -> Floats:
         """Return each label's score, float64 (rows, cases, labels); failed cases at their failed value."""
-        failed = failed_value(self.leaderboard.scheme, name) or 0.0
-        scores = [charge(run, run.dsc if name is MetricName.DSC else run.nsd, failed) for run in self.runs]
-        return np.where(self.division.annotated, np.stack(scores), np.nan)
+        return np.stack([self.counting.label_values(run, metric) for run in self.runs])
+
+    @property
+    def scores_cases(self) -> bool:
+        """Whether cases have a score in percent."""
+        return bool(self._fractions)
 
     @cached_property
     def case_scores(self) -> Floats:
-        """Mean of each case's label metrics, float64 (cases, rows); NaN if it has none."""
-        if not self.label_metrics:
+        """Mean of each case's metrics that are fractions, float64 (cases, rows); NaN if it has none."""
+        if not self._fractions:
             return np.full(self.failed.shape, np.nan)
-        stacked = np.stack([self.metric_cases(metric) for metric in self.label_metrics])
+        stacked = np.stack(self._fractions)
         counted = ~np.isnan(stacked)
         total = np.where(counted, stacked, 0).sum(axis=0)
         return np.where(counted.any(axis=0), total / np.maximum(counted.sum(axis=0), 1), np.nan)
 
-
-def floor_of(values: Floats, lost: Bools) -> float:
-    """Return where a score axis may start: below what all but 1 % of the cases that succeeded reach."""
-    known = values[~np.isnan(values) & ~lost]
-    if not len(known):
-        return 0.0
-    return float(np.clip(np.floor(10 * np.quantile(known, 0.01) - 0.2) / 10, 0.0, 0.9))
-
-
-def metric_title(metric: Metric) -> str:
-    """Return how a metric is called in headings."""
-    names = {
-        MetricName.DSC: "DSC",
-        MetricName.NSD: "NSD",
-        MetricName.RUNTIME_S: "run time",
-        MetricName.PEAK_MEMORY_BYTES: "peak memory",
-        MetricName.PEAK_GPU_MEMORY_BYTES: "peak GPU memory",
-        MetricName.GPU_MEMORY_AUC_BYTE_S: "GPU memory AUC",
-        MetricName.CPU_UTILISATION_AUC_PERCENT_S: "CPU utilisation AUC",
-    }
-    return f"{names[metric.metric]} {metric.labels}" if metric.labels else names[metric.metric]
-
-
-def percent(value: float) -> str:
-    """Return a fraction as a whole percentage."""
-    return f"{100 * value:.0f}"
+    @cached_property
+    def _fractions(self) -> list[Floats]:
+        """The ranked fractions of each case; where none is ranked, those that are computed."""
+        ranked = [metric for metric in self.score_metrics if is_fraction(facts_of(metric.metric))]
+        if ranked:
+            return [self.metric_cases(metric) for metric in ranked]
+        return [
+            np.stack([self.counting.group_values(run, facts.key, self.group) for run in self.runs], axis=1)
+            for facts in self.label_facts
+            if is_fraction(facts)
+        ]
 
 
 def score(value: float) -> str:

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from harness import text as format_
-from harness.challenge import Metric, MetricName
-from harness.leaderboard.counting import ABOUT_LABELS
+from harness.challenge import Metric
+from harness.challenge.metrics import heading_unit, is_fraction, shown_value, with_unit
+from harness.challenge.model import column_name
+from harness.leaderboard import Row
+from harness.leaderboard.columns import organ_columns
+from harness.leaderboard.model import MARKS
 from harness.report.cases import Failure, failures, outcome_name, own_cases
 from harness.report.index_page import Fact, Pair, run_facts
 from harness.report.overlays import Picture
-from harness.report.scene import Figure, Scene, metric_title
+from harness.report.scene import Figure, Scene
 
 _MARKED = {
     "incomplete": "is of an incomplete run; cases without a verdict count as failed",
@@ -59,7 +63,7 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
     logs: list[tuple[str, str, str]] = []
     figures: list[Figure] = []
     if scene.shows_cases:
-        if scene.label_metrics and len(scene.division.cases) > 1:
+        if scene.scores_cases and len(scene.division.cases) > 1:
             figures.append(own_cases(scene, index))
         own, _ = failures(scene, only=index)
         worst = worst_first(scene, index)
@@ -72,6 +76,7 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
         "facts": _facts(scene, index),
         "notes": _notes(scene, index),
         "numbers": [_number(scene, index, metric) for metric in scene.leaderboard.scheme.metrics],
+        "organ_headings": _organ_headings(scene),
         "organs": _organs(scene, index),
         "figures": figures,
         "failed": own,
@@ -86,20 +91,18 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
 def worst_first(scene: Scene, index: int) -> list[WorstCase]:
     """List a submission's cases by their mean score, the worst first."""
     scores = scene.case_scores
-    organs = scene.organ_cases(MetricName.DSC)[index]
-    names = [label.name for label in scene.challenge.labels]
+    organs = _Organs(scene, index)
     run = scene.runs[index]
     listed = []
     for case in map(int, np.argsort(scores[:, index], kind="stable")):
         if np.isnan(scores[case, index]):
             continue
-        order = [int(label) for label in np.argsort(organs[case]) if not np.isnan(organs[case, label])]
         listed.append(
             WorstCase(
                 case=scene.division.cases[case],
                 score=float(scores[case, index]),
                 field=float(np.nanmedian(scores[case])),
-                organs=", ".join(f"{names[label]} {100 * organs[case, label]:.1f}" for label in order[:3]),
+                organs=organs.worst(case),
                 runtime_s=_known(run.resource("runtime_s")[case]),
                 memory_bytes=_known(run.resource("peak_memory_bytes")[case]),
                 outcome=outcome_name(scene, case, index).replace("_", " "),
@@ -108,6 +111,29 @@ def worst_first(scene: Scene, index: int) -> list[WorstCase]:
         if len(listed) == _WORST:
             break
     return listed
+
+
+class _Organs:
+    """A submission's organs in single cases, by the metric that stands for accuracy."""
+
+    def __init__(self, scene: Scene, index: int) -> None:
+        self._facts = scene.label_facts[0] if scene.label_facts else None
+        self._names = [label.name for label in scene.challenge.labels]
+        if self._facts is not None:
+            self._scores = scene.organ_cases(self._facts.key)[index]
+
+    def worst(self, case: int, most: int = 3) -> str:
+        """Return a case's worst organs with their scores."""
+        if self._facts is None:
+            return ""
+        scores = self._scores[case]
+        order = np.argsort(scores if is_fraction(self._facts) else -scores)
+        known = [int(label) for label in order if not np.isnan(scores[label])]
+        return ", ".join(f"{self._names[label]} {self._shown(scores[label])}" for label in known[:most])
+
+    def _shown(self, value: float) -> str:
+        assert self._facts is not None
+        return f"{100 * value:.1f}" if self._facts.percent else shown_value(self._facts, value)
 
 
 def log_tail(path: Path) -> str:
@@ -125,37 +151,42 @@ def log_tail(path: Path) -> str:
 
 def _facts(scene: Scene, index: int) -> list[Fact]:
     row = scene.rows[index]
-    group = next(iter(scene.challenge.label_groups))
     place = "out of competition" if row.rank is None else f"{row.rank} of {scene.ranked}"
     interval = format_.rank_interval(row.rank_low, row.rank_high)
     percent = f"{100 * scene.leaderboard.confidence:g} %"
     return [
         ("rank", place, f"{percent} interval {interval}" if interval else ""),
-        (
-            f"DSC {group}",
-            f"{format_.score(row.dsc.get(group))} %",
-            f"NSD {format_.score(row.nsd.get(group))} %",
-        ),
+        *_accuracy(scene, row),
         (
             "median run time",
-            format_.seconds(row.runtime_median_s),
-            f"95 % within {format_.seconds(row.runtime_p95_s)}",
+            format_.seconds(row.cells["runtime_median_s"]),
+            f"95 % within {format_.seconds(row.cells['runtime_p95_s'])}",
         ),
         (
             "peak memory",
-            format_.size(row.peak_memory_bytes),
-            f"GPU {format_.size(row.peak_gpu_memory_bytes)}",
+            format_.size(row.cells["peak_memory_bytes"]),
+            f"GPU {format_.size(row.cells['peak_gpu_memory_bytes'])}",
         ),
         ("failed cases", f"{row.failed} of {row.cases}", ", ".join(_endings(row.outcomes))),
     ]
 
 
+def _accuracy(scene: Scene, row: Row) -> list[Fact]:
+    """Return the first group's means, of the metric that stands for accuracy and of the others."""
+    means = [
+        (facts.title, with_unit(facts, row.cells[f"{facts.column}_{column_name(scene.group)}"]))
+        for facts in scene.label_facts
+    ]
+    if not means:
+        return []
+    (title, value), *others = means
+    return [(f"{title} {scene.group}", value, ", ".join(f"{other} {value}" for other, value in others))]
+
+
 def _notes(scene: Scene, index: int) -> list[str]:
     row = scene.rows[index]
-    notes = [
-        f"Not ranked: {metric_title(item.metric)}, because {item.reason}." for item in scene.division.left_out
-    ]
-    return notes + [f"This row {_MARKED[mark]}." for mark in row.marks]
+    notes = [f"Not ranked: {item.metric.title}, because {item.reason}." for item in scene.division.left_out]
+    return notes + [f"This row {_MARKED.get(mark, MARKS[mark][1])}." for mark in row.marks]
 
 
 def _endings(outcomes: Mapping[str, int]) -> list[str]:
@@ -168,38 +199,27 @@ def _number(scene: Scene, index: int, metric: Metric) -> tuple[str, str, str, st
     best = None if not known else max(known) if metric.direction.value == "higher" else min(known)
     part = row.metric_scores.get(metric.key)
     return (
-        metric_title(metric),
-        _shown(metric, row.metrics.get(metric.key)),
-        _shown(metric, best),
+        metric.title,
+        with_unit(metric.facts, row.metrics.get(metric.key)),
+        with_unit(metric.facts, best),
         "–" if part is None else f"{part:.3f}",
-        _shown(metric, metric.failed),
+        with_unit(metric.facts, metric.failed),
     )
 
 
-def _shown(metric: Metric, value: float | None) -> str:
-    if metric.metric in ABOUT_LABELS:
-        return "–" if value is None else f"{format_.score(value)} %"
-    if metric.metric is MetricName.RUNTIME_S:
-        return format_.seconds(value)
-    if metric.metric is MetricName.GPU_MEMORY_AUC_BYTE_S:
-        return format_.byte_seconds(value)
-    if metric.metric is MetricName.CPU_UTILISATION_AUC_PERCENT_S:
-        return "–" if value is None else f"{value:,.0f} % s"
-    return format_.size(value)
+def _organ_headings(scene: Scene) -> list[str]:
+    headings = [" ".join(filter(None, (facts.title, heading_unit(facts)))) for facts in scene.label_facts]
+    return [text for heading in headings for text in (heading, f"best {heading}")]
 
 
-def _organs(scene: Scene, index: int) -> list[tuple[str, list[float | None]]]:
-    row = scene.rows[index]
-    lines = []
-    for label in scene.challenge.labels:
-        cells: list[float | None] = []
-        for table in ("organ_dsc", "organ_nsd"):
-            known = [
-                value for other in scene.rows if (value := getattr(other, table)[label.name]) is not None
-            ]
-            cells += [getattr(row, table)[label.name], max(known, default=None)]
-        lines.append((label.name, cells))
-    return lines
+def _organs(scene: Scene, index: int) -> list[tuple[str, list[tuple[float | None, str]]]]:
+    """Return each organ's own and best mean by each metric, raw and as shown."""
+    lines: dict[str, list[tuple[float | None, str]]] = {label.name: [] for label in scene.challenge.labels}
+    for facts in scene.label_facts:
+        for column in organ_columns(scene.challenge, facts):
+            for value in (column.of(scene.rows[index]), column.best(scene.rows)):
+                lines[column.title].append((value, column.shown(value)))
+    return list(lines.items())
 
 
 def _logs(scene: Scene, index: int, worst: list[WorstCase]) -> list[tuple[str, str, str]]:

@@ -17,7 +17,7 @@ from harness import text as format_
 from harness._version import __version__
 from harness.data.dataset import Dataset
 from harness.files import write_whole
-from harness.leaderboard import Leaderboard, Results
+from harness.leaderboard import Leaderboard
 from harness.report.index_page import index_page
 from harness.report.overlays import Picture, Wanted, draw, worst_cases
 from harness.report.scene import Figure, Scene, View
@@ -32,7 +32,6 @@ MOST_PICTURES = 72
 
 
 def write_report(
-    runs: Iterable[Results],
     leaderboard: Leaderboard,
     folder: Path,
     *,
@@ -44,14 +43,12 @@ def write_report(
     Every page is one file that needs nothing else: no network, no other file.
 
     Args:
-        runs: The runs behind the leaderboard: evidence, predictions, logs and memory curves come from them.
-        leaderboard: The ranking.
+        leaderboard: The ranking. Evidence, predictions, logs and memory curves come from its runs' folders.
         folder: Made if it does not exist. Pages of submissions that are no longer there are removed.
         view: `participant` leaves out whatever tells of single cases of the data set.
         dataset: The images and references, for the pictures of the worst cases (organiser's view only).
     """
-    results = {(run.record.team, run.record.run): run for run in runs}
-    scenes = [Scene(leaderboard, division, view, results) for division in leaderboard.divisions]
+    scenes = [Scene(leaderboard, division, view) for division in leaderboard.divisions]
     links = _links(scenes)
     pictures = _pictures(scenes, dataset)
 

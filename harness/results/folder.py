@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,9 +13,13 @@ from pydantic import ValidationError
 
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import write_whole
-from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, damaged, read_lines
+from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, complete_lines, damaged, line_sha256, read_lines
+from harness.results.key import Key, signing_key
 from harness.results.lock import FolderLock
 from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
+from harness.results.seal import SEAL_FILE, JournalEnd, Seal, read_seal, write_seal
+
+MOST_TEAM_LETTERS = 64
 
 
 @dataclass(frozen=True)
@@ -100,19 +105,56 @@ class RunWriter:
         self.folder = folder
         self._lock = FolderLock(folder)
         self._lock.acquire()
-        if not (folder / RUN_FILE).exists():
-            write_run_record(folder, record)
+        self._key = signing_key()
+        try:
+            self._open(record)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, record: RunRecord) -> None:
+        folder, key = self.folder, self._key
+        new = not (folder / RUN_FILE).exists()
+        if new:
+            write_run_record(folder, record.model_copy(update={"key": key.id}))
+        elif read_run_record(folder).key:
+            self._refuse_cut_journals(key)
         start = chain_start(folder)
-        self._cases: Journal[ExecutionRecord] = Journal(folder / CASES_FILE, start=start)
-        self._scores: Journal[ScoreRecord] = Journal(folder / SCORES_FILE, start=start)
+        self._cases: Journal[ExecutionRecord] = Journal(folder / CASES_FILE, start=start, key=key)
+        self._scores: Journal[ScoreRecord] = Journal(folder / SCORES_FILE, start=start, key=key)
+        if new:
+            self.seal(durable=True)
 
     def add_execution(self, execution: ExecutionRecord) -> ExecutionRecord:
         """Append to cases.jsonl."""
-        return self._cases.append(execution)
+        written = self._cases.append(execution)
+        self.seal()
+        return written
 
     def add_score(self, score: ScoreRecord) -> ScoreRecord:
         """Append to scores.jsonl."""
-        return self._scores.append(score)
+        written = self._scores.append(score)
+        self.seal()
+        return written
+
+    def seal(self, *, durable: bool = False) -> None:
+        """Sign how far the journals go now."""
+        seal = folder_seal(self.folder, cases=self._cases.end, scores=self._scores.end, key=self._key.id)
+        try:
+            write_seal(self.folder, seal.signed_by(self._key), durable=durable)
+        except OSError as error:
+            raise InfrastructureError(
+                "the run cannot be sealed", where=self.folder, mend=f"{error.strerror}."
+            ) from error
+
+    def _refuse_cut_journals(self, key: Key) -> None:
+        """Nothing is added to a run that lines were taken from: its cases would be tried again."""
+        for fault in seal_faults(self.folder, key):
+            raise InfrastructureError(
+                f"the run was changed: {fault}",
+                where=self.folder,
+                mend="Nothing is added to it. See `harness verify`; move the folder away to start anew.",
+            )
 
     def close(self) -> None:
         """Release the run."""
@@ -132,8 +174,56 @@ def chain_start(folder: Path) -> str:
     return hashlib.sha256((folder / RUN_FILE).read_bytes()).hexdigest()
 
 
+def seal_faults(folder: Path, key: Key | None) -> Iterator[str]:
+    """Yield what does not agree between a run's seal and what its folder holds.
+
+    Args:
+        folder: `results/CHALLENGE/TEAM/RUN`.
+        key: This host's key; without it nothing can be said of signatures.
+    """
+    if not (folder / SEAL_FILE).is_file():
+        yield "the seal is missing"
+        return
+    seal = read_seal(folder)
+    if seal is None:
+        yield "the seal is damaged"
+        return
+    if key is not None and seal.key == key.id and not key.signed(seal.content(), seal.hmac):
+        yield "the seal was not made with the key that it names"
+    record_key = read_run_record(folder).key
+    there = folder_seal(folder, cases=seal.cases, scores=seal.scores, key=record_key)
+    for name in ("run", "team", "challenge", "run_sha256", "key"):
+        if getattr(seal, name) != getattr(there, name):
+            yield f"the seal is of another {name.replace('_sha256', '.json')}"
+    for name, sealed in ((CASES_FILE, seal.cases), (SCORES_FILE, seal.scores)):
+        lines = complete_lines(folder / name)
+        if len(lines) < sealed.lines:
+            yield f"{sealed.lines - len(lines)} of {sealed.lines} lines of {name} are missing"
+        elif _end(folder, lines[: sealed.lines]) != sealed:
+            yield f"the first {sealed.lines} lines of {name} are not the ones that were sealed"
+
+
+def _end(folder: Path, lines: list[bytes]) -> JournalEnd:
+    last = line_sha256(lines[-1]) if lines else chain_start(folder)
+    return JournalEnd(lines=len(lines), last_sha256=last)
+
+
+def folder_seal(folder: Path, *, cases: JournalEnd, scores: JournalEnd, key: str) -> Seal:
+    """Return the seal of `results/CHALLENGE/TEAM/RUN`, which lies where its names say, without a signature."""
+    place = folder.resolve()
+    return Seal(
+        run=place.name,
+        team=place.parent.name,
+        challenge=place.parent.parent.name,
+        run_sha256=chain_start(folder),
+        cases=cases,
+        scores=scores,
+        key=key,
+    )
+
+
 def check_team(team: str) -> None:
-    """Check that a team's name can name its folder.
+    """Check that a team's name can name its folder, beside the leaderboard's own files.
 
     Raises:
         ConfigurationError: it cannot.
@@ -141,5 +231,19 @@ def check_team(team: str) -> None:
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
     if not team or not set(team) <= allowed or team.startswith("."):
         raise ConfigurationError(
-            f"{team!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
+            f"{_shortened(team)!r} is no team name", mend="Use lower case letters, digits, `-`, `_` and `.`."
         )
+    if len(team) > MOST_TEAM_LETTERS:
+        raise ConfigurationError(
+            f"the team name {_shortened(team)!r} has {len(team)} letters",
+            mend=f"Use at most {MOST_TEAM_LETTERS}.",
+        )
+    if team == "report" or team.startswith("leaderboard."):
+        raise ConfigurationError(
+            f"a team cannot be called {team!r}: results of the challenge have that name",
+            mend="Choose another name.",
+        )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."

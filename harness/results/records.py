@@ -12,12 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.challenge import Challenge, Limits
-
-SCHEMA_VERSION = 1
-"""Raised when a field changes its meaning or goes; new optional fields do not raise it."""
+from harness.challenge import Challenge, Limits, Number
 
 CONTRACT_VERSION = 2
 """Part of a run's identity: raised when containers are started differently."""
@@ -104,44 +101,89 @@ class ExecutionRecord(_Record):
     usage: Usage = Usage()
     prediction: Prediction | None = None
     notes: tuple[str, ...] = Field((), description="what the gate noticed of an output that it let pass")
+    files: dict[str, str] = Field({}, description="SHA-256 of the other files kept of the case, by name")
     previous_sha256: str = CHAIN_START
+    hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
     sha256: str = Field("", description="SHA-256 of this line with this field empty")
 
 
 class LabelScoreRecord(_Record):
-    """Scores of one label of one case. DSC and NSD are fractions; None where it is not annotated."""
+    """Scores of one label of one case, as they were computed."""
 
     label: int
     organ: str
-    dsc: float | None
-    nsd: float | None
+    scores: dict[str, Number | None] = Field(
+        {},
+        description="by metric; null where the rules leave the label out, empty where nothing was computed",
+    )
     reference_ml: float | None = None
     prediction_ml: float | None = None
-    hd95_mm: float | None = None
-    assd_mm: float | None = None
     note: str = ""
 
 
-class ScoreRecord(_Record):
-    """One case's scores. A case without a usable prediction is scored as the challenge says."""
+FORMER_SCORES = {"dsc": "dsc", "nsd": "nsd", "hd95_mm": "hd95", "assd_mm": "masd"}
+"""Where version 1 of a score line holds which metric."""
+NOT_ANNOTATED = "not annotated"
+NO_PREDICTION = "no prediction"
+"""The notes of labels that nothing was computed for."""
 
-    schema_version: Literal[1] = 1
+
+class ScoreRecord(_Record):
+    """One case's scores: what was computed. What a failed case counts is decided when ranking.
+
+    Version 1 held DSC and NSD in fields of their own, and in a failed case what the challenge charges. It is
+    read as if it were version 2.
+    """
+
+    schema_version: Literal[2] = 2
     case: str
     profile: str
     evaluator_version: str
     prediction_sha256: str | None
     reference_sha256: str
+    usable: bool = Field(True, description="false where no prediction could be compared with the reference")
     scores: tuple[LabelScoreRecord, ...]
+    case_scores: dict[str, Number | None] = Field({}, description="metrics that are a number per case")
     notes: tuple[str, ...] = ()
     previous_sha256: str = CHAIN_START
+    hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
     sha256: str = Field("", description="SHA-256 of this line with this field empty")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("schema_version") != 1:
+            return values
+        labels = values.get("scores")
+        if not isinstance(labels, list | tuple) or not all(isinstance(label, dict) for label in labels):
+            return values
+        read = [_label_from_version_1(label) for label in labels]
+        usable = values.get("prediction_sha256") is not None and not any(
+            label.get("note") == NO_PREDICTION for label in labels
+        )
+        return values | {"schema_version": 2, "usable": usable, "scores": read}
+
+
+def _label_from_version_1(label: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in label.items() if name not in FORMER_SCORES}
+    scores = {}
+    if label.get("note") not in (NOT_ANNOTATED, NO_PREDICTION):
+        scores = {
+            key: label[name]
+            for name, key in FORMER_SCORES.items()
+            if name in ("dsc", "nsd") or label.get(name) is not None
+        }
+    return kept | {"scores": scores}
 
 
 class ImageFacts(_Record):
     """The image that was run, pinned."""
 
     reference: str
-    digest: str = Field(description="sha256 image id, the content that ran")
+    digest: str = Field(description="the engine's own sha256 id of what ran")
+    identity: str = Field(
+        "", description="sha256 of the image's config as it was handed in, the same in every engine's store"
+    )
     size_bytes: int
     user: str = ""
     platform: str = ""
@@ -213,12 +255,13 @@ class RunRecord(_Record):
     )
     jobs: int = Field(1, description="containers that ran at once; above 1 the times are not comparable")
     created_at: datetime
+    key: str = Field("", description="id of the key that signs this run's lines and seal")
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON Schemas of the results format by file name."""
     return {
-        "run.schema.json": RunRecord.model_json_schema(),
-        "cases.schema.json": ExecutionRecord.model_json_schema(),
-        "scores.schema.json": ScoreRecord.model_json_schema(),
+        "run.schema.json": RunRecord.model_json_schema(mode="serialization"),
+        "cases.schema.json": ExecutionRecord.model_json_schema(mode="serialization"),
+        "scores.schema.json": ScoreRecord.model_json_schema(mode="serialization"),
     }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import io
 import os
 import secrets
 import shutil
-import struct
 import subprocess
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evaluator import EvaluatorError, read_header
+from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
+from evaluator.inflate import PIECE_BYTES, GzipParts
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import whole_file
@@ -24,10 +27,9 @@ CACHE_BYTES = 20 * 1024**3
 """How much of the cache of scrubbed inputs is kept."""
 
 _COMPRESSION_LEVEL = 1
-# (offset, length) of the free texts of both NIfTI headers: data_type, db_name, descrip, aux_file,
-# intent_name; descrip, aux_file, intent_name, unused_str.
-_TEXTS_1 = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
-_TEXTS_2 = ((240, 80), (320, 24), (508, 16), (525, 15))
+_LONGEST_AXIS_OF_NIFTI_1 = 32767
+# Part of the names in the cache: inputs that were scrubbed by other rules are made anew.
+_RULES = 2
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """Make the folders for one container.
 
     Args:
-        case: The case; its image is scrubbed of header texts and extensions.
+        case: The case; its images are scrubbed of header texts and extensions.
         rules: The run's.
         places: This host's. The path of `work` shows inside the container, so it names no case.
 
@@ -84,15 +86,16 @@ def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """
     opaque = opaque_id(rules.secret, rules.run, case.id)
     try:
-        scrubbed = scrubbed_input(case, places.cache)
+        channels = [scrubbed_input(path, places.cache) for path in case.channels]
         stage = empty_stage(rules, places, opaque=opaque)
-        given = stage.inputs / f"{opaque}{rules.contract.input_suffix}"
-        if stage.writable_inputs:
-            shutil.copyfile(scrubbed, given)
-            _give(given, rules, places, mode=0o666)
-        else:
-            link_or_copy(scrubbed, given)
-        _read_once(given)
+        for number, scrubbed in enumerate(channels):
+            given = stage.inputs / f"{opaque}{rules.contract.channel_suffix(number)}"
+            if stage.writable_inputs:
+                shutil.copyfile(scrubbed, given)
+                _give(given, rules, places, mode=0o666)
+            else:
+                link_or_copy(scrubbed, given)
+            _read_once(given)
     except OSError as error:
         raise InfrastructureError(
             f"case {case.id} cannot be staged",
@@ -136,17 +139,16 @@ def _give(path: Path, rules: Rules, places: Places, *, mode: int) -> None:
         path.chmod(mode)
 
 
-def scrubbed_input(case: Case, cache: Path) -> Path:
-    """Return the case's image without texts, extensions or trailing bytes, made once per content."""
-    assert case.image is not None, "a case to run has an image"
-    packed = case.image.read_bytes()
-    target = cache / f"{hashlib.sha256(packed).hexdigest()}.nii.gz"
+def scrubbed_input(image: Path, cache: Path) -> Path:
+    """Return an image without texts, extensions or trailing bytes, made once per content."""
+    packed = image.read_bytes()
+    target = cache / f"{hashlib.sha256(packed).hexdigest()}.{_RULES}.nii.gz"
     if target.is_file():
         target.touch()
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as unfinished:
-        unfinished.write_bytes(scrub(case.image, packed))
+        unfinished.write_bytes(scrub(image, packed))
         unfinished.chmod(0o644)
     _prune(cache, keep=target)
     return target
@@ -167,18 +169,27 @@ def scrub(path: Path, packed: bytes) -> bytes:
         raise InfrastructureError(f"the image cannot be read: {error}", where=path) from error
     if len(stream) < header.stream_bytes:
         raise InfrastructureError("the image is truncated", where=path, mend="Restore it from its source.")
-    order = "<" if struct.unpack_from("<i", stream)[0] in (348, 540) else ">"
-    version_1 = struct.unpack_from(order + "i", stream)[0] == 348
-    size, texts = (348, _TEXTS_1) if version_1 else (540, _TEXTS_2)
-    for offset, length in texts:
-        stream[offset : offset + length] = bytes(length)
-    if version_1:
-        struct.pack_into(order + "f", stream, 108, float(size + 4))
-    else:
-        struct.pack_into(order + "q", stream, 168, size + 4)
     voxels = memoryview(stream)[header.data_offset : header.stream_bytes]
-    clean = b"".join((bytes(stream[:size]), bytes(4), voxels))
+    clean = b"".join((_scrubbed_header(stream, header.dtype.itemsize), voxels))
     return bytes(imagecodecs.gzip_encode(clean, level=_COMPRESSION_LEVEL))
+
+
+def _scrubbed_header(stream: bytearray, itemsize: int) -> bytes:
+    """Return a header without texts or extensions; NIfTI-1, which every reader knows, where that holds it."""
+    fields = read_fields(stream)
+    assert fields is not None, "the header was read before"
+    if fields.version == 2 and max(fields.dim) <= _LONGEST_AXIS_OF_NIFTI_1:
+        values = asdict(fields)
+        for name in ("version", "order", "vox_offset", "magic"):
+            del values[name]
+        with contextlib.suppress(OverflowError):  # a number that no float32 holds
+            return bytes(new_header(1, fields.order, **values, bitpix=8 * itemsize))
+    size = HEADER_BYTES[fields.version]
+    header = bytearray(stream[:size])
+    for offset, length in TEXTS[fields.version]:
+        header[offset : offset + length] = bytes(length)
+    write_fields(header, fields.version, fields.order, vox_offset=size + 4)
+    return bytes(header) + bytes(4)
 
 
 def check_image(path: Path) -> None:
@@ -230,13 +241,11 @@ def default_cache() -> Path:
 
 
 def _inflate(packed: bytes, at_least: int) -> bytes:
-    pieces, total = [], 0
-    while packed and total < at_least:
-        inflater = zlib.decompressobj(wbits=31)
-        pieces.append(inflater.decompress(packed))
-        total += len(pieces[-1])
-        packed = inflater.unused_data.lstrip(b"\0")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    parts, pieces, total = GzipParts(io.BytesIO(packed)), [], 0
+    while total < at_least and (piece := parts.read(PIECE_BYTES)):
+        pieces.append(piece)
+        total += len(piece)
+    return b"".join(pieces)
 
 
 def _read_once(path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
+from harness.data.names import some
 from harness.errors import ConfigurationError
 from harness.gate.keeper import Gatekeeper
 from harness.gate.output import Output, judge_output
@@ -27,6 +28,7 @@ from harness.results.records import (
 )
 from harness.results.versions import versions
 from harness.scoring.score import cases_by_id, score_missing
+from harness.text import printable
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,10 @@ def score_predictions(request: PredictionsRequest, *, observer: Observer | None 
         if (path := request.folder / f"{case.id}{suffix}").is_file()
     }
     if not hashes:
+        held = sorted(path.name for path in request.folder.iterdir() if not path.name.startswith("."))
         raise ConfigurationError(
-            "the folder holds no prediction of this data set",
+            "the folder holds no prediction of this data set, "
+            + (f"but {some(map(printable, held), 3)}" if held else "nothing at all"),
             where=request.folder,
             mend=f"Name each one after its case, such as {request.dataset.cases[0].id}{suffix}.",
         )

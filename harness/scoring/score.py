@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from evaluator import EvaluatorError, GeometryError, LabelTable, score_case
+from evaluator import EvaluatorError, GeometryError, Scoring
 from evaluator import __version__ as evaluator_version
+from evaluator.metrics import METRICS
 from evaluator.scores import CaseScore
-from harness.challenge import Challenge, MetricName
+from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import RunResults, RunWriter, read_run
 from harness.results.observer import Observer
-from harness.results.records import ExecutionRecord, LabelScoreRecord, Outcome, ScoreRecord
+from harness.results.records import (
+    NO_PREDICTION,
+    NOT_ANNOTATED,
+    ExecutionRecord,
+    LabelScoreRecord,
+    Outcome,
+    ScoreRecord,
+)
 
 
 def score_execution(
-    execution: ExecutionRecord, case: Case, *, challenge: Challenge, folder: Path, profile: str
+    execution: ExecutionRecord,
+    case: Case,
+    *,
+    challenge: Challenge,
+    folder: Path,
+    profile: str,
+    metrics: tuple[str, ...] = (),
 ) -> ScoreRecord:
     """Return the scores of one executed case.
 
-    Without a usable prediction each label gets what the challenge says a failed case gets.
+    Without a usable prediction nothing is computed: what a failed case counts is decided when ranking.
 
     Args:
         execution: The case's last execution.
         case: Its reference.
-        challenge: Labels and failed values.
+        challenge: Labels and metrics.
         folder: The run's folder, which holds the prediction.
         profile: The scoring profile.
+        metrics: What to compute; by default what the challenge names.
 
     Raises:
         ConfigurationError: the reference cannot be read.
@@ -43,56 +59,56 @@ def score_execution(
             raise InfrastructureError(
                 "a harvested prediction is gone or changed", where=prediction, mend="See `harness verify`."
             )
+    scoring = Scoring(challenge.labels, profile=profile, metrics=metrics or challenge.computed_metrics)
     notes: tuple[str, ...] = ()
     try:
-        scored = _score(case, prediction, challenge.labels, profile)
+        scored = _score(case, prediction, scoring)
     except GeometryError as error:
         # The gate compares with the image; a profile may ask for more of the reference.
         notes, prediction = (error.what,), None
-        scored = _score(case, None, challenge.labels, profile)
-    failed = None if prediction is not None else failed_values(challenge)
+        scored = _score(case, None, scoring)
+    usable = scored.scored
     return ScoreRecord(
         case=case.id,
         profile=profile,
         evaluator_version=evaluator_version,
         prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
         reference_sha256=file_sha256(case.label),
-        scores=_labels(scored, challenge.labels, failed),
+        usable=usable,
+        scores=_labels(scored, challenge, usable=usable),
+        case_scores=_stored(scored.scores) if usable else {},
         notes=(*notes, *scored.notes),
     )
 
 
-def failed_values(challenge: Challenge) -> dict[tuple[MetricName, int], float]:
-    """Return what a label of a failed case scores, by metric and label; what is not in it scores 0."""
-    values: dict[tuple[MetricName, int], float] = {}
-    for metric in challenge.ranking.metrics:
-        if metric.labels is not None:
-            for label in challenge.label_groups[metric.labels]:
-                values.setdefault((metric.metric, label), metric.failed)
-    return values
-
-
 def unscored(
-    results: RunResults, cases: Mapping[str, Case], *, profile: str, again: bool = False
+    results: RunResults,
+    cases: Mapping[str, Case],
+    *,
+    profile: str,
+    metrics: tuple[str, ...] = (),
+    again: bool = False,
 ) -> Iterator[ExecutionRecord]:
     """Yield the final executions that have no current score under a profile.
 
-    A score is current if it is of the same prediction and the same reference, and made by this version
-    of the evaluator.
+    A score is current if it is of the same prediction and the same reference, holds every metric that is
+    wanted, and was made by this version of the evaluator.
 
     Args:
         results: The run.
         cases: The data set's, by id; executions of others are left out.
         profile: The scoring profile.
+        metrics: What is wanted; by default what the run's own challenge names.
         again: Yield all of them.
     """
     scores = results.final_scores(profile)
+    wanted = metrics or results.record.challenge.computed_metrics
     for execution in results.final_executions().values():
         case = cases.get(execution.case)
         if execution.outcome is Outcome.INFRASTRUCTURE or case is None or case.label is None:
             continue
         score = scores.get(execution.case)
-        if again or score is None or not _is_current(score, execution, case.label):
+        if again or score is None or not _is_current(score, execution, case.label, wanted):
             yield execution
 
 
@@ -101,6 +117,7 @@ def score_run(
     dataset: Dataset,
     *,
     profile: str | None = None,
+    metrics: tuple[str, ...] = (),
     again: bool = False,
     observer: Observer | None = None,
 ) -> RunResults:
@@ -110,6 +127,7 @@ def score_run(
         folder: The run's folder.
         dataset: Must hold every case of the run, with its reference.
         profile: Instead of the challenge's.
+        metrics: What to compute beside what the run's own challenge names.
         again: Also where a current score is there already.
         observer: Told of each score.
 
@@ -129,7 +147,13 @@ def score_run(
         )
     with RunWriter(folder, results.record) as writer:
         score_missing(
-            writer, cases, challenge, profile=profile or challenge.profile, again=again, observer=observer
+            writer,
+            cases,
+            challenge,
+            profile=profile or challenge.profile,
+            metrics=in_table_order({*challenge.computed_metrics, *metrics}),
+            again=again,
+            observer=observer,
         )
     return read_run(folder)
 
@@ -141,15 +165,35 @@ def score_missing(
     *,
     profile: str,
     observer: Observer,
+    metrics: tuple[str, ...] = (),
     again: bool = False,
 ) -> None:
     """Write the scores that a run lacks. See `score_run`."""
-    for execution in unscored(read_run(writer.folder), cases, profile=profile, again=again):
+    lacking = unscored(read_run(writer.folder), cases, profile=profile, metrics=metrics, again=again)
+    for execution in lacking:
         observer.case_stage(execution.case, "score")
         score = score_execution(
-            execution, cases[execution.case], challenge=challenge, folder=writer.folder, profile=profile
+            execution,
+            cases[execution.case],
+            challenge=challenge,
+            folder=writer.folder,
+            profile=profile,
+            metrics=metrics,
         )
         observer.case_scored(writer.add_score(score))
+
+
+def in_table_order(metrics: Collection[str]) -> tuple[str, ...]:
+    """Return computed metrics in the order of the evaluator's table."""
+    return tuple(key for key in METRICS if key in metrics)
+
+
+def metrics_of(score: ScoreRecord) -> tuple[str, ...]:
+    """Return the metrics that a score holds; none of a case without a usable prediction."""
+    held = {
+        key for scores in (*(label.scores for label in score.scores), score.case_scores) for key in scores
+    }
+    return in_table_order(held)
 
 
 def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
@@ -157,20 +201,36 @@ def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
     return {case.id: case for case in dataset.cases}
 
 
-def _is_current(score: ScoreRecord, execution: ExecutionRecord, label: Path) -> bool:
+def _is_current(
+    score: ScoreRecord, execution: ExecutionRecord, label: Path, metrics: tuple[str, ...]
+) -> bool:
     prediction = execution.prediction.sha256 if execution.prediction is not None else None
     return (
         score.prediction_sha256 == prediction
         and score.evaluator_version == evaluator_version
+        and _holds(score, metrics)
         and score.reference_sha256 == file_sha256(label)
     )
 
 
-def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str) -> CaseScore:
+def _holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
+    """Whether every metric was computed that could be; a score may be older than the wish for one."""
+    computed = (label.scores for label in score.scores if label.scores)
+    return all(set(metrics) <= scores.keys() | score.case_scores.keys() for scores in computed)
+
+
+def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
+    from evaluator import score_case  # its kernels take longer to load than a command line may take to answer
+
     assert case.label is not None
     try:
         return score_case(
-            case.label, prediction, labels=labels, profile=profile, annotated=case.annotated, case=case.id
+            case.label,
+            prediction,
+            scoring,
+            annotated=case.annotated,
+            case=case.id,
+            image=case.image,
         )
     except GeometryError:
         raise
@@ -178,38 +238,27 @@ def _score(case: Case, prediction: Path | None, labels: LabelTable, profile: str
         raise ConfigurationError(error.what, where=error.where, mend=error.mend) from error
 
 
-def _labels(
-    scored: CaseScore, table: LabelTable, failed: Mapping[tuple[MetricName, int], float] | None
-) -> tuple[LabelScoreRecord, ...]:
+def _labels(scored: CaseScore, challenge: Challenge, *, usable: bool) -> tuple[LabelScoreRecord, ...]:
     by_value = {score.label: score for score in scored.labels}
     rows = []
-    for label in table:
+    for label in challenge.labels:
         score = by_value.get(label.value)
         if score is None:
-            rows.append(
-                LabelScoreRecord(
-                    label=label.value, organ=label.name, dsc=None, nsd=None, note="not annotated"
-                )
-            )
+            rows.append(LabelScoreRecord(label=label.value, organ=label.name, note=NOT_ANNOTATED))
             continue
-        dsc, nsd = _number(score.dsc), _number(score.nsd)
-        if failed is not None:
-            dsc = failed.get((MetricName.DSC, label.value), 0.0)
-            nsd = failed.get((MetricName.NSD, label.value), 0.0)
         rows.append(
             LabelScoreRecord(
                 label=label.value,
                 organ=label.name,
-                dsc=dsc,
-                nsd=nsd,
+                scores=_stored(score.scores) if usable else {},
                 reference_ml=score.reference_ml,
                 prediction_ml=score.prediction_ml,
-                note=score.note,
+                note=score.note if usable else NO_PREDICTION,
             )
         )
     return tuple(rows)
 
 
-def _number(value: float) -> float | None:
-    """Return a score as JSON can hold it: NaN, of a label that a profile leaves out, becomes None."""
-    return None if value != value else value
+def _stored(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Return scores as JSON can hold them: NaN, of a label that the rules leave out, becomes None."""
+    return {key: None if math.isnan(value) else value for key, value in scores.items()}

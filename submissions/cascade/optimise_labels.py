@@ -15,11 +15,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
 
-from cascade.export import export  # noqa: E402
 from cascade.plan import PLAN_NAME  # noqa: E402
 from cascade.train.cases import TrainingDataError  # noqa: E402
 from cascade.train.pseudo import merge_folders  # noqa: E402
 from segkit.errors import SegkitError  # noqa: E402
+from segkit.torch_engine import best_device  # noqa: E402
 
 
 def main() -> int:
@@ -55,9 +55,9 @@ def run_round(folder: Path, labels: Path, weights: Path, options: argparse.Names
     if (folder / "done").exists():
         return new_labels, new_weights
     if not (folder / "predicted.ok").exists():
-        export(weights, folder / "model")
         command = [HERE / "predict.py", "--inputs", options.data / "imagesTr"]
-        run_python(*command, "--outputs", folder / "predicted", "--model", folder / "model")
+        command += ["--outputs", folder / "predicted", *engine_options(weights, folder / "model")]
+        run_python(*command)
         (folder / "predicted.ok").touch()
     merge_folders(labels, folder / "predicted", new_labels)
     new_weights.mkdir(exist_ok=True)
@@ -69,6 +69,16 @@ def run_round(folder: Path, labels: Path, weights: Path, options: argparse.Names
     run_python(*command, *(["--hours", str(options.hours)] if options.hours else []))
     (folder / "done").touch()
     return new_labels, new_weights
+
+
+def engine_options(weights: Path, model: Path) -> list[object]:
+    """What runs the networks: torch on a GPU where there is one, else OpenVINO's form of them."""
+    if best_device() != "cpu":
+        return ["--engine", "torch", "--weights", weights]
+    from cascade.export import export
+
+    export(weights, model)
+    return ["--model", model]
 
 
 def run_python(*command: object) -> None:

@@ -1,7 +1,7 @@
 """What happens to one CT: read, find the organs' region, segment it in tiles, write the label map.
 
 Both networks run in OpenVINO as compiled when the image was built; `--engine torch` runs them from the
-weights instead, more slowly.
+weights instead, on a GPU where there is one, else more slowly.
 """
 
 import argparse
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cascade.pipeline import Cascade
 from cascade.plan import PHASES, load_plan
-from segkit import OpenVINOEngine
 from segkit.cases import add_folder_options, segment_folder
 from segkit.profile import Profile
 
@@ -34,16 +33,20 @@ def load_cascade(options: argparse.Namespace, profile: Profile) -> Cascade:
         # Importing torch takes longer than a small CT does.
         from cascade.model import load_network
         from segkit import TorchEngine
+        from segkit.torch_engine import best_device
 
         plan = load_plan(options.weights)
-        engines = [TorchEngine(load_network(options.weights, plan, phase)) for phase in PHASES]
+        device = best_device()
+        engines = [TorchEngine(load_network(options.weights, plan, phase), device=device) for phase in PHASES]
     else:
+        from segkit import OpenVINOEngine
+
         plan = load_plan(options.model)
         bfloat16 = options.engine == "bf16"
         engines = [OpenVINOEngine(options.model / f"{phase}.xml", bfloat16=bfloat16) for phase in PHASES]
         for engine, tile in zip(engines, (plan.location.size, plan.organs.patch), strict=True):
             engine.compile(tile)
-    return Cascade(plan, *engines, profile=profile)
+    return Cascade(plan, *engines, largest_parts=options.largest_parts == "yes", profile=profile)
 
 
 def parse_options() -> argparse.Namespace:
@@ -51,6 +54,9 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_folder_options(parser)
     parser.add_argument("--engine", choices=["bf16", "f32", "torch"], default="f32")
+    parser.add_argument(
+        "--largest-parts", choices=["yes", "no"], default="yes", help="keep one part of each organ"
+    )
     parser.add_argument("--model", type=Path, default=HERE / "model", help="what cascade.export wrote")
     parser.add_argument("--weights", type=Path, default=HERE / "weights", help="for --engine torch")
     return parser.parse_args()

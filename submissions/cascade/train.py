@@ -17,6 +17,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
 
+from segkit.training.places import default_out, default_work  # noqa: E402
+
 PHASES = {1: "location", 2: "organs"}
 
 
@@ -55,14 +57,20 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--phase", type=int, choices=sorted(PHASES), help="only this one (default: both)")
     parser.add_argument("--hours", type=float, help="time for what is trained, shared as in the recipe")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, help="work folder (default: .cache/SCHEDULE beside train.py)")
-    parser.add_argument("--out", type=Path, default=HERE / "weights", help="where the weights go")
+    parser.add_argument("--work", type=Path, help="work folder (default: SCHEDULE in the user's cache)")
+    parser.add_argument("--out", type=Path, help="where the weights go (default: WORK/model)")
     parser.add_argument("--labels", type=Path, help="labels in place of DATA/labelsTr, e.g. optimised ones")
     parser.add_argument("--start-from", type=Path, help="model folder whose weights are trained further")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        help="cases prepared at a time (default: half of the threads, as memory allows)",
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     options = parser.parse_args()
-    options.work = options.work or HERE / ".cache" / options.schedule
+    options.work = options.work or default_work(HERE.name, options.schedule)
+    options.out = options.out or default_out(options.work)
     options.labels = options.labels or options.data / "labelsTr"
     options.phases = [options.phase] if options.phase else list(PHASES)
     return options
@@ -88,15 +96,17 @@ def with_hours(schedules: dict, options: argparse.Namespace) -> dict:
 def train_phase(phase: str, plan, schedule, options: argparse.Namespace) -> None:
     """Prepare the cases of a phase, train its network and write its weights."""
     import torch
-    from cascade.model import build_network, load_network, save_network, save_plan
-    from cascade.plan import PLAN_NAME, load_plan
+    from cascade.model import build_network, load_network, save_phase
+    from cascade.plan import load_plan
     from cascade.train.cases import prepare_cases
     from cascade.train.loop import Trainer
+    from segkit.training.prepare import process_count
 
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_num_threads(options.threads)
     folder = options.work / phase
-    cases = prepare_cases(options.data, options.labels, folder, plan, phase)
+    processes = process_count(options.processes, options.threads)
+    cases = prepare_cases(options.data, options.labels, folder, plan, phase, processes)
     training, validation = held_out(cases, options.seed)
     torch.manual_seed(options.seed)
     network = build_network(plan, phase)
@@ -116,15 +126,12 @@ def train_phase(phase: str, plan, schedule, options: argparse.Namespace) -> None
     )
     best = trainer.run()
     network.load_state_dict(best)
-    save_network(options.out, phase, network)
-    # The other phase may have been trained at another time.
-    source = load_plan(options.out).source if (options.out / PLAN_NAME).exists() else {}
-    source[phase] = (
+    source = (
         f"{len(training)} training cases, {len(validation)} held out, seed {options.seed}, "
         f"{trainer.state.iteration} steps in {trainer.state.elapsed_s / 3600:.2f} h, "
         f"best validation Dice {trainer.state.best_dice:.4f}"
     )
-    save_plan(options.out, dataclasses.replace(plan, source=source))
+    save_phase(options.out, phase, plan, network, source)
     say(f"{phase}: weights written to {options.out}")
 
 

@@ -82,7 +82,11 @@ def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> l
         labels=label_table(options.challenge),
         cases=[name for name, _ in cases],
     )
-    return [{"case": case.case, **dataclasses.asdict(label)} for case in scored for label in case.labels]
+    return [
+        {"case": case.case, **dataclasses.asdict(label), **label.scores}
+        for case in scored
+        for label in case.labels
+    ]
 
 
 def mean_of(rows: list[dict]) -> str:

@@ -41,6 +41,8 @@ def load_student(options: argparse.Namespace, profile: Profile) -> Method:
     if missing:
         raise PlanError(f"{options.weights} has no label {missing[0]}, which the task leaves out.")
     chosen = dict(MODES[options.mode])
+    if options.largest_parts:
+        chosen["largest_parts"] = options.largest_parts == "yes"
     engine = open_engine(options.weights, chosen.pop("engine"))
     leave_out = [plan.labels.index(name) for name in LEFT_OUT[options.task]]
     return Segmenter(plan, engine, Settings(**chosen), leave_out=leave_out, profile=profile)
@@ -52,6 +54,9 @@ def parse_options() -> argparse.Namespace:
     add_folder_options(parser)
     parser.add_argument("--mode", choices=sorted(MODES), default=os.environ.get("MODE", "fastest"))
     parser.add_argument("--task", choices=sorted(LEFT_OUT), default=os.environ.get("TASK", "organs_tumour"))
+    parser.add_argument(
+        "--largest-parts", choices=["yes", "no"], help="keep one part of each organ (default: the mode's)"
+    )
     parser.add_argument("--weights", type=Path, default=HERE / "weights", help="another model folder")
     options = parser.parse_args()
     for variable, value, known in (("MODE", options.mode, MODES), ("TASK", options.task, LEFT_OUT)):

@@ -20,6 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
 from distilled.pipeline import STEPS, WHAT_STUDENTS_LEARN_FROM, Pipeline, Setup, say  # noqa: E402
 from segkit.errors import SegkitError  # noqa: E402
 from segkit.training import Options  # noqa: E402
+from segkit.training.places import default_out, default_work  # noqa: E402
 
 RECIPES = ("teacher", "organs", "student")
 
@@ -53,6 +54,9 @@ def parse_options() -> argparse.Namespace:
     steps.add_argument("--only", choices=STEPS, help="one step, from what the others left")
     parser.add_argument("--annotated", type=Path, help="JSON or CSV: which label values each case annotates")
     parser.add_argument(
+        "--complete", action="store_true", help="every case with a label file annotates every class"
+    )
+    parser.add_argument(
         "--organ-labels", type=Path, help="organ pseudo labels of another model, <case>.nii.gz"
     )
     parser.add_argument(
@@ -67,12 +71,19 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--hours", type=float, help="time for all trainings, shared as in the recipes")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, help="work folder (default: .cache/SCHEDULE beside train.py)")
-    parser.add_argument("--out", type=Path, default=HERE / "weights", help="the student's model folder")
+    parser.add_argument("--work", type=Path, help="work folder (default: SCHEDULE in the user's cache)")
+    parser.add_argument("--out", type=Path, help="the student's model folder (default: WORK/model)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        help="cases prepared at a time (default: half of the threads, as memory allows)",
+    )
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the patches of a step")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     options = parser.parse_args()
-    options.work = options.work or HERE / ".cache" / options.schedule
+    options.work = options.work or default_work(HERE.name, options.schedule)
+    options.out = options.out or default_out(options.work)
     if options.only:
         options.steps = [options.only]
     else:
@@ -89,7 +100,7 @@ def make_setup(options: argparse.Namespace) -> Setup:
         share_hours(recipes, options.hours)
     starts_from_organs = recipes["student"].pop("starts_from_organs", False) and not options.organ_labels
     return Setup(
-        table=read_annotations(options.data, options.annotated),
+        table=read_annotations(options.data, options.annotated, complete=options.complete),
         recipes=recipes,
         work=options.work,
         out=options.out,
@@ -102,6 +113,8 @@ def make_setup(options: argparse.Namespace) -> Setup:
             seed=options.seed,
             start_from=None,
             import_from=(HERE,),
+            processes=options.processes,
+            gpus=options.gpus,
         ),
         organ_labels=options.organ_labels,
         student_labels=options.student_labels,

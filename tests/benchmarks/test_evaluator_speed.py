@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluator"))
 import oracles
 from flare_like import Pair, emptied, make_pair, salted, shifted
 
-from evaluator import LABEL_TABLES, score_case, score_folder
+from evaluator import LABEL_TABLES, METRICS, Scoring, score_case, score_folder
 from evaluator.precompile import precompile
 
 LABELS = LABEL_TABLES["flare23"]
@@ -120,6 +120,22 @@ def test_bad_predictions(benchmark: Any, pairs: Callable[..., tuple[Path, Path]]
     report(benchmark, kind=kind, seconds=ours, good_seconds=normal, times_slower=ours / normal)
 
 
+@pytest.mark.parametrize("metrics", [("dsc",), tuple(METRICS)], ids=",".join)
+def test_other_metrics(
+    benchmark: Any, pairs: Callable[..., tuple[Path, Path]], metrics: tuple[str, ...]
+) -> None:
+    files, scoring = pairs(300), Scoring(LABELS, metrics=metrics)
+    score_case(*files, scoring)
+    usual_seconds: list[float] = []
+
+    def usual_first() -> None:
+        usual_seconds.append(seconds(lambda: score(*files)))
+
+    benchmark.pedantic(lambda: score_case(*files, scoring), setup=usual_first, rounds=2 * ROUNDS)
+    ours, usual = benchmark.stats.stats.median, statistics.median(usual_seconds)
+    report(benchmark, metrics=",".join(metrics), seconds=ours, dsc_nsd_seconds=usual, ratio=ours / usual)
+
+
 def test_200_cases(benchmark: Any, pairs: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
     for side, path in zip(("labels", "predictions"), pairs(100), strict=True):
         (tmp_path / side).mkdir()
@@ -131,7 +147,7 @@ def test_200_cases(benchmark: Any, pairs: Callable[..., tuple[Path, Path]], tmp_
         return sum(1 for _ in score_folder(*folders, labels=LABELS))
 
     assert benchmark.pedantic(score_all, rounds=ROUNDS) == 200
-    one = min(seconds(lambda: score_case(*pairs(100), labels=LABELS, threads=1)) for _ in range(10))
+    one = min(seconds(lambda: score_case(*pairs(100), Scoring(LABELS, threads=1))) for _ in range(10))
     each = benchmark.stats.stats.median / 200
     report(benchmark, seconds_per_case=each, one_case_one_thread_seconds=one, busy_cores=one / each)
 

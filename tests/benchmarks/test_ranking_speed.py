@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.challenge import Direction, Metric, MetricName, RankingScheme
+from harness.challenge import Direction, Metric, RankingScheme
 from harness.leaderboard.ranking import ValueTable, rank_teams
 from harness.leaderboard.statistics import bootstrap, pairwise_tests
 from tests.unit.leaderboard.synthetic import Plan, make_run, write_run
@@ -23,7 +23,7 @@ from tests.unit.leaderboard.synthetic import Plan, make_run, write_run
 METRICS = tuple(
     Metric(metric=name, labels=f"organ{index}", direction=Direction.HIGHER, failed=0)
     for index in range(14)
-    for name in (MetricName.DSC, MetricName.NSD)
+    for name in ("dsc", "nsd")
 )
 
 
@@ -59,7 +59,7 @@ if __name__ == "__main__":
     write_files(board, Path(sys.argv[1]) / "phantom")
     done = time.perf_counter()
     parent = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scores = int(sum(run.dsc.size for run in runs))
+    scores = int(sum(run.scores['dsc'].size for run in runs))
     print(json.dumps({"read_s": read - start, "rank_s": done - read, "peak_kib": parent,
                       "scores": scores, "rows": len(board.divisions[0].rows)}))
 """

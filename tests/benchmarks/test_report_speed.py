@@ -8,10 +8,9 @@ from __future__ import annotations
 import pytest
 
 from harness.challenge import load_challenge
-from harness.leaderboard import build
 from harness.report import write_report
 from harness.results.records import Outcome
-from tests.unit.leaderboard.synthetic import Plan, make_run, write_evidence
+from tests.unit.leaderboard.synthetic import Plan, build, make_run, write_evidence, write_run
 from tests.unit.report.volumes import make_dataset, shifted
 
 TEAMS, CASES = 20, 100
@@ -26,8 +25,8 @@ def test_twenty_teams_and_a_hundred_cases(benchmark, tmp_path):
     for index in range(TEAMS):
         failing = {index: Outcome.CRASHED, 40 + index: Outcome.TIME_LIMIT}
         plan = Plan(f"team-{index:02d}", dsc=0.95 - 0.005 * index, runtime_s=3.0 + index, outcomes=failing)
-        run = make_run(plan, cases=CASES, folder=tmp_path / "results")
-        write_evidence(run, run.folder)
+        run = make_run(plan, cases=CASES, folder=tmp_path / "results" / "phantom")
+        write_evidence(run, write_run(run, tmp_path / "results"))
         runs.append(run)
     board = build(runs, challenge=challenge)
     names = list(board.divisions[0].cases)[:20]
@@ -37,7 +36,7 @@ def test_twenty_teams_and_a_hundred_cases(benchmark, tmp_path):
             shifted(case.label, run.folder / "cases" / case.id / f"{case.id}.nii.gz", 4)
 
     index = benchmark.pedantic(
-        lambda: write_report(runs, board, tmp_path / "report", dataset=dataset), rounds=1, iterations=1
+        lambda: write_report(board, tmp_path / "report", dataset=dataset), rounds=1, iterations=1
     )
     sizes = {path.name: path.stat().st_size for path in [index, *index.parent.glob("submissions/*.html")]}
     pictures = index.read_text().count('class="picture"')

@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from containers import MIB, Arena, affine, reference_labels
+from containers import MIB, TEST_IMAGES, Arena, affine, kept_until_the_end, reference_labels
 
 from harness.results.records import Outcome
 
@@ -97,8 +97,8 @@ def test_a_hostile_image_gets_its_outcome(arena: Arena, hostile: Hostile) -> Non
     assert "WRITTEN" not in log
     assert len(log) <= int(str(arena.limits["log_bytes"])) + 100
     assert (execution.prediction is not None) == (hostile.outcome is Outcome.SUCCEEDED)
-    scores = {label.dsc for label in results.scores[0].scores}
-    assert scores == ({1.0} if hostile.outcome is Outcome.SUCCEEDED else {0.0})
+    scores = {label.scores.get("dsc") for label in results.scores[0].scores}
+    assert scores == ({1.0} if hostile.outcome is Outcome.SUCCEEDED else {None})
 
 
 def volume(array: np.ndarray, matrix: np.ndarray | None = None) -> bytes:
@@ -207,8 +207,8 @@ def test_a_hostile_prediction_gets_its_outcome(
     assert execution.outcome is outcome, execution.evidence
     assert summary in execution.evidence.summary
     assert not Path("/tmp/flareharness-pickle-ran").exists()
-    scores = {label.dsc for label in results.scores[0].scores}
-    assert scores == ({1.0} if outcome is Outcome.SUCCEEDED else {0.0})
+    scores = {label.scores.get("dsc") for label in results.scores[0].scores}
+    assert scores == ({1.0} if outcome is Outcome.SUCCEEDED else {None})
 
 
 def test_a_label_that_is_not_scored_is_noted(arena: Arena) -> None:
@@ -223,7 +223,7 @@ def test_an_image_without_the_contracts_shell_does_not_start(arena: Arena) -> No
     from harness.engine.probe import probe_image
 
     request = arena.request("exit 0")
-    bare = probe_image(arena.engine, tools=("sh", "sleep")).digest
+    bare = kept_until_the_end(probe_image(arena.engine, tools=("sh", "sleep"), repository=TEST_IMAGES))
     from dataclasses import replace
 
     from harness.run.evaluate import evaluate

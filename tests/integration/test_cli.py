@@ -73,7 +73,7 @@ def test_each_case_was_run_and_scored_once(workplace: Path) -> None:
         ("a", "succeeded"),
         ("b", "succeeded"),
     ]
-    liver = [line["scores"][0]["dsc"] for line in journal_lines(workplace, "scores.jsonl")]
+    liver = [line["scores"][0]["scores"]["dsc"] for line in journal_lines(workplace, "scores.jsonl")]
     assert liver == [1.0, 1.0]
 
 

@@ -204,7 +204,7 @@ def test_scoring_beside_the_next_case_keeps_off_its_cores(arena: Arena) -> None:
     assert results.record.cpuset == "0"
     assert [score.case for score in results.scores] == [case.id for case in dataset.cases]
     assert "Cpus_allowed_list:\t0\n" in arena.log(results)
-    assert list(verify_run(results.folder, dataset=dataset)) == []
+    assert verify_run(results.folder, dataset=dataset).problems == []
 
 
 def test_without_a_readable_cgroup_the_engines_samples_are_a_lower_bound(

@@ -126,7 +126,7 @@ def assert_whole(arena: Arena, results: RunResults) -> None:
     assert sorted(execution.case for execution in results.executions) == expected
     assert sorted(score.case for score in results.scores) == expected
     assert {execution.outcome for execution in results.executions} == {Outcome.SUCCEEDED}
-    assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+    assert verify_run(results.folder, dataset=arena.dataset).problems == []
     assert containers_left(arena) == 0
 
 
@@ -303,7 +303,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_call_goes_on(arena: Are
             results = evaluate(request, engine=arena.engine)
         assert {execution.outcome for execution in results.final_executions().values()} == {Outcome.SUCCEEDED}
         assert sum(execution.case == "patient_0" for execution in results.executions) == 1
-        assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+        assert verify_run(results.folder, dataset=arena.dataset).problems == []
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=False)
 
@@ -329,7 +329,10 @@ class PrivateEngine:
 
     def start(self) -> DockerEngine:
         """Start it and return once it answers."""
+        # A host's own configuration of its engine must not meet the options below.
+        (self.folder / "daemon.json").write_text("{}")
         options = {
+            "config-file": self.folder / "daemon.json",
             "data-root": self.folder / "data",
             "exec-root": self.folder / "exec",
             "pidfile": self.folder / "pid",
@@ -406,4 +409,4 @@ def test_an_engine_that_stops_in_mid_run_stops_the_run_and_the_next_call_goes_on
     assert {execution.outcome for execution in final.values()} == {Outcome.SUCCEEDED}
     assert sum(execution.case == "patient_0" for execution in results.executions) == 1
     assert [score.case for score in results.scores] == ["patient_0", "patient_1", "patient_2"]
-    assert list(verify_run(results.folder, dataset=arena.dataset)) == []
+    assert verify_run(results.folder, dataset=arena.dataset).problems == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from harness.data.phantom.canvas import BOWEL
-from harness.data.phantom.organs import GAS_HU, Surgeon
 from harness.data.phantom.shapes import Ellipsoid, Tube, Vector
+from harness.data.phantom.surgeon import GAS_HU, Surgeon
 
 _WALL_MM = 2.2
 
@@ -125,8 +125,8 @@ def _small_bowel(surgeon: Surgeon) -> None:
     thin = np.clip(-mesentery / 26, 0, 1) + np.clip(1 + where / 10, 0, 1)
     radius = np.sqrt(np.square(one) + np.square(two)) + np.float32(0.55) * thin
     # Where lines come near each other the loops touch, but for a film of fat.
-    film = np.abs(canvas.noise(16.0, box, offset_mm=88.0)) < 0.1
-    free = surgeon.free(box) & (trunk.cavity[box] < -5) & ~film
+    film = np.abs(canvas.noise(16.0, box, offset_mm=88.0)) < 0.1 * patient.apart
+    free = surgeon.free(box) & (trunk.cavity[box] < -1 - 4 * min(1.0, patient.fat)) & ~film
     loop = (radius < wide) & free
     canvas.paint(box, loop, phase.bowel_wall + 4 * canvas.noise(6.0, box, offset_mm=19.0))
     lumen = (radius < wide - 0.2) & free
@@ -135,6 +135,8 @@ def _small_bowel(surgeon: Surgeon) -> None:
         6.0, box, offset_mm=25.0
     )
     canvas.paint(box, lumen, inside)
+    if patient.oral_hu is not None:
+        canvas.paint(box, lumen & (contents > -0.9), patient.oral_hu)
     canvas.paint(box, lumen & (contents > 1.35) & (one > -0.1), GAS_HU)
     canvas.owner[box][loop] = BOWEL
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.phantom.fields import Floats, SmoothField
-from harness.data.phantom.shapes import Points, Shape
+from harness.data.phantom.shapes import Ellipsoid, Points, Shape, Vector
+from harness.data.phantom.warp import Warp, pushed
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
 VESSEL, BOWEL = 251, 252
 """Owners beside the labels 1 to 14: what has no label of its own, but keeps others off."""
-
-WARP_REACH_MM = 26.0
-"""More than the warp moves anything."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,8 @@ class Canvas:
         grid: Grid,
         slices: slice,
         *,
-        warp: tuple[tuple[SmoothField, float], ...],
+        warp: Warp,
         texture: dict[float, SmoothField],
-        forward_mm: Callable[[Floats], Floats],
     ) -> None:
         x, y, z = (
             (origin + np.arange(count) * step).astype(np.float32)
@@ -65,26 +61,27 @@ class Canvas:
         self.label = np.zeros(shape, np.uint8)
         self.owner = np.zeros(shape, np.uint8)
         self.everywhere: Box = (slice(None), slice(None), slice(None))
-        self._scan_z_mm, self._scan_forward_mm = z, forward_mm(z)
-        self.forward_mm: Floats = self._scan_forward_mm[slices]
-        self.points: Points = self._warped(warp)
+        self._warp = warp
+        self.forward_mm: Floats = warp.forward_mm(self.axes_mm[2])
+        self.points: Points = warp.points(self.axes_mm)
 
     def box(self, shape: Shape, margin_mm: float = 8.0, *, upright: bool = False) -> Box:
         """Return the part of the grid that a shape can reach."""
-        low, high = shape.bounds()
-        reach = margin_mm + WARP_REACH_MM
+        span = self._warp.span(shape, margin_mm, upright=upright)
+        if span is None:
+            return slice(0, 0), slice(0, 0), slice(0, 0)
+        x, y, z = (
+            slice(*(int(index) for index in np.searchsorted(axis_mm, ends)))
+            for axis_mm, ends in zip(self.axes_mm, span, strict=True)
+        )
+        return x, y, z
 
-        def part(axis_mm: Floats, axis: int, bend: tuple[float, float] = (0.0, 0.0)) -> slice:
-            ends = (low[axis] - reach + bend[0], high[axis] + reach + bend[1])
-            first, last = np.searchsorted(axis_mm, ends)
-            return slice(int(first), int(last))
-
-        x, y, z = self.axes_mm
-        # By the scan's slices, not the canvas's: a box must not depend on how the scan is cut into slabs.
-        bend = self._scan_forward_mm[part(self._scan_z_mm, 2)]
-        if upright or not len(bend):
-            return part(x, 0), part(y, 1), part(z, 2)
-        return part(x, 0), part(y, 1, (float(bend.min()), float(bend.max()))), part(z, 2)
+    def push(self, centre_mm: Vector, radius_mm: float, share: float) -> None:
+        """Push what is painted from now on away from the middle of a mass."""
+        reach = np.full(3, 3.5 * radius_mm)
+        box = self.box(Ellipsoid(centre_mm, reach), 0.0)
+        x, y, z = (axis[box] for axis in self.points)
+        pushed((x, y, z), centre_mm, radius_mm, share)
 
     def around(self, mask: Mask) -> Box:
         """Return the smallest box that holds a mask of the whole canvas; an empty one if it is empty."""
@@ -119,16 +116,3 @@ class Canvas:
         """Keep others off where the mask is true and nobody else is."""
         view = self.owner[box]
         view[mask & (view == 0)] = owner
-
-    def _warped(self, warp: tuple[tuple[SmoothField, float], ...]) -> Points:
-        x, y, z = (
-            axis.reshape([-1 if i == k else 1 for i in range(3)]) for k, axis in enumerate(self.axes_mm)
-        )
-        moved = []
-        for axis, coordinate in enumerate((x, y, z)):
-            total = np.broadcast_to(coordinate, self.shape).copy()
-            for number, (field, amplitude_mm) in enumerate(warp):
-                total += amplitude_mm * field.on(self.axes_mm, offset_mm=53.0 * axis + 17.0 * number)
-            moved.append(total)
-        moved[1] -= self.forward_mm
-        return moved[0], moved[1], moved[2]

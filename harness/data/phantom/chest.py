@@ -7,7 +7,7 @@ import numpy as np
 from harness.data.phantom.canvas import Canvas
 from harness.data.phantom.fields import Floats
 from harness.data.phantom.patient import FAT_HU, Patient
-from harness.data.phantom.shapes import Ellipsoid, rotation, smooth_union
+from harness.data.phantom.shapes import Ellipsoid, Shape, Tube, rotation, smooth_union
 
 _RIBS: tuple[tuple[float, float, float], ...] = (
     # Height of the head over the second lumbar vertebra, fall per radian, angle where the bone ends
@@ -23,6 +23,7 @@ _RIBS: tuple[tuple[float, float, float], ...] = (
     (320, 33, 2.60),
 )
 _FLOATING = 2
+_GIRDLE_MM = 245.0
 _FIRST_ANGLE = 0.24
 _CARTILAGE_RISE = 95.0
 
@@ -47,11 +48,12 @@ def paint_cage(canvas: Canvas, patient: Patient, muscle: Floats, cavity: Floats,
     box = (slice(None), slice(None), slice(int(np.searchsorted(canvas.axes_mm[2], -70 * s)), None))
     wall = (muscle[box] < -1) & (cavity[box] > -3) & (angle[box] > _FIRST_ANGLE)
     z, turn = canvas.points[2][box][wall] / s, angle[box][wall]
-    depth = (muscle[box][wall] + 8.5) / s
+    # Under the shoulder girdle ribs follow the cage, below it the surface.
+    depth = np.where(z < _GIRDLE_MM, muscle[box][wall] + 8.5, cavity[box][wall] - 3.5) / s
     texture = canvas.noise(6.0, box, offset_mm=55.0)[wall]
     hu = canvas.hu[box][wall]
     sternum = np.hypot((np.pi - turn) / 0.155, depth / 5.2) - 1
-    plate = (sternum < 0) & (z > 112)
+    plate = (sternum < 0) & (z > 112) & (z < 300)
     hu[plate] = np.where(sternum[plate] > -0.35, 330.0, 120.0)
     margin = 36 + _CARTILAGE_RISE * (turn - 2.05)
     for number, (head, fall, end) in enumerate(_RIBS):
@@ -73,6 +75,34 @@ def paint_cage(canvas: Canvas, patient: Patient, muscle: Floats, cavity: Floats,
             spots = (texture[gristle] > 2.6 - calcified) & (rib[gristle] > -0.5)
             hu[gristle] = np.where(spots, 330.0, 105.0)
     canvas.hu[box][wall] = hu
+
+
+def paint_girdle(canvas: Canvas, patient: Patient, muscle: Floats) -> None:
+    """Paint shoulder blades, collar bones, the heads of the upper arms, and the windpipe between them."""
+    at, s = patient.at, patient.scale
+    for side in (1, -1):
+        shapes: tuple[Shape, ...] = (
+            Ellipsoid(at(side * 152, 20, 322, spread_mm=4), np.full(3, 23.0) * s),
+            Ellipsoid(
+                at(side * 98, -46, 268, spread_mm=4), np.array((36, 5, 62)) * s, rotation(z_deg=28 * side)
+            ),
+            Tube((at(side * 92, -58, 300), at(side * 138, -6, 326)), (7 * s, 9 * s)),
+            Tube(
+                (at(side * 16, 74, 300), at(side * 76, 62, 326), at(side * 140, 18, 340)),
+                (7 * s, 6 * s, 6 * s),
+            ),
+        )
+        for shape in shapes:
+            box = canvas.box(shape)
+            field = canvas.field(shape, box)
+            inside = (field < 0) & (muscle[box] < -1)
+            canvas.paint(box, inside, 150 + 30 * canvas.noise(6.0, box))
+            canvas.paint(box, inside & (field > -2.2), 600.0)
+    windpipe = Tube((at(0, 36, 420), at(0, 34, 330), at(3, 26, 236)), (8 * s, 8 * s, 8 * s))
+    box = canvas.box(windpipe)
+    field = canvas.field(windpipe, box)
+    canvas.paint(box, (field < 2.0) & (muscle[box] < -4), patient.phase.muscle)
+    canvas.paint(box, (field < 0) & (muscle[box] < -4), -990.0)
 
 
 def paint_chest(

@@ -10,23 +10,25 @@ Floats = NDArray[np.float32]
 _LATTICE_DEVIATION = 1.6
 """Makes the field's standard deviation about 1: a cubic B-spline averages over its neighbours."""
 
+_PERIOD_MM = 1000.0
+_FEWEST_POINTS, _MOST_POINTS = 12, 64
+
 
 class SmoothField:
-    """A random function of position: cubic B-splines on a lattice of independent normal numbers.
+    """A random function of position: cubic B-splines on a periodic lattice of independent normal numbers.
 
     It is summed up tap by tap, without matrix products, so that the bits do not depend on the linear
     algebra library or its number of threads.
 
     Args:
         rng: Draws the lattice.
-        scale_mm: Distance between lattice points; features are about twice as large.
-        extent_mm: The field covers the cube from -extent to +extent on each axis, and is clamped outside.
+        scale_mm: Distance between lattice points; features are about twice as large. The field repeats
+            itself after 64 points or about a metre, whichever comes first.
     """
 
-    def __init__(self, rng: np.random.Generator, *, scale_mm: float, extent_mm: float = 360.0) -> None:
+    def __init__(self, rng: np.random.Generator, *, scale_mm: float) -> None:
         self._scale_mm = scale_mm
-        self._count = int(np.ceil(2 * extent_mm / scale_mm)) + 4
-        self._start_mm = -extent_mm - scale_mm
+        self._count = int(np.clip(np.ceil(_PERIOD_MM / scale_mm), _FEWEST_POINTS, _MOST_POINTS))
         lattice = rng.standard_normal((self._count,) * 3, dtype=np.float32)
         self._lattice = lattice * np.float32(_LATTICE_DEVIATION)
 
@@ -44,7 +46,8 @@ class SmoothField:
         if any(not len(first) for first, _ in taps):
             return np.empty([len(first) for first, _ in taps], np.float32)
         # Only the part of the lattice that matters; boxes are much smaller than the patient.
-        values = self._lattice[tuple(slice(int(first.min()), int(first.max()) + 4) for first, _ in taps)]
+        used = [np.arange(int(first.min()), int(first.max()) + 4) % self._count for first, _ in taps]
+        values = self._lattice[np.ix_(*used)]
         # x last: then the only steps of full size copy whole planes.
         for axis in (2, 1, 0):
             first, weights = taps[axis]
@@ -62,7 +65,7 @@ class SmoothField:
 
     def _taps(self, coordinates: Floats) -> tuple[NDArray[np.intp], tuple[Floats, ...]]:
         """Return the first of the four lattice points around each coordinate, and their weights."""
-        position = np.clip((coordinates - self._start_mm) / self._scale_mm, 1.0, self._count - 2.001)
+        position = coordinates / np.float32(self._scale_mm)
         whole = np.floor(position)
         t = (position - whole).astype(np.float32)
         weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)

@@ -75,12 +75,38 @@ def _paint_hip(
     ball = canvas.field(head, part, upright=True)
     canvas.paint(part, (ball < 2.2) & (muscle[part] < 0), 60.0)
     _paint_bone(canvas, part, ball, spongy + 90)
+    _paint_femur(canvas, patient, muscle, side, spongy)
 
 
-def _paint_bone(canvas: Canvas, box: tuple[slice, slice, slice], field: Floats, spongy: float) -> None:
+def _paint_femur(canvas: Canvas, patient: Patient, muscle: Floats, side: int, spongy: float) -> None:
+    """Paint neck and shaft of the femur, and the ring of pubis and ischium below the hip."""
+    at, s = patient.at, patient.scale
+    ring = ((84, 22, -214), (46, 62, -246), (10, 74, -262), (34, 34, -284), (58, -8, -270), (78, 2, -224))
+    bones = (
+        Tube(tuple(at(side * x, y, z) for x, y, z in ring), tuple(r * s for r in (11, 8, 9, 7, 14, 15))),
+        Tube(
+            (
+                at(side * 91, 16, -206),
+                at(side * 122, 8, -232),
+                at(side * 112, 14, -285),
+                at(side * 92, 20, -430),
+            ),
+            tuple(r * s for r in (13, 17, 15, 13.5)),
+        ),
+    )
+    for bone, marrow in zip(bones, (spongy, 30.0), strict=True):
+        box = canvas.box(bone, upright=True)
+        field = canvas.field(bone, box, upright=True)
+        field = np.asarray(np.where(muscle[box] < -2, field, 30.0), np.float32)
+        _paint_bone(canvas, box, field, marrow, shell_mm=2.4 if bone is bones[0] else 4.5)
+
+
+def _paint_bone(
+    canvas: Canvas, box: tuple[slice, slice, slice], field: Floats, spongy: float, *, shell_mm: float = 2.4
+) -> None:
     texture = canvas.noise(6.0, box, offset_mm=8.0)
     canvas.paint(box, field < 0, spongy + 30 * texture)
-    canvas.paint(box, (field < 0) & (field > -2.4), spongy + 430)
+    canvas.paint(box, (field < 0) & (field > -shell_mm), spongy + 430)
 
 
 def _paint_bladder(canvas: Canvas, patient: Patient, cavity: Floats) -> None:

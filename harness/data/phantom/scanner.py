@@ -13,8 +13,13 @@ from harness.data.phantom.fields import Floats
 from harness.data.phantom.patient import FAT_HU, Patient
 from harness.data.phantom.trunk import Trunk, back_mm
 
+_SHOULDER_MM = 305.0
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 _NOISE_CORRELATION_MM = 1.0
+
+VIEWS = ("abdomen", "anywhere")
+_TRUNK_SHARE, _SLAB_SHARE, _CUT_SHARE = 0.45, 0.25, 0.15
+"""Of the scans of `anywhere`: those that reach into chest or thighs, slabs, and those cut in plane."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +45,45 @@ class Protocol:
     arms_down: bool
 
 
-def draw_protocol(patient: Patient) -> Protocol:
-    """Draw a protocol that fits the patient."""
-    rng = patient.rng
+def draw_protocol(patient: Patient, rng: np.random.Generator, view: str) -> Protocol:
+    """Draw a protocol that fits the patient.
+
+    Args:
+        patient: Who is scanned.
+        rng: Draws the protocol, and nothing of the patient.
+        view: `abdomen`, as clinics scan it, or `anywhere`: from the shoulders to the thighs, in thin slabs,
+            and with a field of view that cuts the body, as trainings want it.
+    """
+    anywhere = view == "anywhere"
     widest = 2 * (patient.half_width_mm + patient.skin_mm)
-    arms = bool(rng.random() < 0.2)
-    length_mm = float(rng.uniform(200, 390))
-    # Most scans start a little above the diaphragm; the long ones reach the pelvis.
-    top_mm = patient.dome_mm + float(rng.normal(24, 18))
+    arms = bool(rng.random() < (0.4 if anywhere else 0.2))
+    low_mm, high_mm = _long_range(patient, rng, anywhere=anywhere)
+    side_mm = widest * float(rng.uniform(1.02, 1.28)) + (60 if arms else 0)
+    aside = [float(rng.normal(0, 6)), float(rng.normal(0, 8))]
+    if anywhere and rng.random() < _SLAB_SHARE:
+        middle, half_mm = float(rng.uniform(-90, 150)) * patient.scale, 0.5 * float(rng.uniform(30, 150))
+        low_mm, high_mm = middle - half_mm, middle + half_mm
+    if anywhere and rng.random() < _CUT_SHARE:
+        side_mm = widest * float(rng.uniform(0.5, 0.95))
+        aside = [float(rng.uniform(-0.25, 0.25)) * widest, float(rng.uniform(-0.12, 0.12)) * widest]
     return Protocol(
-        field_of_view_mm=float(widest * rng.uniform(1.02, 1.28) + (60 if arms else 0)),
-        centre_mm=(
-            float(rng.normal(0, 6)),
-            patient.centre_y_mm + float(rng.normal(0, 8)),
-            top_mm - length_mm / 2,
-        ),
-        length_mm=length_mm,
+        field_of_view_mm=side_mm,
+        centre_mm=(aside[0], patient.centre_y_mm + aside[1], 0.5 * (low_mm + high_mm)),
+        length_mm=high_mm - low_mm,
         slice_mm=float(rng.choice((2.5, 3.0, 3.0, 4.0, 5.0, 5.0))),
         kernel_mm=float(rng.uniform(0.6, 1.3)),
         noise_hu=float(np.clip(rng.gamma(3.5, 3.4), 4, 32)),
         arms_down=arms,
     )
+
+
+def _long_range(patient: Patient, rng: np.random.Generator, *, anywhere: bool) -> tuple[float, float]:
+    """Return between which heights a patient is scanned unless it is a slab."""
+    if anywhere and rng.random() < _TRUNK_SHARE:
+        return float(rng.uniform(-400, -120)) * patient.scale, float(rng.uniform(150, 370)) * patient.scale
+    # Most scans start a little above the diaphragm; the long ones reach the pelvis.
+    top_mm = patient.dome_mm + float(rng.normal(24, 18))
+    return top_mm - float(rng.uniform(200, 390)), top_mm
 
 
 def paint_surroundings(canvas: Canvas, patient: Patient, protocol: Protocol, trunk: Trunk) -> None:
@@ -84,11 +107,14 @@ def paint_surroundings(canvas: Canvas, patient: Patient, protocol: Protocol, tru
     canvas.paint(canvas.everywhere, sheets, np.broadcast_to(-900 + 1250 * share, canvas.shape))
     if protocol.arms_down:
         px, py, _ = canvas.points
+        top = int(np.searchsorted(canvas.axes_mm[2], _SHOULDER_MM * patient.scale))
+        part = (slice(None), slice(None), slice(0, top))
+        px, py = px[part], py[part]
         for side in (1, -1):
             middle = side * (patient.half_width_mm + patient.skin_mm + 44)
             arm = np.hypot(px - middle, py - patient.centre_y_mm + 12) - 37
             for limit, hu in ((0, FAT_HU), (-8, patient.phase.muscle), (-25, 900.0), (-29, 120.0)):
-                canvas.paint(canvas.everywhere, arm < limit, hu)
+                canvas.paint(part, (arm < limit) & outside[part], hu)
 
 
 def expose(
@@ -106,9 +132,7 @@ def expose(
         0.45,
     ]
     ndimage.gaussian_filter(hu, sigma, truncate=2.5, output=hu)
-    noise = _noise(hu.shape, spacing_mm, np.random.default_rng(seed))
-    noise *= np.float32(_noise_hu(patient, protocol))
-    hu += noise
+    hu += _noise(hu.shape, spacing_mm, _noise_hu(patient, protocol), np.random.default_rng(seed))
     np.rint(hu, out=hu)
     np.clip(hu, LOWEST_HU, HIGHEST_HU, out=hu)
     return hu.astype(np.int16)
@@ -121,11 +145,16 @@ def _noise_hu(patient: Patient, protocol: Protocol) -> float:
 
 
 def _noise(
-    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], deviation_hu: float, rng: np.random.Generator
 ) -> Floats:
-    """Return noise of unit variance with the grain of a reconstructed slice."""
+    """Return noise with the grain of a reconstructed slice."""
     noise = rng.standard_normal(shape, dtype=np.float32)
-    sigma = [max(0.5, _NOISE_CORRELATION_MM / step) for step in spacing_mm[:2]]
-    ndimage.gaussian_filter(noise, [*sigma, 0.3], truncate=2.5, output=noise)
-    noise /= noise.std()
+    left = 1.0  # of the deviation, after the blur
+    impulse = np.zeros(41)
+    impulse[20] = 1
+    for axis in (0, 1):
+        sigma = max(0.5, _NOISE_CORRELATION_MM / spacing_mm[axis])
+        ndimage.gaussian_filter1d(noise, sigma, axis=axis, truncate=2.5, output=noise)
+        left *= float(np.linalg.norm(ndimage.gaussian_filter1d(impulse, sigma, truncate=2.5)))
+    noise *= np.float32(deviation_hu / left)
     return noise

@@ -27,8 +27,21 @@ def rotation(*, x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> V
 
 def smooth_union(a: Floats, b: Floats, blend_mm: float) -> Floats:
     """Return the union of two shapes with a fillet of about `blend_mm`."""
-    share = np.clip(0.5 + 0.5 * (b - a) / blend_mm, 0, 1)
-    return np.asarray(b + (a - b) * share - blend_mm * share * (1 - share), np.float32)
+    near = a - b
+    np.abs(near, out=near)
+    np.subtract(np.float32(blend_mm), near, out=near)
+    np.maximum(near, 0, out=near)
+    np.square(near, out=near)
+    near *= np.float32(-0.25 / blend_mm)
+    near += np.minimum(a, b)
+    return np.asarray(near, np.float32)
+
+
+def _weighted(offsets: Sequence[Floats], weights: Vector) -> Floats:
+    total = offsets[0] * np.float32(weights[0])
+    for offset, weight in zip(offsets[1:], weights[1:], strict=True):
+        total += offset * np.float32(weight)
+    return total
 
 
 @dataclass(frozen=True)
@@ -46,11 +59,20 @@ class Ellipsoid:
 
     def field(self, points: Points) -> Floats:
         """Return the field at points."""
-        offsets: Sequence[Floats] = [p - np.float32(c) for p, c in zip(points, self.centre, strict=True)]
-        if self.turn is not None:
-            offsets = [sum(np.float32(self.turn[i, k]) * offsets[i] for i in range(3)) for k in range(3)]  # type: ignore[misc]
-        n = np.sqrt(sum(np.square(o / np.float32(r)) for o, r in zip(offsets, self.radii, strict=True)))
-        return np.asarray((n - 1) * np.float32(min(self.radii)), np.float32)
+        offsets = [p - np.float32(c) for p, c in zip(points, self.centre, strict=True)]
+        squared: Floats | None = None
+        for k, radius in enumerate(self.radii):
+            if self.turn is None:
+                offset = offsets[k] * np.float32(1 / radius)
+            else:
+                offset = _weighted(offsets, self.turn[:, k] / radius)
+            np.square(offset, out=offset)
+            squared = offset if squared is None else np.add(squared, offset, out=squared)
+        assert squared is not None
+        n = np.sqrt(squared, out=squared)
+        n -= 1
+        n *= np.float32(min(self.radii))
+        return n
 
 
 @dataclass(frozen=True)
@@ -72,19 +94,36 @@ class Tube:
 
     def field(self, points: Points) -> Floats:
         """Return the field at points."""
+        # Thinner from front to back is round in a space that is stretched there.
+        stretch = np.array((1.0, self.flat**0.5, 1.0))
+        start = self.path[0] * stretch
+        place = [
+            (p - np.float32(c)) * np.float32(f) for p, c, f in zip(points, self.path[0], stretch, strict=True)
+        ]
+        squared = np.square(place[0]) + np.square(place[1]) + np.square(place[2])  # from the piece's start
         whole: Floats | None = None
         for a, b, from_mm, to_mm in zip(
             self.path[:-1], self.path[1:], self.radii[:-1], self.radii[1:], strict=True
         ):
-            d = b - a
-            along = sum((p - np.float32(c)) * np.float32(v) for p, c, v in zip(points, a, d, strict=True))
-            t = np.clip(np.asarray(along) / np.float32(d @ d), 0, 1)
-            squared = sum(
-                np.float32(scale) * np.square(p - (np.float32(c) + t * np.float32(v)))
-                for p, c, v, scale in zip(points, a, d, (1.0, self.flat, 1.0), strict=True)
-            )
-            radius = np.float32(from_mm) + t * np.float32(to_mm - from_mm)
-            piece = np.asarray(np.sqrt(squared) - radius, np.float32)
+            from_a, d = a * stretch - start, (b - a) * stretch
+            along = _weighted(place, d)
+            along -= np.float32(from_a @ d)
+            length = np.float32(d @ d)
+            t = along * (1 / length)
+            np.clip(t, 0, 1, out=t)
+            # |p - a - t d|^2 and, for the next piece, |p - b|^2
+            piece = t * length
+            along *= 2
+            piece -= along
+            piece *= t
+            piece += squared
+            squared -= along
+            squared += length
+            np.maximum(piece, 0, out=piece)
+            np.sqrt(piece, out=piece)
+            t *= np.float32(to_mm - from_mm)
+            t += np.float32(from_mm)
+            piece -= t
             whole = piece if whole is None else smooth_union(whole, piece, self.blend_mm)
         assert whole is not None
         return whole

@@ -13,19 +13,19 @@ from harness.data.phantom.fields import Floats
 from harness.data.phantom.patient import FAT_HU, Patient
 from harness.data.phantom.shapes import Ellipsoid, smooth_union
 
-_HEIGHTS_MM = (35, 37, 36.5, 36, 34.5, 32.5, 30.5, 28.5, 27.5, 26.5, 26, 25.5, 25, 24)
+_HEIGHTS_MM = (35, 37, 36.5, 36, 34.5, 32.5, 30.5, 28.5, 27.5, 26.5, 26, 25.5, 25, 24, 22, 20, 18, 17, 16, 16)
 """Of a vertebra and its disc, from the fifth lumbar upwards."""
 
 LOWEST_MM = -126.5
 """Where the fifth lumbar disc ends and the sacrum begins; the second lumbar vertebra lies at 0."""
 
-_TABLE_Z_MM = (-130, 0, 70, 150, 260)
-_WIDE_MM = (25.5, 23, 20.5, 16.5, 14.5)
-_DEEP_MM = (17.5, 17.0, 16.5, 15.5, 13.5)
-_TRANSVERSE_MM = (40, 43, 30, 34, 34)
+_TABLE_Z_MM = (-130, 0, 70, 150, 260, 370)
+_WIDE_MM = (25.5, 23, 20.5, 16.5, 14.5, 12.0)
+_DEEP_MM = (17.5, 17.0, 16.5, 15.5, 13.5, 9.5)
+_TRANSVERSE_MM = (40, 43, 30, 34, 34, 26)
 
 
-def paint_spine(canvas: Canvas, patient: Patient) -> Floats:
+def paint_spine(canvas: Canvas, patient: Patient, skin: Floats) -> Floats:
     """Paint the vertebrae from L5 upwards and return the field of their bodies over the whole grid."""
     x, y, z = canvas.points
     s = np.float32(patient.scale)
@@ -35,7 +35,7 @@ def paint_spine(canvas: Canvas, patient: Patient) -> Floats:
     )
     rest = np.maximum(np.float32(LOWEST_MM) * s - z, 0)
     body = np.asarray((np.hypot(x / wide, y / deep) - 1) * deep + rest, np.float32)
-    _paint_vertebrae(canvas, patient, body)
+    _paint_vertebrae(canvas, patient, body, skin)
     return body
 
 
@@ -56,7 +56,7 @@ class _Levels:
     here: Mask
 
 
-def _paint_vertebrae(canvas: Canvas, patient: Patient, column: Floats) -> None:
+def _paint_vertebrae(canvas: Canvas, patient: Patient, column: Floats, skin: Floats) -> None:
     s = np.float32(patient.scale)
     spongy = float(patient.rng.normal(150, 35))
     reach = Ellipsoid(patient.at(0, -22, 0), np.array((48, 52, 4000)) * patient.scale)
@@ -71,7 +71,7 @@ def _paint_vertebrae(canvas: Canvas, patient: Patient, column: Floats) -> None:
     canal = np.hypot(x / 10.5, (y + 25) / 8.2)
     canvas.paint(box, (levels.body > 0) & (canal < 1.12) & levels.here & (y > -40), FAT_HU * 0.5)
     arch, facet = _arch(canvas, patient, box, levels)
-    posterior = (arch < 0) & (levels.body > -1) & (canal > 1) & levels.here
+    posterior = (arch < 0) & (levels.body > -1) & (canal > 1) & levels.here & (skin[box] < -3)
     canvas.paint(box, posterior, spongy + 20 + 30 * noise)
     canvas.paint(box, posterior & (arch > -1.4), spongy + 310)
     joint = np.abs(facet) < 0.35

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from harness.data.phantom.canvas import Canvas, Mask
-from harness.data.phantom.chest import diaphragm_height_mm, paint_cage, paint_chest
+from harness.data.phantom.chest import diaphragm_height_mm, paint_cage, paint_chest, paint_girdle
 from harness.data.phantom.fields import Floats
 from harness.data.phantom.patient import FAT_HU, Patient
 from harness.data.phantom.pelvis import paint_pelvis
@@ -17,15 +17,24 @@ from harness.data.phantom.spine import paint_spine
 
 _FAR_MM = 4000.0
 
-_Z_MM = (-280, -240, -200, -150, -100, -50, 0, 50, 100, 150, 200, 260)
-# Shares of the patient's half width and half depth, from hip to chest.
-_SIDE = (1.13, 1.13, 1.10, 1.06, 1.00, 0.94, 0.925, 0.955, 0.99, 1.00, 0.98, 0.93)
-_FRONT = (0.70, 0.74, 0.79, 0.84, 0.87, 0.89, 0.91, 0.94, 0.985, 1.01, 1.00, 0.96)
-_BACK = (1.10, 1.13, 1.12, 1.06, 0.99, 0.96, 0.965, 0.985, 1.02, 1.06, 1.09, 1.11)
+_Z_MM = (-280, -240, -200, -150, -100, -50, 0, 50, 100, 150, 200, 260, 300, 335, 365, 400)
+# Shares of the patient's half width and half depth, from hip to neck.
+_SIDE = (1.13, 1.13, 1.10, 1.06, 1.0, 0.94, 0.925, 0.955, 0.99, 1.0, 0.98, 0.96, 1.06, 1.27, 0.85, 0.42)
+_FRONT = (0.70, 0.74, 0.79, 0.84, 0.87, 0.89, 0.91, 0.94, 0.985, 1.01, 1.0, 0.96, 0.84, 0.68, 0.55, 0.52)
+_BACK = (1.10, 1.13, 1.12, 1.06, 0.99, 0.96, 0.965, 0.985, 1.02, 1.06, 1.09, 1.11, 1.1, 1.0, 0.85, 0.7)
 # Shares of the patient's subcutaneous fat.
-_SIDE_FAT = (1.0, 1.1, 1.2, 1.35, 1.35, 1.2, 0.95, 0.75, 0.6, 0.5, 0.5, 0.5)
-_FRONT_FAT = (0.9, 1.0, 1.2, 1.4, 1.4, 1.3, 1.1, 0.85, 0.6, 0.5, 0.5, 0.5)
-_BACK_FAT = (1.5, 1.6, 1.6, 1.5, 1.35, 1.2, 1.0, 0.8, 0.7, 0.6, 0.6, 0.6)
+_SIDE_FAT = (1.0, 1.1, 1.2, 1.35, 1.35, 1.2, 0.95, 0.75, 0.6, 0.5, 0.5, 0.5, 0.6, 0.6, 0.5, 0.3)
+_FRONT_FAT = (0.9, 1.0, 1.2, 1.4, 1.4, 1.3, 1.1, 0.85, 0.6, 0.5, 0.5, 0.5, 0.5, 0.4, 0.4, 0.3)
+_BACK_FAT = (1.5, 1.6, 1.6, 1.5, 1.35, 1.2, 1.0, 0.8, 0.7, 0.6, 0.6, 0.6, 0.7, 0.8, 0.6, 0.5)
+
+_CROTCH_MM = -292.0
+_LEG_Z_MM = (-420, -292)
+_LEG_MM = ((78, 88), (76, 86), (80, 88))
+"""Of each thigh at these heights: distance from the middle, half width, half depth."""
+
+_CAGE_Z_MM = (225, 260, 290, 315, 335, 348)
+_CAGE_MM = ((170, 130, 106, 74, 38, 8), (130, 84, 64, 46, 28, 8))
+"""Half width and half depth of the cage, which closes under the shoulders."""
 
 # Thickness of the wall, mm, over the angle from the spine to the front, in radians.
 _ANGLE = (0.0, 0.5, 0.75, 1.0, 1.4, 1.9, 2.15, 2.42, 2.62, 2.92, 3.05, 3.142)
@@ -33,6 +42,7 @@ _BELLY = (34, 19, 9, 10, 16, 17, 12, 6, 10.5, 10, 5, 3.5)
 _THORAX = (30, 18, 13, 12.5, 12.5, 12, 12, 12, 12, 12, 13, 13)
 _HIP = (60, 62, 62, 62, 52, 36, 20, 8, 11, 10.5, 5, 3.5)
 _ANGLE_STEPS = 512
+_FURROW_REACH_MM = 100.0
 
 
 @dataclass(frozen=True)
@@ -58,16 +68,18 @@ class Trunk:
 
 def paint_trunk(canvas: Canvas, patient: Patient) -> Trunk:
     """Paint everything that is not an abdominal organ."""
-    skin, muscle = _outline(canvas, patient, fat=True), _outline(canvas, patient, fat=False)
+    skin, muscle = _outlines(canvas, patient)
     angle = _angle(canvas, patient)
     thickness = _thickness(canvas, patient, angle)
     cavity = muscle + thickness
+    _close_cavity(canvas, patient, cavity)
     _paint_wall(canvas, patient, skin, muscle, cavity, angle, thickness)
     _paint_back(canvas, patient, muscle, cavity)
     diaphragm = np.asarray(canvas.points[2] - diaphragm_height_mm(canvas, patient), np.float32)
-    vertebra = paint_spine(canvas, patient)
+    vertebra = paint_spine(canvas, patient, skin)
     paint_chest(canvas, patient, cavity, diaphragm, vertebra)
     paint_cage(canvas, patient, muscle, cavity, angle)
+    paint_girdle(canvas, patient, muscle)
     paint_pelvis(canvas, patient, muscle, cavity, vertebra)
     below = (cavity < -1) & (diaphragm < -2) & (vertebra > 1.5)
     return Trunk(skin, muscle, cavity, below, diaphragm, vertebra)
@@ -86,30 +98,70 @@ def _profile(canvas: Canvas, patient: Patient, shares: tuple[float, ...]) -> Flo
     return np.asarray(PchipInterpolator(np.array(_Z_MM), np.array(shares))(z), np.float32)
 
 
-def _outline(canvas: Canvas, patient: Patient, *, fat: bool) -> Floats:
-    """Return the field of the skin, or of the muscles under the fat."""
-    x, y = canvas.points[0], canvas.points[1] + canvas.forward_mm
-    middle = np.float32(patient.centre_y_mm - 6)
-    layer = np.float32(patient.skin_mm if fat else 0)
-    side = _profile(canvas, patient, _SIDE) * np.float32(patient.half_width_mm)
+def _outlines(canvas: Canvas, patient: Patient) -> tuple[Floats, Floats]:
+    """Return the fields of the skin and of the muscles under the fat."""
+    x = np.abs(canvas.points[0])
+    y = canvas.points[1] + (canvas.forward_mm - np.float32(patient.centre_y_mm - 6))
+    ahead = y > 0
+    np.abs(y, out=y)
+    # The back lies flat on the table, the belly is rounder.
+    power = np.where(ahead, np.float32(2.25), np.float32(2.7))
     # Visceral fat bulges the belly.
     belly = np.float32(9 * (patient.fat - 0.8)) * np.exp(-np.square((canvas.axes_mm[2] + 40) / 110))
-    front = _profile(canvas, patient, _FRONT) * np.float32(patient.half_depth_mm) + 6 + belly
-    back = _profile(canvas, patient, _BACK) * np.float32(patient.half_depth_mm) - 6
-    if fat:
-        side = side + layer * _profile(canvas, patient, _SIDE_FAT)
-        front = front + layer * _profile(canvas, patient, _FRONT_FAT)
-        back = back + layer * _profile(canvas, patient, _BACK_FAT)
-    y = y - middle
-    # The back lies flat on the table, the belly is rounder.
-    deep = np.where(y > 0, y / front, -y / back)
-    across = np.abs(x) / side
-    power = np.where(y > 0, np.float32(2.25), np.float32(2.7))
-    radius = (across**power + deep**power) ** (1 / power)
-    field = (radius - 1) * np.minimum(front, back)
-    if fat:  # the furrow over the spinous processes
-        field = field + 5 * np.exp(-np.square(x / 13)) * (y < 0)
-    return np.asarray(field, np.float32)
+    legs = canvas.axes_mm[2] < _CROTCH_MM * patient.scale
+    fields = []
+    for fat in (True, False):
+        layer = np.float32(patient.skin_mm if fat else 0)
+        side = _profile(canvas, patient, _SIDE) * np.float32(patient.half_width_mm)
+        front = _profile(canvas, patient, _FRONT) * np.float32(patient.half_depth_mm) + 6 + belly
+        back = _profile(canvas, patient, _BACK) * np.float32(patient.half_depth_mm) - 6
+        side += layer * _profile(canvas, patient, _SIDE_FAT)
+        front += layer * _profile(canvas, patient, _FRONT_FAT)
+        back += layer * _profile(canvas, patient, _BACK_FAT)
+        deep = y * np.where(ahead, 1 / front, 1 / back)
+        np.power(deep, power, out=deep)
+        across = x * (1 / side)
+        np.power(across, power, out=across)
+        deep += across
+        field = np.power(deep, 1 / power, out=deep)
+        field -= 1
+        field *= np.minimum(front, back)
+        if fat:  # the furrow over the spinous processes
+            near = np.abs(canvas.axes_mm[0]) < _FURROW_REACH_MM
+            field[near] += 5 * np.exp(-np.square(x[near] / 13)) * ~ahead[near]
+        if legs.any():
+            field[..., legs] = _thighs(canvas, patient, legs, fat=fat)
+        fields.append(field)
+    return fields[0], fields[1]
+
+
+def _thighs(canvas: Canvas, patient: Patient, legs: Mask, *, fat: bool) -> Floats:
+    """Return the field of both thighs, or of their muscles, on some slices."""
+    s = np.float32(patient.scale)
+    x, y = canvas.points[0][..., legs], (canvas.points[1] + canvas.forward_mm)[..., legs]
+    aside, wide, deep = (
+        np.interp(canvas.axes_mm[2][legs] / s, _LEG_Z_MM, ends).astype(np.float32) * s for ends in _LEG_MM
+    )
+    # Wide hips have thick thighs.
+    wide = wide * np.float32(patient.half_width_mm / (150 * patient.scale))
+    layer = np.float32(0.9 * patient.skin_mm if fat else 0.0)
+    across, along = (np.abs(x) - aside) / (wide + layer), (y - 10 * s) / (deep + layer)
+    return np.asarray((np.hypot(across, along) - 1) * np.minimum(wide, deep), np.float32)
+
+
+def _close_cavity(canvas: Canvas, patient: Patient, cavity: Floats) -> None:
+    """End the cavity at the crotch, and the chest under the shoulders."""
+    s, z = np.float32(patient.scale), canvas.axes_mm[2]
+    cavity[..., z < _CROTCH_MM * patient.scale] = _FAR_MM
+    high = z > _CAGE_Z_MM[0] * patient.scale
+    if not high.any():
+        return
+    wide, deep = (np.interp(z[high] / s, _CAGE_Z_MM, ends).astype(np.float32) * s for ends in _CAGE_MM)
+    x, y = canvas.points[0][..., high], canvas.points[1][..., high]
+    cage = (np.hypot(x / wide, (y - 26 * s) / deep) - 1) * np.minimum(wide, deep)
+    # Above its top nothing is inside.
+    cage += np.maximum(z[high] - np.float32(_CAGE_Z_MM[-1]) * s, 0)
+    cavity[..., high] = np.maximum(cavity[..., high], cage)
 
 
 def _angle(canvas: Canvas, patient: Patient) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from harness.data.dataset import IMAGE_SUFFIX, LABEL_SUFFIX
+from harness.data.names import IMAGE_SUFFIX, LABEL_SUFFIX
 from harness.data.phantom.case import GENERATOR_VERSION, PhantomCase, check_recipe, make_case
 from harness.data.phantom.partial import annotation, show_only
 from harness.data.phantom.patient import ORGANS, TUMOUR
@@ -28,6 +28,7 @@ def write_dataset(
     seed: int,
     split: str = "Val",
     shape: tuple[int, int, int] | None = None,
+    view: str = "abdomen",
     partial: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -43,6 +44,7 @@ def write_dataset(
         seed: Names the population.
         split: `Tr`, `Val` or `Ts`; no two share a patient.
         shape: Voxels along x, y, z; by default 128 x 128 and the protocol's number of slices.
+        view: What is scanned: the `abdomen`, or `anywhere` between shoulders and thighs.
         partial: Leave labels out as a set pooled from several sources does: in turn, cases annotate
             everything, some organs, the tumour or nothing (and then have no label file). `annotated` of
             `dataset.json` tells which; `labelsFullSPLIT` holds the complete labels.
@@ -52,10 +54,10 @@ def write_dataset(
     Raises:
         ConfigurationError: the folder holds another data set, or an argument is out of range.
     """
-    check_recipe(split=split, shape=shape)
+    check_recipe(split=split, shape=shape, view=view)
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError("the data folder is a file", where=folder, mend="Name another.")
-    recipe: dict[str, Any] = {"seed": seed, "shape": list(shape) if shape else None}
+    recipe: dict[str, Any] = {"seed": seed, "shape": list(shape) if shape else None, "view": view}
     if partial:
         recipe["partial"] = True
     _describe(folder, split, recipe, cases)
@@ -68,7 +70,8 @@ def write_dataset(
     if progress is not None:
         progress(done, cases)
     with ProcessPoolExecutor(max_workers=max(1, min(workers, len(missing) or 1))) as pool:
-        jobs = [pool.submit(_write_case, folder, seed, i, split, shape, annotated[i]) for i in missing]
+        make = partial_call(make_case, seed=seed, split=split, shape=shape, view=view)
+        jobs = [pool.submit(_write_case, folder, split, make, i, annotated[i]) for i in missing]
         try:
             for job in as_completed(jobs):
                 job.result()
@@ -119,7 +122,7 @@ def _describe(folder: Path, split: str, recipe: dict[str, Any], cases: int) -> N
         raise ConfigurationError(
             f"the folder holds phantoms of another recipe: {json.dumps(splits[split]['recipe'])}",
             where=path,
-            mend="Give the same seed, shape and --partial or not, or name a new folder.",
+            mend="Give the same seed, shape, view and --partial or not, or name a new folder.",
         )
     splits[split] = {"recipe": recipe, "cases": max(cases, splits.get(split, {}).get("cases", 0))}
     description["numTraining"] = splits.get("Tr", {}).get("cases", 0)
@@ -164,13 +167,12 @@ def _paths(folder: Path, split: str, index: int, annotated: tuple[int, ...] | No
 
 def _write_case(
     folder: Path,
-    seed: int,
-    index: int,
     split: str,
-    shape: tuple[int, int, int] | None,
+    make: Callable[..., PhantomCase],
+    index: int,
     annotated: tuple[int, ...] | None,
 ) -> None:
-    phantom = make_case(seed=seed, index=index, split=split, shape=shape)
+    phantom = make(index=index)
     shown = phantom.label if annotated is None else show_only(phantom.label, annotated)
     arrays = {"image": phantom.image_hu, "label": shown, "full": phantom.label}
     for kind, path in _paths(folder, split, index, annotated).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,7 +13,7 @@ from torch import nn
 
 from cascade.hybrid import HybridNet
 from cascade.location import LocationNet
-from cascade.plan import PLAN_NAME, CascadePlan
+from cascade.plan import PLAN_NAME, CascadePlan, load_plan
 
 
 def build_network(plan: CascadePlan, phase: str) -> nn.Module:
@@ -56,7 +57,36 @@ def save_network(folder: Path, phase: str, network: nn.Module) -> None:
     write_weights(folder / f"{phase}.safetensors", state)
 
 
+def save_phase(folder: Path, phase: str, plan: CascadePlan, network: nn.Module, source: str) -> None:
+    """Write what one phase needs: its weights, and its part of plans.json.
+
+    The other phase may have been trained at another time for other grids, and keeps its own part.
+
+    Args:
+        folder: The model folder; made where missing.
+        phase: "location" or "organs".
+        plan: What the phase was trained for.
+        network: Its network.
+        source: Where the weights come from, for the reader.
+
+    Raises:
+        PlanError: A weight is not finite in float16, or the folder's plans.json cannot be read.
+    """
+    whole = plan
+    if (folder / PLAN_NAME).exists():
+        there = load_plan(folder)
+        changes = {phase: getattr(plan, phase)}
+        if phase == "organs":
+            changes["labels"] = plan.labels
+        whole = dataclasses.replace(there, **changes)
+    save_network(folder, phase, network)
+    whole = dataclasses.replace(whole, source={**whole.source, phase: source})
+    save_plan(folder, whole)
+
+
 def save_plan(folder: Path, plan: CascadePlan) -> None:
-    """Write plans.json."""
+    """Write plans.json; it appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PLAN_NAME).write_text(plan.to_json())
+    part = folder / f"{PLAN_NAME}.part"
+    part.write_text(plan.to_json())
+    part.replace(folder / PLAN_NAME)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from segkit.body import find_body
-from segkit.components import beside_largest_parts
+from segkit.components import drop_side_parts
 from segkit.engine import Engine
 from segkit.image import CT
 from segkit.labels import labels_from_logits
@@ -31,6 +31,7 @@ class Cascade:
         organs: Runs the hybrid network on a tile of `plan.organs.patch`.
         logits_limit_bytes: Most memory for the sums of logits. A region that would need more (its
             header claims metres of patient) is run on a coarser grid.
+        largest_parts: Keep only the largest connected part of each organ.
         profile: Told how long each stage takes.
     """
 
@@ -38,6 +39,7 @@ class Cascade:
     location: Engine
     organs: Engine
     logits_limit_bytes: int = _LOGITS_LIMIT_BYTES
+    largest_parts: bool = True
     profile: Profile = field(default_factory=Profile)
 
     def segment(self, ct: CT) -> np.ndarray:
@@ -57,8 +59,9 @@ class Cascade:
         if region is None:
             return labels
         logits = self.organ_logits(ct, region)
-        with self.profile.stage("largest parts"):
-            drop_side_parts(logits)
+        if self.largest_parts:
+            with self.profile.stage("largest parts"):
+                drop_side_parts(logits, best_labels(logits), range(1, len(logits)))
         with self.profile.stage("labels"):
             labels_from_logits(logits, labels[region.box])
         return labels
@@ -110,18 +113,6 @@ class Cascade:
         ]
         # One more round where some axes could not shrink; sides of a tile are always affordable.
         return self._affordable((sizes[0], sizes[1], sizes[2])) if sizes != list(shape) else shape
-
-
-def drop_side_parts(logits: np.ndarray) -> None:
-    """Keep the largest connected part of each organ: elsewhere the background wins, in place.
-
-    Done on the network's grid and before the logits are enlarged, which keeps smooth borders.
-
-    Args:
-        logits: float32, shape (class, z, y, x).
-    """
-    beside = beside_largest_parts(best_labels(logits))
-    logits[0][beside] = logits[:, beside].max(axis=0) + 1
 
 
 def best_labels(logits: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ annotates it says "not here"; of any other class it says nothing. The table tell
 - a file of the same form (.json), or with the columns case and labels (.csv); labels are values or names
   of dataset.json ("1 2 14", "liver; left kidney"), "organs", "all" or "none".
 
-A case that the table does not name, or any case where there is no table, annotates every class if it has a
-label file and none if it has not.
+A case that the table does not name annotates every class if it has a label file and none if it has not. So
+does any case where there is no table, but only where somebody says so.
 """
 
 from __future__ import annotations
@@ -22,14 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from segkit.cases import IMAGE_ENDING, LABEL_ENDING
-from segkit.plan import ABDOMINAL_ORGANS
 
 from distilled.errors import AnnotationError
-
-TUMOUR = len(ABDOMINAL_ORGANS) + 1
-ORGANS = frozenset(range(1, TUMOUR))
-EVERYTHING = ORGANS | {TUMOUR}
-LABEL_NAMES = dict(enumerate((*ABDOMINAL_ORGANS, "tumour"), start=1))
+from distilled.values import EVERYTHING, LABEL_NAMES, ORGANS, TUMOUR
 
 
 @dataclass(frozen=True)
@@ -118,21 +113,7 @@ def lacks_tumour(annotated: frozenset[int]) -> bool:
     return TUMOUR not in annotated
 
 
-def read_annotations(data: Path, table: Path | None = None) -> AnnotationTable:
-    """Find the cases of a FLARE-layout folder and what each of them annotates.
-
-    No image and no label file is opened; `distilled.survey` and `distilled.fusion` compare the label files
-    with the table when they read them.
-
-    Args:
-        data: Holds imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz where there is a label, and
-            optionally dataset.json with `labels` and `annotated`.
-        table: A table in a file of its own; dataset.json then must have none, or the same.
-
-    Raises:
-        AnnotationError: There are no images, a label has no image, or the table cannot be read, names an
-            unknown case or label, or says that a case without a label file annotates something.
-    """
+def _images_and_labels(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     images = _files(data / "imagesTr", IMAGE_ENDING)
     labels = _files(data / "labelsTr", LABEL_ENDING)
     if not images:
@@ -144,6 +125,28 @@ def read_annotations(data: Path, table: Path | None = None) -> AnnotationTable:
             f"{data / 'labelsTr'}: {len(orphans)} label(s) without an image ({_some(orphans)}); "
             f"add imagesTr/{orphans[0]}{IMAGE_ENDING} or take the label away."
         )
+    return images, labels
+
+
+def read_annotations(data: Path, table: Path | None = None, *, complete: bool = False) -> AnnotationTable:
+    """Find the cases of a FLARE-layout folder and what each of them annotates.
+
+    No image and no label file is opened; `distilled.survey` and `distilled.fusion` compare the label files
+    with the table when they read them.
+
+    Args:
+        data: Holds imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz where there is a label, and
+            optionally dataset.json with `labels` and `annotated`.
+        table: A table in a file of its own; dataset.json then must have none, or the same.
+        complete: Without a table, take every case with a label file to annotate every class. Where organs
+            are missing from the labels, a model would learn that they are not there.
+
+    Raises:
+        AnnotationError: There is no table and nobody said that the labels are complete; there are no images,
+            a label has no image, or the table cannot be read, names an unknown case or label, or says that a
+            case without a label file annotates something.
+    """
+    images, labels = _images_and_labels(data)
     description = data / "dataset.json"
     content = _json(description) if description.is_file() else {}
     if not isinstance(content, dict):
@@ -160,6 +163,12 @@ def read_annotations(data: Path, table: Path | None = None) -> AnnotationTable:
                 f"there are two tables that differ: {table} and {origin}; take one of them away."
             )
         rows, origin = given, str(table)
+    if "annotated" not in content and table is None and not complete:
+        raise AnnotationError(
+            f"{data} does not say which labels each case annotates: {description} has no field `annotated`; "
+            "give a table with --annotated FILE (python -m distilled.survey drafts one), or say --complete "
+            "if every label file annotates every class."
+        )
     if unknown := sorted(rows.keys() - images.keys()):
         raise AnnotationError(
             f"{origin}: no image for {len(unknown)} case(s) ({_some(unknown)}); case ids are the names in "

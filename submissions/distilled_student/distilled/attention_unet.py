@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
-from dynamic_network_architectures.building_blocks.simple_conv_blocks import StackedConvBlocks
-from dynamic_network_architectures.initialization.weight_init import InitWeights_He
+from segkit.training.phantoms.trainee import initialise
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from distilled.plain_blocks import ConvStack, PlainEncoder
+
+DROPPED = 0.5
+"""Share of feature maps that training drops behind the SE block of the non-local level."""
 
 LevelKind = Literal["plain", "non_local", "gated", "open"]
 """What a level of the decoder does with its skip:
@@ -76,20 +79,12 @@ class AttentionUNet2d(nn.Module):
         unknown = set(levels) - set(get_args(LevelKind))
         if unknown:
             raise ValueError(f"no kind of level is called {sorted(unknown)}; known: {get_args(LevelKind)}")
-        self.encoder = PlainConvEncoder(
+        self.encoder = PlainEncoder(
             input_channels,
-            stages,
-            list(features_per_stage),
-            nn.Conv2d,
-            kernel_sizes,
-            [list(stride) for stride in strides],
-            n_conv_per_stage,
-            conv_bias=True,
-            norm_op=nn.InstanceNorm2d,
-            norm_op_kwargs={"eps": 1e-5, "affine": True},
-            nonlin=nn.LeakyReLU,
-            nonlin_kwargs={"inplace": True},
-            return_skips=True,
+            features=features_per_stage,
+            kernels=per_stage(kernel_sizes, stages),
+            strides=strides,
+            convs=per_stage(n_conv_per_stage, stages),
         )
         self.decoder = AttentionDecoder(features_per_stage, strides, levels, num_classes, deep_supervision)
         self.divisor = tuple(math.prod(stride[axis] for stride in strides) for axis in range(2))
@@ -117,7 +112,12 @@ class AttentionUNet2d(nn.Module):
     @staticmethod
     def initialize(module: nn.Module) -> None:
         """He's initialisation, for `network.apply`."""
-        InitWeights_He(1e-2)(module)
+        initialise(module)
+
+
+def per_stage(value: int | Sequence, stages: int) -> Sequence:
+    """One value for each stage."""
+    return [value] * stages if isinstance(value, int) else value
 
 
 def published_levels(count: int) -> tuple[LevelKind, ...]:
@@ -175,13 +175,15 @@ class DecoderLevel(nn.Module):
         self.upsample = nn.ConvTranspose2d(below, skip, tuple(stride), tuple(stride))
         self.gate = DoubleAttentionGate(skip, below) if kind == "gated" else None
         self.non_local = NonLocalBlock(2 * skip) if kind == "non_local" else nn.Identity()
-        self.block = _plain_block(2 * skip, skip) if kind == "plain" else SEConvBlock(2 * skip, skip)
+        self.block = ConvStack(2, 2 * skip, skip) if kind == "plain" else SEConvBlock(2 * skip, skip)
+        # Whole feature maps are dropped where the attention is global, in training alone.
+        self.dropout = nn.Dropout2d(DROPPED) if kind == "non_local" else nn.Identity()
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
         """Features (batch, skip's channels, y, x) of this level."""
         if self.gate is not None:
             skip = self.gate(skip, below)
-        return self.block(self.non_local(torch.cat([self.upsample(below), skip], 1)))
+        return self.dropout(self.block(self.non_local(torch.cat([self.upsample(below), skip], 1))))
 
 
 class NonLocalBlock(nn.Module):
@@ -283,20 +285,3 @@ class SEConvBlock(nn.Module):
 def _conv_norm(channels_in: int, channels: int) -> nn.Sequential:
     """A 3x3 convolution and batch normalisation, which has the bias."""
     return nn.Sequential(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
-
-
-def _plain_block(channels_in: int, channels: int) -> nn.Module:
-    """nnU-Net's own block of a decoder."""
-    return StackedConvBlocks(
-        2,
-        nn.Conv2d,
-        channels_in,
-        channels,
-        3,
-        1,
-        conv_bias=True,
-        norm_op=nn.InstanceNorm2d,
-        norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-    )

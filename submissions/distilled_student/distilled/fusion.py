@@ -284,6 +284,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tumour-labels", type=Path, help="tumour pseudo labels; leave out to go without")
     parser.add_argument("--out", type=Path, required=True, help="a folder of its own for the fused labels")
     parser.add_argument("--annotated", type=Path, help="table of annotations, .json or .csv")
+    parser.add_argument(
+        "--complete", action="store_true", help="every case with a label file annotates every class"
+    )
     return parser.parse_args(arguments)
 
 
@@ -295,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{fused.name}: {'fused' if fused.is_new else 'there already'}", file=sys.stderr, flush=True)
 
     try:
-        table = read_annotations(options.data, options.annotated)
+        table = read_annotations(options.data, options.annotated, complete=options.complete)
         done = fuse_folder(
             table,
             options.out,

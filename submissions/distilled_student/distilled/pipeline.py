@@ -180,7 +180,9 @@ class Pipeline:
             self.setup.table.lacking_organs(),
             weights,
             # Where a tumour was seen, the organ that it lies in.
-            lambda: load_unet(self.organ_model, leave_out=[TUMOUR], step=0.8),
+            lambda: load_unet(
+                self.organ_model, leave_out=[TUMOUR], step=0.8, device=self.setup.options.device
+            ),
             self.organ_label_folder,
         )
 

@@ -25,9 +25,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from distilled.annotation import TUMOUR
 from distilled.errors import FusionError
-from distilled.volumes import voxels_by_value
+from distilled.values import TUMOUR, voxels_by_value
 
 
 class Source(IntEnum):

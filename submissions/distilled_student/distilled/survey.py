@@ -177,7 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--draft", type=Path, help="write the table that the label files suggest, .csv")
     options = parser.parse_args(arguments)
     try:
-        table = read_annotations(options.data, options.annotated)
+        # A survey drafts the table, so it cannot ask for one.
+        table = read_annotations(options.data, options.annotated, complete=True)
         print(survey(table, options.json, lambda case: print(case, file=sys.stderr, flush=True)))
         if options.draft:
             write_draft(options.json, options.draft)

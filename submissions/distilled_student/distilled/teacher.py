@@ -7,20 +7,15 @@ labels = load_teacher(Path("teacher")).segment(read_ct(Path("case_0000.nii.gz"))
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from segkit.body import find_body
 from segkit.convert import load_checkpoint, without_aliases
 from segkit.engine import cpu_multiplies_bfloat16, usable_cpus
 from segkit.errors import PlanError
 from segkit.image import CT
-from segkit.model import PLAN_NAME, WEIGHTS_NAME, in_float16, write_weights
 from segkit.plan import Intensity
 from segkit.predict import normaliser
 from segkit.resample import Shape, grid_shape, resample_image
@@ -28,6 +23,7 @@ from segkit.torch_engine import best_device
 from segkit.windows import run_tiles
 
 from distilled.attention_unet import AttentionUNet2d
+from distilled.teacher_plan import TeacherPlan, load_network, write_teacher
 
 STEP = 0.5
 """Distance of neighbouring windows in a slice, as a fraction of the window."""
@@ -37,57 +33,6 @@ _PIXELS_AT_ONCE = 2**19
 
 _PIXELS_PER_SLICE = 2**22
 """The largest slice on the network's grid: 1.6 m a side at the published 0.8 mm."""
-
-
-@dataclass(frozen=True)
-class TeacherPlan:
-    """Everything about a teacher but its weights.
-
-    Attributes:
-        spacing_mm: The network's grid in a slice (y, x); slices stay as they are.
-        patch: Size of a window in pixels of that grid (y, x).
-        intensity: The normalisation.
-        labels: Names of the two outputs; the first is the background.
-        network: Arguments of `AttentionUNet2d`.
-        source: Where the weights come from, for people.
-    """
-
-    spacing_mm: tuple[float, float]
-    patch: tuple[int, int]
-    intensity: Intensity
-    labels: tuple[str, str]
-    network: dict[str, Any]
-    source: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.spacing_mm) != 2 or len(self.patch) != 2 or len(self.labels) != 2:
-            raise PlanError(
-                f"a teacher is two-dimensional and has two outputs, not spacing {self.spacing_mm}, patch "
-                f"{self.patch} and labels {self.labels}."
-            )
-        if not min(self.spacing_mm) > 0 or not min(self.patch) > 0:
-            raise PlanError("spacing and patch must be positive.")
-
-    def to_json(self) -> str:
-        """The plan as JSON text."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, where: str = PLAN_NAME) -> TeacherPlan:
-        """Read what `to_json` wrote.
-
-        Raises:
-            PlanError: The text is no such plan.
-        """
-        try:
-            content = json.loads(text)
-            for key in ("spacing_mm", "patch", "labels"):
-                content[key] = tuple(content[key])
-            return cls(intensity=Intensity(**content.pop("intensity")), **content)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise PlanError(
-                f"{where} is no plan of a teacher ({error!r}); save_teacher writes one from a training."
-            ) from error
 
 
 class Teacher:
@@ -181,17 +126,7 @@ def load_teacher(folder: Path, device: str | None = None, threads: int | None = 
     Raises:
         PlanError: A file is missing or damaged, or the weights do not fit the plan.
     """
-    for name in (PLAN_NAME, WEIGHTS_NAME):
-        if not (folder / name).is_file():
-            raise PlanError(f"{folder / name} is missing; a teacher is {PLAN_NAME} and {WEIGHTS_NAME}.")
-    plan = TeacherPlan.from_json((folder / PLAN_NAME).read_text(), where=str(folder / PLAN_NAME))
-    network = _network_of(plan)
-    try:
-        _load_weights(network, load_file(folder / WEIGHTS_NAME))
-    except (RuntimeError, SafetensorError) as error:
-        raise PlanError(
-            f"{folder / WEIGHTS_NAME} does not hold the weights of {folder / PLAN_NAME}: {error}"
-        ) from error
+    plan, network = load_network(folder)
     return Teacher(plan, network, device, threads)
 
 
@@ -222,16 +157,10 @@ def save_teacher(checkpoint: Path, out: Path) -> None:
             "epochs": str(content.get("current_epoch", "unknown")),
         },
     )
-    halves = in_float16(without_aliases(content["network_weights"]))
     try:
-        _load_weights(_network_of(plan), halves)
+        write_teacher(out, plan, without_aliases(content["network_weights"]))
     except RuntimeError as error:
         raise PlanError(f"{checkpoint} does not hold the weights of {plans_path}: {error}") from error
-    out.mkdir(parents=True, exist_ok=True)
-    write_weights(out / WEIGHTS_NAME, halves)
-    part = out / f"{PLAN_NAME}.part"
-    part.write_text(plan.to_json())
-    part.replace(out / PLAN_NAME)
 
 
 def _plan_of(plans: dict, dataset: dict, configuration: str, source: dict[str, str]) -> TeacherPlan:
@@ -257,25 +186,6 @@ def _plan_of(plans: dict, dataset: dict, configuration: str, source: dict[str, s
         network=architecture["arch_kwargs"],
         source={"dataset": plans["dataset_name"], "configuration": configuration, **source},
     )
-
-
-def _network_of(plan: TeacherPlan) -> AttentionUNet2d:
-    try:
-        return AttentionUNet2d(1, len(plan.labels), **plan.network)
-    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
-        raise PlanError(f"the plan describes no network of a teacher: {error}") from error
-
-
-def _load_weights(network: AttentionUNet2d, state: dict[str, torch.Tensor]) -> None:
-    """Copy weights, each under one name only, into a network; float16 values are widened.
-
-    Raises:
-        RuntimeError: They are those of another network.
-    """
-    missing, unknown = network.load_state_dict(state, strict=False)
-    missing = list(without_aliases(dict.fromkeys(missing)))
-    if missing or unknown:
-        raise RuntimeError(f"missing {missing[:3]}, unknown {unknown[:3]}")
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -22,6 +22,7 @@ from segkit.errors import ImageError
 from segkit.nifti import check_whole
 
 from distilled.errors import VolumeError
+from distilled.values import voxels_by_value as voxels_by_value
 
 CORNER_TOLERANCE = 0.1
 """How far, in the CT's smallest voxel side, the corners of two grids may lie apart. NIfTI holds geometry in
@@ -139,19 +140,6 @@ def read_labels(path: Path, grid: Grid, values: Collection[int], mend: str) -> n
         found = ", ".join(f"{value} ({count} voxels)" for value, count in strange.items())
         raise VolumeError(f"{path}: label {found}, where only {_listed(values)} may be; {mend}.")
     return labels
-
-
-def voxels_by_value(labels: np.ndarray) -> dict[int, int]:
-    """How many voxels hold each value, in ascending order and without 0.
-
-    Args:
-        labels: uint8, any shape.
-    """
-    total = np.zeros(256, dtype=np.int64)
-    # Slice by slice, since bincount makes an int64 copy of what it counts.
-    for plane in labels if labels.ndim > 2 else labels[np.newaxis]:
-        total += np.bincount(plane.ravel(), minlength=256)
-    return {int(value): int(total[value]) for value in np.flatnonzero(total) if value}
 
 
 def write_labels(path: Path, labels: np.ndarray, grid: Grid) -> None:

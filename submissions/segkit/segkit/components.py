@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from scipy import ndimage
 
@@ -45,3 +47,24 @@ def beside_largest_parts(labels: np.ndarray) -> np.ndarray:
         sizes[0] = 0
         beside[box] |= (parts > 0) & (parts != sizes.argmax())
     return beside
+
+
+def drop_side_parts(logits: np.ndarray, labels: np.ndarray, values: Collection[int]) -> None:
+    """Keep the largest connected part of some labels: elsewhere the background wins, in place.
+
+    Done on the network's grid and before the logits are enlarged, which keeps smooth borders.
+
+    Args:
+        logits: float32, shape (class, z, y, x).
+        labels: The class that wins in each voxel, shape (z, y, x).
+        values: The labels that have one part.
+    """
+    beside = beside_largest_parts(only(labels, values))
+    logits[0][beside] = logits[:, beside].max(axis=0) + 1
+
+
+def only(labels: np.ndarray, values: Collection[int]) -> np.ndarray:
+    """The label map without labels other than `values`."""
+    keep = np.zeros(256, dtype=bool)
+    keep[list(values)] = True
+    return np.where(keep[labels], labels, 0).astype(labels.dtype)

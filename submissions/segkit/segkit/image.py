@@ -7,7 +7,10 @@ oblique volume keeps its small angle.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,9 +20,12 @@ import SimpleITK as sitk
 
 from segkit import nifti
 from segkit.errors import ImageError
+from segkit.profile import say
 
 _SMALL_INTEGERS = {sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16}
-_FLOAT_HU_LIMIT = 32767.0
+_NO_NUMBERS = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
+_VOXEL_MM = (0.05, 50.0)
+_LONGEST_MM = 4000.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class CT:
         orientation: How the stored array was turned.
         header: An image of one voxel that carries size-free geometry: spacing, origin, direction.
         stored_size: The stored size (x, y[, z]) as SimpleITK gives it.
-        nifti_header: The header of a plain NIfTI file as it was stored; None for any other image.
+        nifti_header: The header of a NIfTI file as it was stored; None for any other image.
     """
 
     array: np.ndarray
@@ -85,7 +91,7 @@ class CT:
     orientation: Orientation
     header: sitk.Image
     stored_size: tuple[int, ...]
-    nifti_header: bytes | None = None
+    nifti_header: nifti.Header | None = None
 
     def laid_out(
         self, labels: np.ndarray, orientation: Literal["canonical", "stored"]
@@ -106,36 +112,22 @@ class CT:
 
 
 def read_ct(path: Path) -> CT:
-    """Read a NIfTI image as a CT volume.
+    """Read a NIfTI image, or any other that SimpleITK reads, as a CT volume.
 
-    A single slice stored as a 2-D image counts as a volume of one slice. Of a series or of several
-    components the first is taken. Values that are not finite become air.
+    A single slice stored as a 2-D image counts as a volume of one slice. Of a series the first volume is
+    taken. Values that are not finite become air. A voxel size that no CT has counts as the header's plain
+    numbers, and as 1 mm if those are none either; a line on stderr says so.
 
     Raises:
-        ImageError: The file cannot be read as an image, or holds no voxel.
+        ImageError: The file cannot be read as an image, holds no voxel, or no plain numbers.
     """
     # A sheared affine is read as the nearest one that ITK can hold, instead of being refused.
     os.environ.setdefault("ITK_NIFTI_SFORM_PERMISSIVE", "1")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    read = nifti.read_hu(path)
     try:
-        reader.ReadImageInformation()
-        plain = nifti.read_plain(path)
-        if plain is not None and plain.array.shape == reader.GetSize()[::-1]:
-            return _plain_ct(reader, plain)
-        nifti.check_whole(path)
-        if reader.GetNumberOfComponents() == 1 and reader.GetPixelID() not in _SMALL_INTEGERS:
-            reader.SetOutputPixelType(sitk.sitkFloat32)
-        image = reader.Execute()
+        return _ct_of_itk(path) if read is None else _ct_of_nifti(path, *read)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        image = sitk.VectorIndexSelectionCast(image, 0, sitk.sitkFloat32)
-    while image.GetDimension() > 3:
-        image = image[..., 0]
-    if image.GetDimension() < 2 or image.GetNumberOfPixels() == 0:
-        raise ImageError(f"{path}: an image of size {image.GetSize()} is no CT volume.")
-    return from_image(image)
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -147,9 +139,9 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         ImageError: The file cannot be read, is torn, or holds values that are no whole numbers.
     """
-    nifti.check_whole(path)
+    read = nifti.read_stored(path)
     try:
-        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path))) if read is None else read[0]
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
@@ -157,41 +149,102 @@ def read_labels(path: Path) -> np.ndarray:
     return labels[None] if labels.ndim == 2 else labels
 
 
-def from_image(image: sitk.Image) -> CT:
-    """A `CT` of a scalar 2-D or 3-D image that is already in memory."""
+def _ct_of_itk(path: Path) -> CT:
+    """The CT of a file that is no NIfTI file."""
+    nifti.check_whole(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    kind = reader.GetPixelID()
+    if reader.GetNumberOfComponents() > 1 or kind in _NO_NUMBERS:
+        name = sitk.GetPixelIDValueAsString(kind)
+        raise ImageError(f"{path}: cannot be read as an image (it holds {name}). Save Hounsfield units.")
+    if math.prod(reader.GetSize()) > nifti.MOST_VOXELS:
+        raise ImageError(f"{path}: cannot be read as an image ({reader.GetSize()} voxels). Is it a CT?")
+    if kind not in _SMALL_INTEGERS:
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+    image = reader.Execute()
+    while image.GetDimension() > 3:
+        image = image[..., 0]
+    if image.GetDimension() < 2 or image.GetNumberOfPixels() == 0:
+        raise ImageError(f"{path}: an image of size {image.GetSize()} is no CT volume.")
+    return from_image(image, name=path.name)
+
+
+def from_image(image: sitk.Image, *, name: str = "image") -> CT:
+    """A `CT` of a scalar 2-D or 3-D image that is already in memory.
+
+    Args:
+        image: As SimpleITK gives it.
+        name: For the line that says of an implausible voxel size.
+    """
     volume = image if image.GetDimension() == 3 else sitk.JoinSeries(image)
     orientation = Orientation.of(volume.GetDirection())
     array = orientation.to_canonical(_finite_hu(sitk.GetArrayViewFromImage(volume)))
+    spacing = _plausible_spacing(name, volume.GetSpacing(), volume.GetSize(), (1.0, 1.0, 1.0))
     # A copy: the view above dies with `volume`.
     return CT(
         np.array(array, order="C"),
-        _spacing_zyx(volume, orientation),
+        _zyx(spacing, orientation),
         orientation,
         _header_of(image),
         image.GetSize(),
     )
 
 
-def _plain_ct(reader: sitk.ImageFileReader, plain: nifti.PlainFile) -> CT:
-    """The CT of a plain file; its array is a view, nothing is copied."""
+def _ct_of_nifti(path: Path, array: np.ndarray, header: nifti.Header) -> CT:
+    """The CT of a NIfTI file; its array is a view, nothing is copied."""
+    reader = _geometry_of(path, header)
     orientation = Orientation.of(reader.GetDirection())
-    array = orientation.to_canonical(plain.array)
+    size = header.shape[::-1]
+    spacing = _plausible_spacing(path.name, reader.GetSpacing(), size, header.plain_spacing)
     return CT(
-        array,
-        _spacing_zyx(reader, orientation),
+        orientation.to_canonical(array),
+        _zyx(spacing, orientation),
         orientation,
         _header_of(reader),
-        reader.GetSize(),
-        plain.header,
+        size,
+        header,
     )
 
 
-def _spacing_zyx(
-    volume: sitk.Image | sitk.ImageFileReader, orientation: Orientation
-) -> tuple[float, float, float]:
-    spacing_xyz = [
-        value if np.isfinite(value) and value > 0 else 1.0 for value in map(abs, volume.GetSpacing())
-    ]
+def _geometry_of(path: Path, header: nifti.Header) -> sitk.ImageFileReader:
+    """What ITK makes of a header; it gets a plain one where the file's own, or its name, would stop it."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    if not header.needs_translation:
+        reader.SetFileName(str(path))
+        with contextlib.suppress(RuntimeError):
+            reader.ReadImageInformation()
+            return reader
+    with tempfile.TemporaryDirectory() as folder:
+        translated = Path(folder) / "header.nii"
+        translated.write_bytes(header.translated())
+        reader.SetFileName(str(translated))
+        reader.ReadImageInformation()
+    return reader
+
+
+def _plausible_spacing(
+    name: str, spacing: tuple[float, ...], size: tuple[int, ...], plain: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Voxel sizes (x, y, z) in mm that a CT may have, so that no header asks for a grid of any size."""
+    choices = [tuple(map(abs, spacing)), plain, (1.0, 1.0, 1.0)]
+    chosen = next((choice for choice in choices if _is_plausible(choice, size)), choices[-1])
+    if chosen != choices[0]:
+        stated, taken = (" x ".join(f"{one:.4g}" for one in sizes) for sizes in (choices[0], chosen))
+        say(f"{name}: voxels of {stated} mm are none of a CT; taken as {taken} mm")
+    return chosen
+
+
+def _is_plausible(spacing: tuple[float, ...], size: tuple[int, ...]) -> bool:
+    low, high = _VOXEL_MM
+    return all(
+        low <= one <= high and one * count <= _LONGEST_MM for one, count in zip(spacing, size, strict=True)
+    )
+
+
+def _zyx(spacing_xyz: tuple[float, ...], orientation: Orientation) -> tuple[float, float, float]:
     first, second, third = (spacing_xyz[2 - axis] for axis in orientation.order)
     return first, second, third
 
@@ -248,7 +301,6 @@ def _header_of(image: sitk.Image | sitk.ImageFileReader) -> sitk.Image:
 def _finite_hu(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind != "f":
         return array.astype(np.int16, copy=False)
-    if np.isfinite(array).all() and np.abs(array).max() <= _FLOAT_HU_LIMIT:
+    if np.isfinite(array).all() and np.abs(array).max() <= nifti.LIMIT_HU:
         return array.astype(np.float32, copy=False)
-    cleaned = np.nan_to_num(array, nan=-1024.0, posinf=_FLOAT_HU_LIMIT, neginf=-1024.0)
-    return np.clip(cleaned, -_FLOAT_HU_LIMIT, _FLOAT_HU_LIMIT).astype(np.float32)
+    return nifti.finite_hu(array)

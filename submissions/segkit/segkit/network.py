@@ -27,7 +27,11 @@ class PlainConvUNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes, z, y, x) of an image (n, channels, z, y, x)."""
-        return self.decoder(self.encoder(image))
+        return self.decoder(self.encoder(image))[0]
+
+    def deep_logits(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Logits of every decoder stage for deep supervision, the finest first, each in its own size."""
+        return self.decoder(self.encoder(image), all_stages=True)
 
 
 class _Encoder(nn.Module):
@@ -83,12 +87,17 @@ class _Decoder(nn.Module):
             )
             self.seg_layers.append(nn.Conv3d(skip, plan.channels_out, 1))
 
-    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, features: list[torch.Tensor], all_stages: bool = False) -> list[torch.Tensor]:
         # Popping lets each skip be freed as soon as it is used: they are most of the peak memory.
         image = features.pop()
-        for upsample, stage in zip(self.transpconvs, self.stages, strict=True):
+        logits = []
+        last = len(self.stages) - 1
+        steps = zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
+        for number, (upsample, stage, head) in enumerate(steps):
             image = stage(torch.cat((upsample(image), features.pop()), dim=1))
-        return self.seg_layers[-1](image)
+            if all_stages or number == last:
+                logits.append(head(image))
+        return logits[::-1]
 
 
 class _ConvStack(nn.Module):

@@ -192,7 +192,7 @@ def from_nnunet(
         labels=tuple(values[value] for value in sorted(values)),
         image_resampling=_resampling_of(settings, "resampling_fn_data"),
         logits_resampling=_resampling_of(settings, "resampling_fn_probabilities"),
-        network=_network_of(settings, len(values)),
+        network=network_of(settings, len(values)),
         orientation=orientation,
         source={
             "plans": plans["plans_name"],
@@ -218,7 +218,12 @@ def _inherited(plans: dict, configuration: str) -> dict:
     return settings
 
 
-def _network_of(settings: dict, channels_out: int) -> NetworkPlan:
+def network_of(settings: dict, channels_out: int) -> NetworkPlan:
+    """The network of a configuration of nnU-Net's plans.
+
+    Raises:
+        PlanError: It is no PlainConvUNet of the kind that segkit runs.
+    """
     if "architecture" in settings:
         class_name = settings["architecture"]["network_class_name"].rsplit(".", 1)[-1]
         _refuse(

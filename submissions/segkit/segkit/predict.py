@@ -13,11 +13,12 @@ import numpy as np
 
 from segkit.body import Body, find_body
 from segkit.centre_first import run_centre_first
+from segkit.components import beside_largest_parts, drop_side_parts, only
 from segkit.engine import Engine
 from segkit.errors import SegkitError
 from segkit.image import CT
 from segkit.labels import enlarged, labels_from_logits, winners
-from segkit.plan import Intensity, Plan
+from segkit.plan import ABDOMINAL_ORGANS, Intensity, Plan
 from segkit.profile import Profile
 from segkit.resample import grid_shape, linear_taps, resample_image
 from segkit.windows import Box, fitted_tile, run_tiles
@@ -48,6 +49,9 @@ class Settings:
             lie in a tile that nothing led to.
         labels_at: Where the arg-max is taken: on the grid of the "ct", to which logits are interpolated,
             or on that of the "network", from which the label map is enlarged by the nearest voxel.
+        largest_parts: Keep only the largest connected part of each of the abdominal organs, on the network's
+            grid. Lesions, of which there may be several, stay. An organ whose largest part is the false one
+            is lost.
         logits_limit_bytes: Most memory for the sums of logits. A volume that would need more (its
             header claims metres of patient) is run on a coarser grid.
     """
@@ -59,6 +63,7 @@ class Settings:
     mirror_axes: tuple[int, ...] = ()
     windows: Windows = "all"
     labels_at: LabelsAt = "ct"
+    largest_parts: bool = False
     logits_limit_bytes: int = 2 * 2**30
 
     def __post_init__(self) -> None:
@@ -115,6 +120,9 @@ class Segmenter:
         box = body.box if self.settings.crop_to_body else tuple(slice(0, size) for size in array.shape)
         if self.settings.labels_at == "ct":
             logits = self._logits(array[box], spacing_mm, body, box)
+            if self.settings.largest_parts:
+                with self.profile.stage("largest parts"):
+                    drop_side_parts(logits, winners(logits, self.leave_out), self._organs())
             with self.profile.stage("labels"):
                 labels_from_logits(logits, target[box], self.leave_out)
         else:
@@ -129,7 +137,15 @@ class Segmenter:
         """The arg-max on the network's grid; the logits are let go before labels are enlarged."""
         logits = self._logits(array, spacing_mm, body, box)
         with self.profile.stage("labels"):
-            return winners(logits, self.leave_out)
+            labels = winners(logits, self.leave_out)
+        if self.settings.largest_parts:
+            with self.profile.stage("largest parts"):
+                labels[beside_largest_parts(only(labels, self._organs()))] = 0
+        return labels
+
+    def _organs(self) -> list[int]:
+        """The labels that are one connected organ."""
+        return [value for value, name in enumerate(self.plan.labels) if name in ABDOMINAL_ORGANS]
 
     def _logits(self, array: np.ndarray, spacing_mm: Sequence[float], body: Body, box: Box) -> np.ndarray:
         shape = self._affordable(grid_shape(array.shape, spacing_mm, self.plan.spacing_mm))

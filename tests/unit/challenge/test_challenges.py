@@ -1,8 +1,11 @@
 """Shipped challenges say what the published rules say, and a broken file is explained."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from harness.challenge import Challenge, Direction, MetricName, load_challenge, shipped_names
+from harness.challenge import Challenge, Direction, load_challenge, shipped_names
 from harness.errors import ConfigurationError
 
 GIB = 1024**3
@@ -58,7 +61,7 @@ def test_flare23_ranks_organs_and_tumour_apart_and_tolerates_15_seconds():
         "dsc:tumour",
         "nsd:tumour",
     ]
-    assert next(m.tolerance for m in ranking.metrics if m.metric is MetricName.RUNTIME_S) == 15.0
+    assert next(m.tolerance for m in ranking.metrics if m.metric == "runtime_s") == 15.0
 
 
 def test_flare21_divides_the_averaged_rank_by_the_number_of_teams():
@@ -70,7 +73,7 @@ def test_flare21_divides_the_averaged_rank_by_the_number_of_teams():
 )
 def test_every_score_is_better_when_higher_and_every_cost_when_lower(name):
     for metric in load_challenge(name).ranking.metrics:
-        expected = Direction.HIGHER if metric.metric in (MetricName.DSC, MetricName.NSD) else Direction.LOWER
+        expected = Direction.HIGHER if metric.metric in ("dsc", "nsd") else Direction.LOWER
         assert metric.direction is expected
 
 
@@ -105,10 +108,10 @@ VALID = (
     ("content", "complaint"),
     [
         ("name = ", "not TOML"),
-        ('name = "x"', "breaks the schema at"),
-        (VALID.replace('"flare22"', '"moon"'), "label_table 'moon'"),
-        (VALID.replace("[1]", "[77]"), r"\[77\], not in table"),
-        (VALID.replace('"runtime_s"', '"dsc"'), "`labels` goes with dsc and nsd"),
+        ('name = "x"', "the key title is missing"),
+        (VALID.replace('"flare22"', '"flare32"'), "no label_table 'flare32'.*Did you mean flare2"),
+        (VALID.replace("[1]", "[77]"), r"'a' holds \[77\]; the labels are"),
+        (VALID.replace('"runtime_s"', '"dsc"'), r"metrics\[1\]: dsc is a number per label: `labels` must"),
         (VALID.replace("99999999", "1\nshm_bytes = 2"), "shm_bytes exceeds memory_bytes"),
     ],
 )
@@ -122,3 +125,156 @@ def test_a_broken_file_is_explained(tmp_path, content, complaint):
 def test_a_missing_file_is_explained(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_challenge(str(tmp_path / "none.toml"))
+
+
+OWN = """\
+name = "knee"
+title = "Bones of the knee"
+
+[[labels]]
+value = 1
+name = "femur"
+tolerance_mm = 1
+group = "bones"
+
+[[labels]]
+value = 2
+name = "tibia"
+tolerance_mm = 1
+group = "bones"
+
+[[labels]]
+value = 9
+name = "effusion"
+tolerance_mm = 2.5
+colour = "#4060ff"
+
+[limits]
+memory = "4 GiB"
+time = "5 min"
+
+[ranking]
+order = "rank-then-average"
+
+[[ranking.metrics]]
+metric = "dsc"
+labels = "bones"
+
+[[ranking.metrics]]
+metric = "hd95"
+labels = "bones"
+
+[[ranking.metrics]]
+metric = "runtime_s"
+
+[[ranking.metrics]]
+metric = "peak_memory_bytes"
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Write an organiser's file, with parts of it replaced, and return its path."""
+
+    def write(*changes, encoding="utf-8"):
+        content = OWN
+        for old, new in changes:
+            assert old in content
+            content = content.replace(old, new, 1)
+        path = tmp_path / "knee.toml"
+        path.write_bytes(content.encode(encoding))
+        return str(path)
+
+    return write
+
+
+def test_a_whole_challenge_of_ones_own_says_no_more_than_it_must(own):
+    challenge = load_challenge(own())
+    assert [label.value for label in challenge.labels] == [1, 2, 9]
+    assert challenge.labels[9].colour == "#4060ff"
+    assert challenge.label_groups == {"bones": (1, 2)}
+    assert (challenge.limits.memory_bytes, challenge.limits.time_s) == (4 * GIB, 300)
+    facts = {metric.key: (metric.direction, metric.failed) for metric in challenge.ranking.metrics}
+    assert facts == {
+        "dsc:bones": (Direction.HIGHER, 0.0),
+        "hd95:bones": (Direction.LOWER, float("inf")),
+        "runtime_s": (Direction.LOWER, 300.0),
+        "peak_memory_bytes": (Direction.LOWER, 4 * GIB),
+    }
+    assert challenge.computed_metrics == ("dsc", "nsd", "hd95")
+    assert Challenge.model_validate(json.loads(json.dumps(challenge.model_dump(mode="json")))) == challenge
+
+
+def test_labels_without_groups_are_one_group(own):
+    path = own(*[('group = "bones"\n', "")] * 2, *[('labels = "bones"', 'labels = "all"')] * 2)
+    assert load_challenge(path).label_groups == {"all": (1, 2, 9)}
+
+
+def test_a_label_may_be_in_more_groups_than_its_own(own):
+    path = own(("[limits]", "[label_groups]\nweighted = [1, 9]\n[limits]"))
+    assert load_challenge(path).label_groups == {"bones": (1, 2), "weighted": (1, 9)}
+
+
+def test_what_is_computed_is_what_is_ranked_and_what_is_asked_for(own):
+    path = own(("[ranking]", '[scoring]\nmetrics = ["ASSD", "dice"]\n[ranking]'))
+    assert load_challenge(path).computed_metrics == ("dsc", "hd95", "assd")
+
+
+def test_the_file_may_say_otherwise_than_the_metrics_facts(own):
+    path = own(('metric = "hd95"', 'metric = "hd95"\nfailed = 374'), ('metric = "runtime_s"', TOLERANT))
+    by_key = {metric.key: metric for metric in load_challenge(path).ranking.metrics}
+    assert by_key["hd95:bones"].failed == 374
+    assert (by_key["runtime_s"].failed, by_key["runtime_s"].tolerance) == (3600, 15)
+
+
+TOLERANT = 'metric = "runtime"\nfailed = "1 h"\ntolerance = "15 s"'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_files_of_windows_editors_are_read(own, encoding, ending):
+    expected = load_challenge(own())
+    path = Path(own())
+    path.write_bytes(OWN.replace("\n", ending).encode(encoding))
+    assert load_challenge(str(path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("tolerance_mm = 2.5", "tolerance = 2.5"), r"no key labels\[3\].tolerance .*mean tolerance_mm"),
+        (("value = 9", "value = 2"), "the label value 2 occurs twice"),
+        (("value = 9", "value = true"), r"labels\[3\].value is True"),
+        (
+            ("[[ranking.metrics]]", '[[ranking.metrics]]\nmetric = "runtime"\n[[ranking.metrics]]'),
+            "ranked twice",
+        ),
+        (('group = "bones"', "group = 3"), r"labels\[1\].group is 3"),
+        (("value = 9", "value = 900"), r"labels\[3\].value is 900"),
+        (('"effusion"', '"femur"'), "the label name 'femur' occurs twice"),
+        (('"effusion"', '"bones"'), "'bones' is also the name of a label"),
+        (("#4060ff", "blue"), r"labels\[3\].colour is 'blue'"),
+        (('"4 GiB"', '"4 gigs"'), "`memory`: '4 gigs' is no size.*4 GiB"),
+        (('"5 min"', "300"), '`time` is 300.*"5 min"'),
+        (("time =", "tme ="), "no key limits.tme .*Did you mean time"),
+        (('"5 min"', '"5 min"\ntime_s = 3.0'), "both `time` and `time_s`"),
+        (("rank-then-average", "rank-than-average"), "ranking.order is .*Did you mean rank-then-average"),
+        (('metric = "hd95"', 'metric = "hd59"'), r"metrics\[2\].metric: there is no metric 'hd59'.*hd95"),
+        (('labels = "bones"', 'labels = "bone"'), "no group of labels 'bone'. Did you mean bones"),
+        (('metric = "runtime_s"', 'metric = "runtime_s"\nlabels = "bones"'), "takes no `labels`"),
+        (('title = "Bones', 'profile = "flair"\ntitle = "Bones'), "profile: there is no profile.*mean flare"),
+        (("[ranking]", '[scoring]\nmetrics = ["runtime_s"]\n[ranking]'), "is measured in every run"),
+        (('"femur"', '"a\\nb"'), r"labels\[1\].name: it must be words without control"),
+        (
+            ("[limits]", "[label_groups]\nbones = [9]\n[limits]"),
+            "'bones' is the group of labels .1, 2. already",
+        ),
+        (('"knee"', '"My Knee"'), "name is 'My Knee'.*lower case"),
+        (('title = "Bones', 'label_table = "flare22"\ntitle = "Bones'), "both .*labels.* and label_table"),
+    ],
+)
+def test_a_mistake_names_its_file_its_key_and_what_may_be(own, change, complaint):
+    with pytest.raises(ConfigurationError, match=complaint) as caught:
+        load_challenge(own(change))
+    assert "knee.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -65,11 +65,13 @@ def test_what_is_read_back_is_what_was_made(finished):
 
 def test_dataset_json_tells_how_to_make_it_again(finished):
     description = json.loads((finished / "dataset.json").read_text())
-    assert description["generator_version"] == 2
+    assert description["generator_version"] == 3
     assert description["labels"]["liver"] == 1
     assert description["labels"]["tumour"] == 14
     assert description["licence"]
-    assert description["splits"] == {"Val": {"recipe": {"seed": 5, "shape": list(SHAPE)}, "cases": 3}}
+    assert description["splits"] == {
+        "Val": {"recipe": {"seed": 5, "shape": list(SHAPE), "view": "abdomen"}, "cases": 3}
+    }
 
 
 def test_two_processes_write_the_same_bytes_as_one(finished, tmp_path):

@@ -71,7 +71,9 @@ def test_dataset_json_tells_what_each_case_annotates(finished, annotated):
     for i, values in enumerate(annotated.values(), start=1):
         assert tuple(values) == annotation(seed=5, index=i, split="Tr")[1]
     splits = json.loads((finished / "dataset.json").read_text())["splits"]
-    assert splits == {"Tr": {"recipe": {"seed": 5, "shape": list(SHAPE), "partial": True}, "cases": 8}}
+    assert splits == {
+        "Tr": {"recipe": {"seed": 5, "shape": list(SHAPE), "view": "abdomen", "partial": True}, "cases": 8}
+    }
 
 
 def test_labels_show_what_is_annotated_and_nothing_else(finished, annotated):

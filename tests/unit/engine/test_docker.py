@@ -11,7 +11,7 @@ import pytest
 from docker.errors import APIError
 
 from harness.engine.base import StartRefused
-from harness.engine.docker import DockerContainer, _addresses, _refusal
+from harness.engine.docker import DockerContainer, _refusal
 from harness.engine.logs import LogKeeper
 from harness.errors import InfrastructureError, PrerequisiteError
 
@@ -22,6 +22,12 @@ REFUSALS = [
     ("image operating system windows does not match", StartRefused),
     ('could not select device driver "nvidia" with capabilities: [[gpu]]', PrerequisiteError),
     ("container-init binary not found on the host: stat /usr/libexec/podman/catatonit", PrerequisiteError),
+    (
+        "AppArmor enabled on system but the docker-default profile could not be loaded: "
+        'failed with output: exec: "apparmor_parser": executable file not found in $PATH',
+        PrerequisiteError,
+    ),
+    ("cgroups: cgroup mountpoint does not exist: unknown", PrerequisiteError),
     ("mkdir /var/lib/docker/overlay2/x: no space left on device", InfrastructureError),
     ("error mounting /results/.work/x: no such file or directory", InfrastructureError),
     ("error setting rlimit type 7: operation not permitted", InfrastructureError),
@@ -31,18 +37,6 @@ REFUSALS = [
 @pytest.mark.parametrize(("text", "kind"), REFUSALS)
 def test_the_images_faults_are_told_from_the_hosts(text: str, kind: type[Exception]) -> None:
     assert type(_refusal(APIError("500", explanation=text), "starting a container")) is kind
-
-
-def test_an_address_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///from/environment.sock")
-    assert _addresses("unix:///given.sock") == ["unix:///given.sock"]
-    assert _addresses(None) == ["unix:///from/environment.sock"]
-
-
-def test_without_either_a_usual_socket_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    assert all(address.startswith("unix:///") for address in _addresses(None))
-    assert _addresses(None)
 
 
 @pytest.mark.parametrize("seed", range(5))

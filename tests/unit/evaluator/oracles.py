@@ -53,10 +53,18 @@ def hd95(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: S
     return float(surface_distance.compute_robust_hausdorff(distances(reference, prediction, spacing), 95))
 
 
-def assd(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: Spacing) -> float:
+def masd(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: Spacing) -> float:
     """Return the mean of the oracle's two average distances."""
     averages = surface_distance.compute_average_surface_distance(distances(reference, prediction, spacing))
     return float(sum(averages) / 2)
+
+
+def assd(reference: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: Spacing) -> float:
+    """Return the mean over the oracle's distances of both directions together, by area."""
+    found = distances(reference, prediction, spacing)
+    ways = (("distances_gt_to_pred", "surfel_areas_gt"), ("distances_pred_to_gt", "surfel_areas_pred"))
+    integral = sum((found[distance] * found[area]).sum() for distance, area in ways)
+    return float(integral / sum(found[area].sum() for _, area in ways))
 
 
 CRASH = (math.nan, math.nan)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from volumes import blobs, box, save
 
-from evaluator import CaseScore, score_case
+from evaluator import LABEL_TABLES, METRICS, CaseScore, Scoring, flare, folder, score_case
 from evaluator.__main__ import main
-from evaluator.labels import LABEL_TABLES
-from evaluator.table import TIDY_COLUMNS, flare_columns
+from evaluator.table import tidy_columns
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_the_tidy_table_has_a_row_per_case_and_label(folders: tuple[Path, Path],
     assert run(folders, "--output", str(output)) == 0
     rows = read(output)
     assert len(rows) == 3 * 14
-    assert tuple(rows[0]) == TIDY_COLUMNS
+    assert tuple(rows[0]) == tidy_columns()
     expected = score_case(
         folders[0] / "case_0.nii.gz", folders[1] / "case_0.nii.gz", labels=LABEL_TABLES["flare23"]
     )
@@ -94,7 +96,7 @@ def test_flare23_adds_the_means_over_organs(folders: tuple[Path, Path], tmp_path
     output = tmp_path / "scores.csv"
     assert run(folders, "--format", "flare", "--profile", "flare", "--output", str(output)) == 0
     row = read(output)[0]
-    columns = flare_columns(LABEL_TABLES["flare23"])
+    columns = flare.columns(LABEL_TABLES["flare23"])
     assert list(row) == columns and columns[14] == "Lesion_DSC" and columns[-2:] == ["Organ_DSC", "Organ_NSD"]
     organs = [float(row[column]) for column in columns[1:14]]
     assert float(row["Organ_DSC"]) == pytest.approx(sum(organs) / 13, abs=5.1e-5)
@@ -102,22 +104,23 @@ def test_flare23_adds_the_means_over_organs(folders: tuple[Path, Path], tmp_path
 
 def test_json_holds_whole_records(folders: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "scores.json"
-    assert run(folders, "--output", str(output), "--hd95") == 0
+    assert run(folders, "--output", str(output), "--metrics", "dice,NSD,hd95,assd,masd") == 0
     records = json.loads(output.read_text(), parse_constant=pytest.fail)
+    assert [metric["key"] for metric in records["metrics"]] == list(METRICS)
+    assert records["labels"][0] == {"value": 1, "name": "liver", "tolerance_mm": 5}
     scores = [CaseScore.from_dict(record) for record in records["cases"]]
     assert scores[0] == score_case(
         folders[0] / "case_0.nii.gz",
         folders[1] / "case_0.nii.gz",
-        labels=LABEL_TABLES["flare23"],
-        surface_distances=True,
+        Scoring(LABEL_TABLES["flare23"], metrics=tuple(METRICS)),
     )
-    assert any(label.hd95_mm not in (None, float("inf")) for label in scores[0].labels)
+    assert any(math.isfinite(label.scores["hd95"]) for label in scores[0].labels)
 
 
 def test_labels_and_annotated_labels_can_be_given(folders: tuple[Path, Path], tmp_path: Path) -> None:
     output, annotated = tmp_path / "scores.csv", tmp_path / "annotated.json"
     annotated.write_text('{"case_0": [1, 2]}')
-    assert run(folders, "--labels", "2,3", "--annotated", str(annotated), "--output", str(output)) == 0
+    assert run(folders, "--only", "2,3", "--annotated", str(annotated), "--output", str(output)) == 0
     assert [(row["case"], row["label"]) for row in read(output)] == [
         ("case_0", "2"),
         ("case_1", "2"),
@@ -132,38 +135,79 @@ def test_an_unusable_prediction_is_told_kept_and_shown_in_the_exit_code(
 ) -> None:
     (folders[1] / "case_2.nii.gz").write_bytes(b"rubbish")
     assert run(folders, "--output", str(tmp_path / "scores.csv")) == 1
-    assert "case_2: every score is 0: no NIfTI header" in capsys.readouterr().err
+    assert (
+        "case_2: the prediction is unusable and scores as a failure: no NIfTI header"
+        in capsys.readouterr().err
+    )
     assert len(read(tmp_path / "scores.csv")) == 3 * 14
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--labels", "1,99"), "has no label 99"),
-        (("--labels", "one"), "no list of labels"),
+        (("--only", "1,99"), "has no label 99"),
+        (("--only", "one"), "no list of labels"),
+        (("--metrics", "dsc,hd59"), "Did you mean hd95?"),
         (("--annotated", "/nowhere.json"), "cannot read the list of annotated labels"),
         (("--output", "/dev/null/scores.csv"), "cannot write the output"),
-        (("--max-memory", "1"), ""),
     ],
 )
 def test_wrong_requests_get_one_line(
     folders: tuple[Path, Path], options: tuple, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if options[0] == "--max-memory":
-        save(folders[0] / "case_0.nii.gz", box((200, 200, 60), (1, 1, 1), (3, 3, 3)))
-        message = "1 MiB are allowed"
     assert run(folders, *options) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
-def test_a_failed_run_leaves_the_old_output(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_the_old_output(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Iterator[CaseScore]:
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "score_matches", interrupted)
     output = tmp_path / "scores.csv"
     output.write_text("old")
-    (folders[0] / "case_2.nii.gz").write_bytes(b"rubbish")
-    assert run(folders, "--output", str(output)) == 2
+    assert run(folders, "--output", str(output)) == 130
     assert output.read_text() == "old"
     assert not list(tmp_path.glob(".*part"))
+
+
+def test_an_output_that_is_no_plain_file_is_written_to_and_stays_what_it_is(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    link.symlink_to(target)
+    for _ in range(2):
+        assert run(folders, "--output", str(link)) == 0
+        assert link.is_symlink() and len(read(target)) == 3 * 14
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    assert run(folders, "--output", str(pipe)) == 0
+    out, _ = reader.communicate(timeout=60)
+    assert len(list(csv.DictReader(out.splitlines()))) == 3 * 14 and pipe.is_fifo()
+
+
+@pytest.mark.parametrize("fault", ["rubbish", "too large"])
+def test_an_unusable_reference_costs_no_other_case_its_row(
+    folders: tuple[Path, Path], tmp_path: Path, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if fault == "rubbish":
+        (folders[0] / "case_0.nii.gz").write_bytes(b"rubbish")
+    else:
+        save(folders[0] / "case_0.nii.gz", box((200, 200, 400), (1, 1, 1), (3, 3, 3)))
+    output = tmp_path / "scores.csv"
+    assert run(folders, "--output", str(output), "--max-memory", "12") == 2
+    rows = read(output)
+    assert len(rows) == 3 * 14
+    assert {(row["dsc"], row["nsd"], row["note"]) for row in rows[:14]} == {("", "", "no reference")}
+    assert float(rows[-1]["dsc"]) >= 0
+    error = capsys.readouterr().err
+    assert "case_0: the reference is unusable" in error
+    assert "3 cases, 1 without a prediction, 1 with an unusable reference" in error
 
 
 def test_it_runs_as_a_module(folders: tuple[Path, Path]) -> None:

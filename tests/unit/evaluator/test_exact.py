@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from volumes import box, table, volume
 
-from evaluator import LabelVolume, measure, score_case
+from evaluator import LabelVolume, Scoring, measure, score_case
 from evaluator.surface import balls
+
+ALL = ("dsc", "nsd", "hd95", "assd", "masd")
 
 SPACINGS = st.one_of(
     st.tuples(*[st.sampled_from([0.3, 0.5, 0.7, 0.8, 0.9765625, 1.0, 1.5, 2.5, 3.0, 5.0])] * 3),
@@ -65,9 +67,7 @@ def assert_as_the_oracle(
     score = score_case(
         volume(reference, spacing),
         volume(prediction, spacing),
-        labels=table(*tolerance_mm),
-        surface_distances=True,
-        threads=1,
+        Scoring(table(*tolerance_mm), metrics=ALL, threads=1),
     )
     for label, found in enumerate(score.labels, 1):
         one, other = reference == label, prediction == label
@@ -79,8 +79,13 @@ def assert_as_the_oracle(
             assert found.dsc == oracles.dice(one, other)
             expected = oracles.surface_dice(one, other, spacing, tolerance_mm[label - 1])
             assert found.nsd == pytest.approx(expected, abs=1e-12)
-            assert found.hd95_mm == pytest.approx(oracles.hd95(one, other, spacing), abs=1e-9)
-            assert found.assd_mm == pytest.approx(oracles.assd(one, other, spacing), rel=1e-12, abs=1e-12)
+            assert found.scores["hd95"] == pytest.approx(oracles.hd95(one, other, spacing), abs=1e-9)
+            assert found.scores["masd"] == pytest.approx(
+                oracles.masd(one, other, spacing), rel=1e-12, abs=1e-12
+            )
+            assert found.scores["assd"] == pytest.approx(
+                oracles.assd(one, other, spacing), rel=1e-12, abs=1e-12
+            )
 
 
 @settings(max_examples=150, deadline=None)
@@ -177,7 +182,7 @@ def test_the_number_of_threads_does_not_matter(threads: int) -> None:
     random = np.random.default_rng(2)
     reference, prediction = random.integers(0, 4, (2, 20, 15, 17)).astype(np.uint8)
     one, many = (
-        score_case(volume(reference), volume(prediction), labels=table(1.0, 2.0, 3.0), threads=n)
+        score_case(volume(reference), volume(prediction), Scoring(table(1.0, 2.0, 3.0), threads=n))
         for n in (1, threads)
     )
     assert one == many
@@ -187,7 +192,6 @@ def test_a_label_in_one_volume_only_is_infinitely_far() -> None:
     (score,) = score_case(
         volume(box((5, 5, 5), (1, 1, 1), (3, 3, 3))),
         volume(np.zeros((5, 5, 5))),
-        labels=table(1.0),
-        surface_distances=True,
+        Scoring(table(1.0), metrics=ALL),
     ).labels
-    assert (score.dsc, score.nsd, score.hd95_mm, score.assd_mm) == (0.0, 0.0, math.inf, math.inf)
+    assert score.scores == {"dsc": 0.0, "nsd": 0.0, "hd95": math.inf, "assd": math.inf, "masd": math.inf}

@@ -10,7 +10,15 @@ import oracles
 import pytest
 from volumes import blobs, box, save, volume
 
-from evaluator import LABEL_TABLES, CaseScore, GeometryError, LabelVolume, profile_named, score_case
+from evaluator import (
+    LABEL_TABLES,
+    CaseScore,
+    EmptyRule,
+    GeometryError,
+    LabelVolume,
+    profile_named,
+    score_case,
+)
 
 CHALLENGES = ["flare21", "flare22", "flare23", "flare24-task1", "flare24-task2"]
 
@@ -85,8 +93,9 @@ def test_long_organs_are_scored_without_the_last_reference_slice(tmp_path: Path,
 
 
 def test_long_organs_are_scored_whole_in_flare21_and_elsewhere(tmp_path: Path) -> None:
-    assert not any(label.cropped_by_flare for label in LABEL_TABLES["flare21"])
-    assert [label.value for label in LABEL_TABLES["flare23"] if label.cropped_by_flare] == [5, 6, 10]
+    assert profile_named("flare", "flare23").cropped_labels == {5, 6, 10}
+    for challenge in ("flare21", "flare24-task1", "a challenge of one's own"):
+        assert not profile_named("flare", challenge).cropped_labels
 
 
 def test_a_single_slice_aorta_gets_the_stated_value_and_a_note_where_the_official_script_crashes(
@@ -171,7 +180,8 @@ def test_the_affine_is_not_looked_at_but_the_shape_is(tmp_path: Path) -> None:
 
 def test_the_rules_of_a_profile_can_be_changed_one_by_one() -> None:
     empty = volume(np.zeros((4, 4, 4)))
-    rules = replace(profile_named("exact", "flare22"), both_empty=float("nan"), name="strict")
+    unknown = EmptyRule(both=float("nan"), reference=0.0, prediction=0.0)
+    rules = replace(profile_named("exact", "flare22"), empty={"dsc": unknown}, name="strict")
     score = score_case(empty, empty, labels=LABEL_TABLES["flare22"], profile=rules)
     assert score.profile == "strict"
-    assert np.isnan(score[1].dsc) and np.isnan(score.mean_dsc)
+    assert np.isnan(score[1].dsc) and np.isnan(score.mean_dsc) and score[1].nsd == 1.0

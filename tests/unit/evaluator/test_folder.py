@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from volumes import blobs, save, table
 
-from evaluator import CorruptVolumeError, MissingFileError, VolumeTooLargeError, score_case, score_folder
+from evaluator import (
+    CorruptVolumeError,
+    LabelVolume,
+    MissingFileError,
+    Scoring,
+    VolumeTooLargeError,
+    case,
+    match_folders,
+    read_label_volume,
+    score_case,
+    score_folder,
+)
 
 LABELS = table(1.0, 2.0, 3.0)
 
@@ -63,21 +75,66 @@ def test_an_unusable_prediction_can_raise_instead(folders: tuple[Path, Path]) ->
         list(score_folder(*folders, labels=LABELS, unusable="raise"))
 
 
-def test_a_bad_reference_always_raises(folders: tuple[Path, Path]) -> None:
-    (folders[0] / "case_4.nii.gz").write_bytes(b"rubbish")
-    with pytest.raises(CorruptVolumeError, match="labels/case_4"):
-        list(score_folder(*folders, labels=LABELS))
+def test_a_bad_reference_leaves_its_scores_open_and_ends_nothing(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "case_0.nii.gz").write_bytes(b"rubbish")
+    first, *_, last = score_folder(*folders, labels=LABELS)
+    assert (first.case, first.scored, first.unusable) == ("case_0", False, "reference")
+    assert all(math.isnan(label.dsc) and math.isnan(label.nsd) for label in first.labels)
+    assert "labels/case_0.nii.gz" in first.notes[0]
+    assert last.scored and last.mean_dsc > 0
+    with pytest.raises(CorruptVolumeError, match="labels/case_0"):
+        list(score_folder(*folders, labels=LABELS, unusable="raise"))
     with pytest.raises(VolumeTooLargeError):
-        list(score_folder(*folders, labels=LABELS, cases=["case_0"], max_bytes=100))
+        list(score_folder(*folders, Scoring(LABELS, max_bytes=100), cases=["case_4"], unusable="raise"))
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no number"), IndexError("too short"), OverflowError("inf"), MemoryError()]
+)
+def test_a_reader_that_stumbles_over_a_file_costs_that_case_alone(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def stumbling(path: Path, **options: object) -> LabelVolume:
+        if path == folders[1] / "case_0.nii.gz":
+            raise error
+        return read_label_volume(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(case, "read_label_volume", stumbling)
+    first, *_, last = score_folder(*folders, labels=LABELS)
+    assert first.unusable == "prediction" and "case_0.nii.gz" in first.notes[0]
+    assert last.scored
+
+
+def test_a_header_that_no_reader_foresaw_costs_its_case_alone(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "case_0.nii.gz").unlink()
+    (folders[1] / "case_0.nrrd").write_bytes(
+        b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 9 8 7\nencoding: raw\nline skip: x\n\n" + bytes(504)
+    )
+    first, *_, last = score_folder(*folders, labels=LABELS)
+    assert (first.unusable, first.mean_dsc) == ("prediction", 0.0)
+    assert last.scored
 
 
 def test_scores_come_one_by_one(folders: tuple[Path, Path]) -> None:
     (folders[0] / "case_4.nii.gz").write_bytes(b"rubbish")
-    announced: list[int] = []
-    scores = score_folder(*folders, labels=LABELS, jobs=1, on_start=announced.append)
+    scores = score_folder(*folders, labels=LABELS, jobs=1, unusable="raise", cases=["case_0", "case_4"])
     assert next(scores).case == "case_0"
-    assert announced == [5]
-    scores.close()
+    with pytest.raises(CorruptVolumeError):
+        next(scores)
+
+
+def test_predictions_without_a_reference_are_named(folders: tuple[Path, Path]) -> None:
+    assert [path.name for path in match_folders(*folders).unused] == ["stranger.nii.gz"]
+    for path in folders[1].glob("case_*"):
+        path.rename(path.with_name(path.name.replace("case_", "case-")))
+    with pytest.raises(MissingFileError, match=r"case-0\.nii\.gz, .* and 2 more .*such as case_0\.nii\.gz"):
+        match_folders(*folders)
+
+
+def test_an_empty_folder_of_predictions_is_a_folder_of_failures(folders: tuple[Path, Path]) -> None:
+    for path in folders[1].iterdir():
+        path.unlink()
+    assert all(not score.scored and score.mean_dsc == 0 for score in score_folder(*folders, labels=LABELS))
 
 
 def test_only_annotated_labels_of_a_partially_annotated_case_are_scored(folders: tuple[Path, Path]) -> None:
@@ -117,6 +174,14 @@ def test_folders_that_cannot_be_matched(tmp_path: Path, folders: tuple[Path, Pat
     ]:
         with pytest.raises(MissingFileError, match=message):
             list(score_folder(references, predictions, labels=LABELS))
-    save(folders[0] / "case_0.nii", blobs((9, 8, 7), seed=0))
-    with pytest.raises(MissingFileError, match="case_0 has two files"):
-        list(score_folder(*folders, labels=LABELS))
+
+
+@pytest.mark.parametrize(("side", "mean"), [("reference", None), ("prediction", 0.0)])
+def test_two_files_of_one_case_cost_that_case_alone(
+    folders: tuple[Path, Path], side: str, mean: float | None
+) -> None:
+    save(folders[side == "prediction"] / "case_0.nii", blobs((9, 8, 7), seed=0))
+    first, *_, last = score_folder(*folders, labels=LABELS)
+    assert first.unusable == side and (mean is None or first.mean_dsc == mean)
+    assert f"case case_0 has more than one {side}: case_0.nii, case_0.nii.gz" in first.notes[0]
+    assert last.scored

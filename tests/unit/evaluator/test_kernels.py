@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluator._bits import changes, count_bits, lowest_bit
-from evaluator._compile import kernel
 from evaluator.areas import CODES, corner_areas
+from evaluator.bits import changes, count_bits, lowest_bit
+from evaluator.compilation import kernel
 from evaluator.masks import corner_extent, draw, find_corners, mask_box, mask_words
+from evaluator.overlap import count_shared
 from evaluator.runs import LABELS, LabelRuns, find_runs
 from evaluator.surface import _widen
 
@@ -67,6 +68,16 @@ def test_only_wanted_labels_have_runs() -> None:
     runs = find_runs(volume, wanted, map, 1)
     assert runs.voxels.tolist() == [0, 0, (volume == 2).sum()] + [0] * 253
     assert len(runs.packed) == len(runs.of(2)) > 0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("density", [0.05, 0.5, 0.95])
+def test_voxels_in_the_runs_of_both(shape: tuple[int, int, int], density: float) -> None:
+    for seed in range(5):
+        reference, prediction = noise(shape, seed, density), noise(shape, seed + 100, density)
+        for label in range(1, 4):
+            shared = count_shared(runs_of(reference).of(label), runs_of(prediction).of(label))
+            assert shared == ((reference == label) & (prediction == label)).sum()
 
 
 def mask_of(volume: NDArray[np.uint8]) -> tuple[tuple, NDArray[np.uint64], NDArray[np.uint64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import pytest
 
 import evaluator
 from evaluator import LABEL_TABLES, Label, LabelTable, RequestError, label_table, profile_named
-from evaluator._compile import kernel, writable_cache
+from evaluator.compilation import kernel, writable_cache
 
 
 def in_a_new_interpreter(code: str, **environment: str) -> str:
@@ -35,10 +36,23 @@ def test_every_exported_name_is_there() -> None:
         _ = evaluator.nothing
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    loaded = json.loads(
-        in_a_new_interpreter("import json, sys, evaluator; print(json.dumps(sorted(sys.modules)))")
-    )
+def test_the_exports_are_sorted_and_each_is_loaded_where_it_lives() -> None:
+    assert len(set(evaluator.__all__)) == len(evaluator.__all__)
+    assert list(evaluator._LAZY) == sorted(evaluator._LAZY)
+    assert set(evaluator._LAZY) <= set(evaluator.__all__)
+
+
+def test_a_modules_name_says_nothing_of_who_may_import_it() -> None:
+    names = {module.name for module in pkgutil.walk_packages(evaluator.__path__)}
+    assert {name for name in names if name.startswith("_")} == {"_version", "__main__"}
+
+
+@pytest.mark.parametrize(
+    "names", ["Label", "LABEL_TABLES, METRICS, label_table, metric_named, profile_named"]
+)
+def test_importing_the_package_and_its_tables_loads_nothing_heavy(names: str) -> None:
+    code = f"import json, sys\nfrom evaluator import {names}\nprint(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(in_a_new_interpreter(code))
     heavy = {"numpy", "numba", "scipy", "nibabel", "SimpleITK", "imagecodecs", "torch", "harness"}
     assert not heavy & set(loaded)
 
@@ -90,7 +104,7 @@ def test_the_label_tables_are_the_challenges() -> None:
         "phantom": 14,
     }
     assert [label.tolerance_mm for label in label_table("flare22")] == [5, 3, 3, 5, 2, 2, 2, 2, 2, 3, 5, 7, 3]
-    assert label_table("phantom")[14] == Label(14, "tumor", 2, "Lesion")
+    assert label_table("phantom")[14] == Label(14, "tumor", 2, "tumour", column="Lesion")
 
 
 def test_nonsense_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,35 +14,75 @@ import oracles
 import pytest
 from volumes import box, save, table, volume
 
-from evaluator import CaseScore, LabelValueError, LabelVolume, RequestError, profile_named, score_case
+from evaluator import (
+    LABEL_TABLES,
+    METRICS,
+    CaseScore,
+    EmptyRule,
+    LabelValueError,
+    LabelVolume,
+    Profile,
+    RequestError,
+    Scoring,
+    flare,
+    profile_named,
+    score_case,
+)
 from evaluator.buffers import BufferPool
 from evaluator.case import missing_prediction
-from evaluator.labels import LABEL_TABLES
 from evaluator.profiles import mended
 from evaluator.progress import Progress
-from evaluator.table import TIDY_COLUMNS, flare_row, tidy_rows
+from evaluator.table import tidy_columns, tidy_rows
 
 
-def some_score(**options: object) -> CaseScore:
+def some_score(
+    *,
+    metrics: tuple[str, ...] = ("dsc", "nsd"),
+    profile: str | Profile = "exact",
+    annotated: list[int] | None = None,
+    case: str | None = None,
+) -> CaseScore:
     reference, prediction = box((9, 9, 9), (1, 1, 1), (5, 5, 5)), box((9, 9, 9), (2, 1, 1), (6, 5, 5))
     reference[7, 7, 7] = 2
     return score_case(
         volume(reference, (0.7, 0.8, 2.0)),
         volume(prediction, (0.7, 0.8, 2.0)),
-        labels=table(1.0, 2.0, 3.0),
-        **options,
-    )  # type: ignore[arg-type]
+        Scoring(table(1.0, 2.0, 3.0), metrics=metrics, profile=profile),
+        annotated=annotated,
+        case=case,
+    )
 
 
 def test_a_record_survives_json() -> None:
-    score = some_score(case="a", surface_distances=True)
-    assert score[2].hd95_mm == math.inf and score[3].hd95_mm is None
+    score = some_score(case="a", metrics=tuple(METRICS))
+    assert score[2].scores["hd95"] == math.inf and math.isnan(score[3].scores["hd95"])
     text = json.dumps(score.to_dict(), allow_nan=False)
     assert CaseScore.from_dict(json.loads(text)) == score
 
 
+def test_the_former_form_of_a_record_is_read() -> None:
+    record = some_score(case="a").to_dict()
+    del record["scores"], record["unusable"]
+    former = {"dsc": 0.75, "nsd": None, "hd95_mm": "inf", "assd_mm": 1.5}
+    for label in record["labels"]:
+        del label["scores"]
+        label |= former
+    record["labels"][2] |= {"hd95_mm": None, "assd_mm": None}
+    first, _, third = CaseScore.from_dict(json.loads(json.dumps(record))).labels
+    assert first.dsc == 0.75 and math.isnan(first.nsd)
+    assert (first.scores["hd95"], first.scores["masd"]) == (math.inf, 1.5) and "assd" not in first.scores
+    assert list(third.scores) == ["dsc", "nsd"]
+
+
+def test_a_scoring_travels_to_another_process() -> None:
+    scoring = Scoring(LABEL_TABLES["flare23"], profile="flare", metrics=("dice", "hd95"), threads=2)
+    arrived = pickle.loads(pickle.dumps(scoring))
+    assert arrived == scoring and arrived.rules.cropped_labels == {5, 6, 10}
+
+
 def test_an_undefined_score_survives_json() -> None:
-    rules = replace(profile_named("exact", "test"), both_empty=math.nan)
+    unknown = EmptyRule(both=math.nan, reference=0.0, prediction=0.0)
+    rules = replace(profile_named("exact", "test"), empty={"dsc": unknown, "nsd": unknown})
     restored = CaseScore.from_dict(
         json.loads(json.dumps(some_score(profile=rules).to_dict(), allow_nan=False))
     )
@@ -60,7 +101,7 @@ def test_the_stated_empty_policy_of_exact() -> None:
 def test_a_missing_prediction_scores_zero_even_where_the_reference_is_empty() -> None:
     score = score_case(volume(np.zeros((4, 4, 4))), None, labels=table(1.0), case="a")
     assert (score[1].dsc, score[1].nsd, score.scored) == (0.0, 0.0, False)
-    without_reference = missing_prediction("a", table(1.0), profile_named("exact", "test"))
+    without_reference = missing_prediction("a", Scoring(table(1.0)))
     assert without_reference.labels == score.labels
 
 
@@ -101,9 +142,10 @@ def test_a_shift_by_exactly_the_tolerance_survives_a_nifti_file(tmp_path: Path) 
 
 def test_tables_leave_empty_what_is_not_known() -> None:
     score = some_score(annotated=[1])
-    (row,) = tidy_rows(score)
-    known = dict(zip(TIDY_COLUMNS, row, strict=True))
-    assert known["hd95_mm"] == known["assd_mm"] == "" and float(known["dsc"]) == score[1].dsc
+    metrics = ("dsc", "hd95")
+    (row,) = tidy_rows(score, metrics)
+    known = dict(zip(tidy_columns(metrics), row, strict=True))
+    assert known["hd95_mm"] == "" and float(known["dsc"]) == score[1].dsc and "nsd" not in known
     assert known["case_notes"] == "not annotated, so not scored: labels 2, 3"
     partial = score_case(
         volume(box((5, 5, 5), (1, 1, 1), (3, 3, 3))),
@@ -112,8 +154,8 @@ def test_tables_leave_empty_what_is_not_known() -> None:
         annotated=[1, 14],
         case="a",
     )
-    row = flare_row(partial, LABEL_TABLES["flare23"])
-    assert row[:3] == ["a.nii.gz", "1.0", ""] and row[-2:] == ["1.0", "1.0"]
+    row = flare.row(partial, LABEL_TABLES["flare23"])
+    assert row[:2] == ["a.nii.gz", 1.0] and math.isnan(row[2]) and row[-2:] == [1.0, 1.0]
 
 
 def test_a_label_volume_must_hold_integers_on_three_axes() -> None:

@@ -11,9 +11,8 @@ import pytest
 from harness.challenge import load_challenge
 from harness.interop import write_challenger, write_flare
 from harness.interop.challenger import metric_csv
-from harness.leaderboard import build
 from harness.results.records import Outcome
-from tests.unit.leaderboard.synthetic import Plan, make_run
+from tests.unit.leaderboard.synthetic import Plan, build, make_run
 
 
 def division(challenge, *plans: Plan, **more):
@@ -27,9 +26,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def test_flare22_tables_have_the_official_columns_and_a_row_for_every_case(tmp_path):
     flare = load_challenge("flare22")
-    written = write_flare(
-        division(flare, Plan("team", outcomes={2: Outcome.CRASHED})), flare, flare.ranking, tmp_path
-    )
+    written = write_flare(division(flare, Plan("team", outcomes={2: Outcome.CRASHED})), tmp_path)
     assert [path.name for path in written] == ["team_DSC_NSD.csv", "team_Efficiency.csv"]
     scores, efficiency = (rows(path.read_text()) for path in written)
     assert list(scores[0])[:5] == ["Name", "Liver_DSC", "RK_DSC", "Spleen_DSC", "Pancreas_DSC"]
@@ -44,7 +41,7 @@ def test_flare22_tables_have_the_official_columns_and_a_row_for_every_case(tmp_p
 
 def test_flare23_adds_the_tumour_and_the_organ_means(tmp_path):
     flare = load_challenge("flare23")
-    written = write_flare(division(flare, Plan("team")), flare, flare.ranking, tmp_path)
+    written = write_flare(division(flare, Plan("team")), tmp_path)
     first = rows(written[0].read_text())[0]
     assert "Lesion_DSC" in first
     organs = [
@@ -58,7 +55,7 @@ def test_flare23_adds_the_tumour_and_the_organ_means(tmp_path):
 def test_labels_that_are_not_annotated_are_empty(tmp_path):
     flare = load_challenge("flare22")
     part = division(flare, Plan("team"), annotated={"case_001": (1,)})
-    first, second = rows(write_flare(part, flare, flare.ranking, tmp_path)[0].read_text())[:2]
+    first, second = rows(write_flare(part, tmp_path)[0].read_text())[:2]
     assert first["Spleen_DSC"]
     assert second["Liver_DSC"]
     assert second["Spleen_DSC"] == ""
@@ -67,14 +64,14 @@ def test_labels_that_are_not_annotated_are_empty(tmp_path):
 def test_a_teams_name_cannot_leave_the_folder(tmp_path):
     flare = load_challenge("flare22")
     plans = [Plan("../../evil"), Plan("..evil")]
-    written = write_flare(division(flare, *plans), flare, flare.ranking, tmp_path / "out")
+    written = write_flare(division(flare, *plans), tmp_path / "out")
     assert len({path.name for path in written}) == 4
     assert {path.parent for path in written} == {tmp_path / "out"}
 
 
 def test_scored_predictions_have_no_efficiency_table(tmp_path):
     flare = load_challenge("flare22")
-    written = write_flare(division(flare, Plan("team", source="predictions")), flare, flare.ranking, tmp_path)
+    written = write_flare(division(flare, Plan("team", source="predictions")), tmp_path)
     assert [path.name for path in written] == ["team_DSC_NSD.csv"]
 
 

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import leaderboard
 from harness.challenge import Challenge, load_challenge
+from harness.leaderboard.reading import wanted_of
+from harness.leaderboard.values import (
+    ABSENT,
+    LOWER_BOUND,
+    USAGE_FIELDS,
+    ExecutionFacts,
+    RunValues,
+    ScoreFacts,
+    Wanted,
+    assemble,
+)
 from harness.results.folder import RunWriter
 from harness.results.records import (
     DatasetFacts,
@@ -184,8 +196,7 @@ def _score(
             LabelScoreRecord(
                 label=label.value,
                 organ=label.name,
-                dsc=dsc if counts else None,
-                nsd=min(1.0, dsc + 0.03) if counts else None,
+                scores=_label_scores(dsc, challenge) if counts else {},
                 reference_ml=100.0,
                 prediction_ml=100.0 * dsc,
             )
@@ -197,7 +208,53 @@ def _score(
         prediction_sha256="a" * 64,
         reference_sha256="c" * 64,
         scores=tuple(labels),
+        case_scores={facts.key: 10 * plan.dsc for facts in challenge.case_metrics},
     )
+
+
+def _label_scores(dsc: float, challenge: Challenge) -> dict[str, float]:
+    """Return every metric of a label; distances grow as the overlap falls."""
+    known = {"dsc": dsc, "nsd": min(1.0, dsc + 0.03)}
+    return {facts.key: known.get(facts.key, 40 * (1 - dsc)) for facts in challenge.label_metrics}
+
+
+def values_of(run: Results, wanted: Wanted) -> RunValues:
+    """Lay out full records as arrays: what reading the journals must give, too."""
+    executions = [
+        ExecutionFacts(
+            case=execution.case,
+            outcome=execution.outcome.value,
+            prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
+            lower_bound=execution.usage.peak_memory_method == LOWER_BOUND,
+            resources=(execution.stages.run_s, *(getattr(execution.usage, name) for name in USAGE_FIELDS)),
+        )
+        for execution in run.executions
+    ]
+    scores = [
+        ScoreFacts(
+            case=score.case,
+            profile=score.profile,
+            prediction_sha256=score.prediction_sha256,
+            usable=score.usable,
+            labels=[
+                (label.label, *(label.scores.get(key, ABSENT) for key in wanted.label_metrics))
+                for label in score.scores
+                if label.scores
+            ],
+            case_scores=score.case_scores,
+        )
+        for score in run.scores
+    ]
+    return assemble(run.folder, run.record, executions, scores, wanted)
+
+
+def build(
+    runs: Sequence[Results], *, challenge: Challenge, profile: str | None = None, **more: object
+) -> leaderboard.Leaderboard:
+    """Rank made-up runs as if they had been read from disk."""
+    wanted = wanted_of(challenge, profile=profile)
+    values = [values_of(run, wanted) for run in runs]
+    return leaderboard.build(values, challenge=challenge, profile=profile, **more)
 
 
 def write_run(run: Results, results: Path) -> Path:

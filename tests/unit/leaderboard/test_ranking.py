@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.challenge import Direction, Metric, MetricName, RankingScheme
+from harness.challenge import Direction, Metric, RankingScheme
 from harness.leaderboard.ranking import (
     ValueTable,
     case_ranks,
@@ -19,11 +19,12 @@ from harness.leaderboard.ranking import (
     overall_case_scores,
     rank_scores,
     rank_teams,
+    sums,
 )
 
-DSC = Metric(metric=MetricName.DSC, labels="organs", direction=Direction.HIGHER, failed=0)
-NSD = Metric(metric=MetricName.NSD, labels="organs", direction=Direction.HIGHER, failed=0)
-TIME = Metric(metric=MetricName.RUNTIME_S, direction=Direction.LOWER, failed=3600)
+DSC = Metric(metric="dsc", labels="organs", direction=Direction.HIGHER, failed=0)
+NSD = Metric(metric="nsd", labels="organs", direction=Direction.HIGHER, failed=0)
+TIME = Metric(metric="runtime_s", direction=Direction.LOWER, failed=3600)
 
 
 def table(*metrics: tuple[Metric, list[list[float]]], counted=None) -> ValueTable:
@@ -198,3 +199,28 @@ def test_test_then_rank_agrees_with_the_definition():
     ranking = rank_teams(values, scheme(DSC, NSD, order="test-then-rank"))
     assert ranking.ranks.tolist() == by_definition(values, "test-then-rank")
     assert ranking.ranks.tolist() == [1, 1, 3, 4, 5]
+
+
+MASD = Metric(metric="masd", labels="organs")
+
+
+@pytest.mark.parametrize("order", ["rank-then-average", "average-then-rank", "test-then-rank"])
+def test_an_infinite_distance_is_the_worst_and_ties_with_another(order):
+    """Three teams, eight cases: the first misses nothing, the others miss one case each."""
+    far = [[1.0] * 8, [1.0] * 7 + [np.inf], [np.inf] + [1.0] * 7]
+    ranking = rank_teams(table((MASD, far)), scheme(MASD, order=order))
+    assert not np.isnan(ranking.scores).any()
+    assert ranking.ranks[0] == 1
+    assert ranking.ranks[1] == ranking.ranks[2]
+
+
+def test_samples_of_cases_without_the_infinite_one_are_finite():
+    costs = np.array([[1.0, np.inf], [2.0, 3.0]])
+    assert sums(np.array([[0.0, 2.0], [1.0, 1.0]]), costs).tolist() == [[4.0, 6.0], [3.0, np.inf]]
+
+
+def test_direction_and_failed_value_are_the_metrics_own_unless_said_otherwise():
+    assert (MASD.direction, MASD.failed) == (Direction.LOWER, np.inf)
+    assert Metric(metric="masd", labels="organs", failed=374).failed == 374
+    assert Metric(metric="dice", labels="organs").metric == "dsc"
+    assert Metric(metric="runtime", failed="1 h").failed == 3600

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.challenge import Direction, Metric, MetricName, RankingScheme
+from harness.challenge import Direction, Metric, RankingScheme
 from harness.leaderboard.ranking import ValueTable, rank_scores, rank_teams
 from harness.leaderboard.statistics import bootstrap, kendall_tau, pairwise_tests, sample_counts, tie_groups
 from harness.leaderboard.wilcoxon import holm, one_sided, significant_wins
 
-DSC = Metric(metric=MetricName.DSC, labels="organs", direction=Direction.HIGHER, failed=0)
+DSC = Metric(metric="dsc", labels="organs", direction=Direction.HIGHER, failed=0)
 ORDERS = ("rank-then-average", "average-then-rank", "test-then-rank")
 
 

@@ -10,10 +10,12 @@ import pytest
 from rich.console import Console
 
 from harness import text
-from harness.challenge import load_challenge
-from harness.leaderboard import build, render_terminal, write_files
+from harness.challenge import Challenge, load_challenge
+from harness.leaderboard import render_terminal, write_files
+from harness.leaderboard.columns import all_columns, shown_columns
+from harness.leaderboard.files import to_csv, to_json, to_markdown
 from harness.results.records import Outcome
-from tests.unit.leaderboard.synthetic import Plan, make_run
+from tests.unit.leaderboard.synthetic import Plan, build, make_run
 
 PHANTOM = load_challenge("phantom")
 HOSTILE = "[red]=cmd|'/C calc'!A1 <b>\x1b[31m\u202e"
@@ -74,23 +76,23 @@ def test_an_empty_leaderboard_says_so():
 
 def test_csv_holds_raw_values_and_no_formula():
     leaderboard = board(Plan("=1+1", title="@sum"), Plan("plain"))
-    rows = list(csv.DictReader(io.StringIO(leaderboard.to_csv())))
+    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard))))
     assert {row["team"] for row in rows} == {"'=1+1", "plain"}
     first = leaderboard.divisions[0].rows[0]
-    assert float(rows[0]["dsc_organs"]) == first.dsc["organs"]
-    assert float(rows[0]["runtime_p95_s"]) == first.runtime_p95_s
+    assert float(rows[0]["dsc_organs"]) == first.cells["dsc_organs"]
+    assert float(rows[0]["runtime_p95_s"]) == first.cells["runtime_p95_s"]
 
 
 def test_json_holds_what_the_rows_hold():
     leaderboard = board(Plan("a"), Plan("b"))
-    content = json.loads(leaderboard.to_json())
+    content = json.loads(to_json(leaderboard))
     row = leaderboard.divisions[0].rows[0]
-    assert content["divisions"][0]["rows"][0]["organ_nsd"] == row.organ_nsd
+    assert content["divisions"][0]["rows"][0]["organ_nsd"]["liver"] == row.cells["nsd_liver"]
     assert content["seed"] == leaderboard.seed
 
 
 def test_markdown_keeps_its_table_whatever_a_name_holds():
-    output = board(Plan("a|b\n# c <script>")).to_markdown()
+    output = to_markdown(board(Plan("a|b\n# c <script>")))
     table = [line for line in output.splitlines() if line.startswith("|")]
     assert len(table) == 3
     assert "<script>" not in output
@@ -122,3 +124,24 @@ def test_times_read_with_three_figures(value, expected):
 )
 def test_sizes_read_in_binary_units(value, expected):
     assert text.size(value) == expected
+
+
+def test_every_column_is_in_every_file_and_table():
+    """A column is one entry: whatever is in the list is filled and printed everywhere."""
+    ranked = {"metrics": [{"metric": "assd", "labels": "organs"}, {"metric": "dsc", "labels": "tumour"}]}
+    content = PHANTOM.model_dump(mode="json") | {"ranking": ranked}
+    challenge = Challenge.model_validate(content)
+    plans = [Plan("a", outcomes={1: Outcome.CRASHED}), Plan("b")]
+    leaderboard = build([make_run(plan, challenge=challenge) for plan in plans], challenge=challenge)
+    (row,) = [row for row in leaderboard.divisions[0].rows if row.team == "a"]
+    header = to_csv(leaderboard).splitlines()[0].split(",")
+    for column in all_columns(challenge):
+        assert column.key in row.cells
+        assert column.key in header
+    for column in shown_columns(challenge, leaderboard.divisions[0].rows):
+        assert f" {column.title} |" in to_markdown(leaderboard)
+        assert column.title in shown(leaderboard, width=300)
+    assert row.cells["assd_mm_organs"] == float("inf")
+    stored = json.loads(to_json(leaderboard))["divisions"][0]["rows"]
+    assert {line["team"]: line["assd"]["organs"] for line in stored}["a"] == "inf"
+    assert "∞" in to_markdown(leaderboard)

@@ -11,11 +11,10 @@ import pytest
 
 from harness.challenge import load_challenge
 from harness.data.dataset import Dataset
-from harness.leaderboard import build
 from harness.report import write_report
 from harness.report.overlays import _read_case
 from harness.results.records import Outcome
-from tests.unit.leaderboard.synthetic import Plan, Results, make_run
+from tests.unit.leaderboard.synthetic import Plan, Results, build, make_run, write_run
 from tests.unit.report.volumes import make_dataset, shifted
 
 PHANTOM = load_challenge("phantom")
@@ -28,7 +27,8 @@ def dataset(tmp_path) -> Dataset:
 
 
 def run_with_predictions(tmp_path, plan: Plan, dataset: Dataset) -> Results:
-    run = make_run(plan, cases=CASES, folder=tmp_path / "results")
+    run = make_run(plan, cases=CASES, folder=tmp_path / "results" / "phantom")
+    write_run(run, tmp_path / "results")
     for execution in run.executions:
         if execution.prediction is not None:
             label = next(case.label for case in dataset.cases if case.id == execution.case)
@@ -38,7 +38,7 @@ def run_with_predictions(tmp_path, plan: Plan, dataset: Dataset) -> Results:
 
 def written(tmp_path, runs, dataset, **more):
     board = build(runs, challenge=PHANTOM, bootstrap_samples=10)
-    index = write_report(runs, board, tmp_path / "report", dataset=dataset, **more)
+    index = write_report(board, tmp_path / "report", dataset=dataset, **more)
     return index.read_text(), next(index.parent.glob("submissions/*.html")).read_text()
 
 

@@ -6,11 +6,13 @@ import re
 
 import pytest
 
-from harness.challenge import load_challenge
-from harness.leaderboard import build
+from harness.challenge import Challenge, load_challenge
+from harness.errors import InfrastructureError
 from harness.report import write_report
+from harness.report.cases import sign_of
+from harness.report.evidence import last_executions
 from harness.results.records import OptOuts, Outcome
-from tests.unit.leaderboard.synthetic import Plan, make_run, write_evidence
+from tests.unit.leaderboard.synthetic import Plan, build, make_run, write_evidence, write_run
 
 PHANTOM = load_challenge("phantom")
 
@@ -25,12 +27,15 @@ def plans():
     ]
 
 
-def write(tmp_path, plans, *, view="organiser", cases=10, **more):
-    runs = [make_run(plan, cases=cases, folder=tmp_path / "results", **more) for plan in plans]
+def write(tmp_path, plans, *, view="organiser", cases=10, challenge=PHANTOM, **more):
+    runs = [
+        make_run(plan, cases=cases, folder=tmp_path / "results" / "phantom", challenge=challenge, **more)
+        for plan in plans
+    ]
     for run in runs:
-        write_evidence(run, run.folder, log="LOGGED")
-    board = build(runs, challenge=PHANTOM, bootstrap_samples=50)
-    index = write_report(runs, board, tmp_path / "report", view=view)
+        write_evidence(run, write_run(run, tmp_path / "results"), log="LOGGED")
+    board = build(runs, challenge=challenge, bootstrap_samples=50)
+    index = write_report(board, tmp_path / "report", view=view)
     return index.read_text(), {
         path.name: path.read_text() for path in index.parent.glob("submissions/*.html")
     }
@@ -143,3 +148,46 @@ def test_pages_of_teams_that_are_gone_are_removed(tmp_path, plans):
 
 def test_writing_twice_gives_the_same_bytes(tmp_path, plans):
     assert write(tmp_path, plans) == write(tmp_path, plans)
+
+
+def test_every_outcome_has_its_sign_and_a_new_one_is_drawn_all_the_same(tmp_path):
+    failing = [outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED]
+    assert len({sign_of(outcome.value) for outcome in failing}) == len(failing)
+    index, _ = write(tmp_path, [Plan("team", outcomes=dict(enumerate(failing))), Plan("other")], cases=12)
+    for outcome in failing:
+        assert f"{sign_of(outcome.value)} {outcome.value.replace('_', ' ')} (1)" in index
+    assert sign_of("struck_by_lightning") == "s"
+
+
+def test_metrics_of_any_unit_are_drawn_and_listed(tmp_path):
+    """One team misses a label: infinitely far off, and still a figure, a table and a page."""
+    ranked = {"metrics": [{"metric": "hd95", "labels": "organs"}, {"metric": "dsc", "labels": "tumour"}]}
+    challenge = Challenge.model_validate(PHANTOM.model_dump(mode="json") | {"ranking": ranked})
+    plans = [Plan("near", dsc=0.9), Plan("far", dsc=0.7, outcomes={1: Outcome.CRASHED})]
+    index, pages = write(tmp_path, plans, challenge=challenge)
+    assert "HD95 organs, mm" in index
+    assert "Which organs are hard, and for whom (HD95)?" in index
+    assert "∞" in index
+    assert all("best HD95 mm" in page for page in pages.values())
+    assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan", "", index.lower().split("</style>")[1])
+
+
+def test_only_distances_make_a_report_without_percent(tmp_path):
+    ranked = {"metrics": [{"metric": "masd", "labels": "organs"}]}
+    content = PHANTOM.model_dump(mode="json") | {"ranking": ranked, "scoring": {"metrics": []}}
+    index, pages = write(tmp_path, [Plan("a"), Plan("b")], challenge=Challenge.model_validate(content))
+    assert "MASD organs" in index
+    assert all("MASD organs" in page for page in pages.values())
+
+
+def test_of_a_journal_only_the_asked_cases_become_records_and_the_last_attempt_counts(tmp_path):
+    run = make_run(Plan("team", outcomes={1: Outcome.INFRASTRUCTURE}), cases=3)
+    again = make_run(Plan("team", outcomes={1: Outcome.CRASHED}), cases=3).executions[1]
+    folder = write_run(type(run)(run.folder, run.record, (*run.executions, again), run.scores), tmp_path)
+    journal = folder / "cases.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"outcome":"succeeded"', b'"outcome":"unheard of"', 1))
+    (record,) = last_executions(folder, {"case_001", "case_999"}).values()
+    assert (record.case, record.outcome) == ("case_001", Outcome.CRASHED)
+    assert last_executions(folder, set()) == {}
+    with pytest.raises(InfrastructureError, match="damaged"):
+        last_executions(folder, {"case_000"})

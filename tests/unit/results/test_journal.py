@@ -13,6 +13,8 @@ from harness.challenge import load_challenge
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import RunWriter, chain_start, read_results, read_run
 from harness.results.journal import CASES_FILE, RUN_FILE, Journal, chain_faults, complete_lines, line_sha256
+from harness.results.key import signing_key
+from harness.results.seal import SEAL_FILE
 from harness.results.records import DatasetFacts, Evidence, ExecutionRecord, Outcome, RunRecord, ScoreRecord
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -61,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_was_written_is_read(folder: Path) -> None:
     results = read_run(folder)
-    assert results.record == run_record()
+    assert results.record == run_record().model_copy(update={"key": signing_key().id})
     assert [line.case for line in results.executions] == ["a", "b", "ü"]
     assert set(results.final_scores("exact")) == {"a", "b", "ü"}
     assert results.final_scores("flare") == {}
@@ -81,17 +83,28 @@ def test_an_append_continues_the_chain_after_a_restart(folder: Path) -> None:
 
 
 def test_a_cut_at_any_byte_loses_the_torn_line_only(folder: Path) -> None:
-    path = folder / CASES_FILE
+    path, start = folder / CASES_FILE, chain_start(folder)
     whole = path.read_bytes()
     newline = whole.index(b"\n")
     for cut in {*range(0, len(whole), 37), newline - 1, newline, newline + 1, len(whole) - 1}:
         path.write_bytes(whole[:cut])
         kept = whole[:cut].count(b"\n")
         assert len(read_run(folder).executions) == kept
-        with RunWriter(folder, run_record()) as writer:
-            writer.add_execution(execution("again"))
+        journal: Journal[ExecutionRecord] = Journal(path, start=start)
+        journal.append(execution("again"))
+        journal.close()
         assert [line.case for line in read_run(folder).executions] == [*["a", "b", "ü"][:kept], "again"]
-        assert list(chain_faults(path, start=chain_start(folder))) == []
+        assert list(chain_faults(path, start=start)) == []
+
+
+def test_a_line_that_a_power_cut_left_unsealed_is_taken_up(folder: Path) -> None:
+    seal = (folder / SEAL_FILE).read_bytes()
+    with RunWriter(folder, run_record()) as writer:
+        writer.add_execution(execution("b", attempt=2))
+    (folder / SEAL_FILE).write_bytes(seal)
+    with RunWriter(folder, run_record()) as writer:
+        writer.add_execution(execution("b", attempt=3))
+    assert read_run(folder).final_executions()["b"].attempt == 3
 
 
 @pytest.mark.parametrize("name", [CASES_FILE, RUN_FILE])

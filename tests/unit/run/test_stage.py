@@ -11,7 +11,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
+from evaluator import compare_geometry, read_header
 from harness.challenge import Contract, Limits
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
@@ -65,9 +67,23 @@ def test_texts_extensions_and_trailing_bytes_are_taken_out(tmp_path: Path, kind:
     (tmp_path / "clean.nii.gz").write_bytes(clean)
     before, after = nibabel.load(path), nibabel.load(tmp_path / "clean.nii.gz")
     assert np.array_equal(np.asanyarray(before.dataobj), np.asanyarray(after.dataobj))
-    assert np.array_equal(before.affine, after.affine)
-    assert before.header.get_zooms() == after.header.get_zooms()
+    assert before.affine == pytest.approx(after.affine, rel=1e-6)
+    assert before.header.get_zooms() == pytest.approx(after.header.get_zooms(), rel=1e-6)
     assert not after.header.extensions
+
+
+def test_an_image_is_staged_as_the_version_of_nifti_that_every_reader_knows(tmp_path: Path) -> None:
+    for order in "<>":
+        header = nibabel.Nifti2Header(endianness=order)
+        path = tmp_path / "a_0000.nii.gz"
+        image = nibabel.Nifti2Image(ARRAY, AFFINE, header)
+        image.set_qform(AFFINE, 1)
+        nibabel.save(image, path)
+        (tmp_path / "clean.nii.gz").write_bytes(scrub(path, path.read_bytes()))
+        staged = SimpleITK.ReadImage(str(tmp_path / "clean.nii.gz"))
+        assert np.array_equal(SimpleITK.GetArrayFromImage(staged).T, ARRAY)
+        diagnosis = compare_geometry(read_header(path), read_header(tmp_path / "clean.nii.gz"))
+        assert diagnosis.text == "same grid"
 
 
 def test_both_byte_orders_are_scrubbed(tmp_path: Path) -> None:
@@ -89,6 +105,20 @@ def test_the_stage_holds_one_input_and_an_empty_output(tmp_path: Path) -> None:
     assert stage.expected == f"{opaque}.nii.gz"
     assert "patient" not in str(stage.folder).replace(str(tmp_path), "")
     assert stage.outputs.stat().st_mode & 0o777 == 0o777
+
+
+def test_every_channel_is_staged_under_its_number(tmp_path: Path) -> None:
+    paths = [talkative(tmp_path / name) for name in ("one", "two")]
+    case = Case("patient_0", paths[0], None, more_channels=(paths[1],))
+    stage = stage_case(case, RULES, places(tmp_path))
+    names = sorted(path.name for path in stage.inputs.iterdir())
+    assert names == [f"{stage.opaque}_0000.nii.gz", f"{stage.opaque}_0001.nii.gz"]
+    assert SECRET not in b"".join(gzip.decompress(path.read_bytes()) for path in stage.inputs.iterdir())
+
+
+def test_channels_have_numbers_also_where_the_first_has_none() -> None:
+    contract = Contract(input_suffix=".nii.gz")
+    assert [contract.channel_suffix(number) for number in range(2)] == [".nii.gz", "_0001.nii.gz"]
 
 
 def test_an_image_is_scrubbed_once(tmp_path: Path) -> None:

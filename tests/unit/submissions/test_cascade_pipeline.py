@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("openvino")
 
 import SimpleITK as sitk
+from segkit.components import drop_side_parts
 from segkit.errors import PlanError
 from segkit.image import from_image
 from segkit.plan import Intensity
@@ -26,7 +27,7 @@ sys.path.insert(0, str(SUBMISSIONS / "cascade"))
 
 from cascade.export import export
 from cascade.model import build_network, load_network, save_network, save_plan
-from cascade.pipeline import Cascade, best_labels, drop_side_parts
+from cascade.pipeline import Cascade, best_labels
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan, load_plan
 from cascade.preprocess import network_image, scaling_for
 from cascade.region import find_region
@@ -159,7 +160,7 @@ def test_side_parts_become_background_even_where_another_organ_is_second():
     logits[1, 0, 0, :4] = 5
     logits[1, 0, 0, 6:8] = 5
     logits[2, 0, 0, 6:8] = 4
-    drop_side_parts(logits)
+    drop_side_parts(logits, best_labels(logits), (1, 2))
     assert best_labels(logits)[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0]
 
 

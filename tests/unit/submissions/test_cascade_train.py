@@ -21,7 +21,7 @@ from .conftest import SUBMISSIONS, make_body_hu
 
 sys.path.insert(0, str(SUBMISSIONS / "cascade"))
 
-from cascade.model import load_network
+from cascade.model import build_network, load_network, save_phase
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan, load_plan
 from cascade.train.augment import Augmentation, turned
 from cascade.train.cases import TrainingDataError, patch_at, prepare_cases
@@ -130,6 +130,92 @@ def test_organs_are_drawn_equally_often_and_lie_in_the_patch(data, tmp_path):
     assert 15 < small < 45, "by volume it would be one in five"
 
 
+def test_several_patches_are_drawn_from_each_case(data, tmp_path):
+    cases = prepared(data, tmp_path, "organs")
+    sampler = Sampler(cases, dataclasses.replace(SCHEDULE, batch=2, crops=3), (8, 8, 8), seed=1)
+    images, labels = sampler.batch()
+    assert (images.shape, labels.shape) == ((6, 1, 8, 8, 8), (6, 8, 8, 8))
+
+
+def test_a_step_in_parts_is_the_step_of_the_whole(data, tmp_path):
+    cases = prepared(data, tmp_path, "organs")
+    weights = []
+    for at_once in (None, 2):
+        torch.manual_seed(0)
+        network = torch.nn.Conv3d(1, 14, 1)  # no batch normalisation, which sees a part only
+        trainer = Trainer(
+            name="x",
+            network=network,
+            label_names=PLAN.labels,
+            training=cases,
+            validation=cases,
+            patch=(8, 8, 8),
+            schedule=dataclasses.replace(SCHEDULE, batch=2, crops=2, at_once=at_once),
+            folder=tmp_path / "w",
+            seed=1,
+            device=torch.device("cpu"),
+        )
+        trainer.uses_bfloat16 = False
+        trainer._step()
+        weights.append(network.weight.detach().clone())
+    assert torch.allclose(*weights, atol=1e-5)
+
+
+def test_a_held_out_case_with_a_lesion_alone_is_looked_at_like_any_other(data, tmp_path):
+    (case, other) = prepared(data, tmp_path, "organs")
+    labels = np.zeros_like(case.labels())
+    (case.folder / "labels.npy").unlink()
+    np.save(case.folder / "labels.npy", labels)
+    np.savez(
+        case.folder / "places.npz", counts=np.array([[0, labels.size]]), **{"0": np.zeros((1, 3), np.int64)}
+    )
+    samples = fixed_samples([case, other], (8, 8, 8), per_case=2)
+    assert [number for number, _ in samples] == [0, 0, 1, 1]
+    assert all(
+        (centre >= 0).all() and (centre < labels.shape).all() for number, centre in samples if number == 0
+    )
+
+
+def test_a_case_with_a_lesion_alone_has_no_region_to_learn_organs_in(data, tmp_path):
+    path = data / "labelsTr/case1.nii.gz"
+    image = sitk.ReadImage(str(path))
+    array = sitk.GetArrayFromImage(image)
+    lesion = sitk.GetImageFromArray(np.where(array == 14, array, 0))
+    lesion.CopyInformation(image)
+    sitk.WriteImage(lesion, str(path))
+    assert [case.name for case in prepared(data, tmp_path, "organs")] == ["case0"]
+
+
+def test_cases_are_prepared_by_several_processes_as_by_one(data, tmp_path):
+    one = prepared(data, tmp_path / "one", "organs")
+    two = prepare_cases(data, data / "labelsTr", tmp_path / "two/organs", PLAN, "organs", processes=2)
+    for first, second in zip(one, two, strict=True):
+        assert np.array_equal(first.image(), second.image())
+        assert np.array_equal(first.labels(), second.labels())
+
+
+def test_the_full_schedule_is_the_published_one():
+    _, schedules = load_recipe(SUBMISSIONS / "cascade/plans/full.json")
+    organs = schedules["organs"]
+    assert (organs.batch * organs.crops, organs.cycles, organs.iterations) == (48, 2, 12290)
+    assert (organs.augmentation.gain, organs.augmentation.gain_size) == (0.1, 0.1)
+    # Warm restarts after half of the training: the rate is the highest again.
+    assert organs.learning_rate_at(0.5) == pytest.approx(organs.learning_rate)
+    assert organs.learning_rate_at(0.499) < 2e-5
+
+
+def test_a_phase_trained_alone_leaves_the_other_phases_plan(tmp_path):
+    save_phase(tmp_path, "location", PLAN, build_network(PLAN, "location"), "first")
+    other = dataclasses.replace(
+        CascadePlan(organs=OrgansPlan(spacing_mm=(3.0, 3.0, 3.0))), location=LocationPlan(size=(96, 96, 96))
+    )
+    save_phase(tmp_path, "organs", other, build_network(other, "organs"), "second")
+    kept = load_plan(tmp_path)
+    assert kept.location.size == (64, 64, 64)
+    assert kept.organs.spacing_mm == (3.0, 3.0, 3.0)
+    assert kept.source == {"location": "first", "organs": "second"}
+
+
 def test_the_same_seed_draws_the_same_and_its_state_goes_on(data, tmp_path):
     cases = prepared(data, tmp_path, "organs")
     schedule = dataclasses.replace(SCHEDULE, augmentation=Augmentation(affine=1, noise_sd=1, shift=1))
@@ -167,7 +253,7 @@ def test_a_quarter_turn_is_that_of_numpy_also_where_sides_differ():
     image = torch.zeros(2, 12, 8)
     image[:, 5:8, 3:6] = torch.rand(2, 3, 3)
     labels = (image > 0).to(torch.uint8)
-    moved, moved_labels = turned(image, labels, angle=math.pi / 2, scale=1.0)
+    moved, moved_labels = turned(image, labels, angle=math.pi / 2, scales=(1.0, 1.0, 1.0))
     square = np.pad(image.numpy(), ((0, 0), (0, 0), (2, 2)))
     expected = np.rot90(square, k=1, axes=(1, 2))[:, :, 2:10]
     assert np.allclose(moved, expected, atol=1e-4)

@@ -59,8 +59,13 @@ def test_cases_fall_into_groups(four):
     assert names(table.lacking_tumour()) == ["nothing", "organs"]
 
 
-def test_without_a_table_a_label_file_speaks_of_every_class(tmp_path):
-    table = read_annotations(make_data(tmp_path, {"labelled": [1], "bare": None}))
+def test_a_folder_without_a_table_is_not_taken_as_complete_unasked(tmp_path):
+    with pytest.raises(AnnotationError, match=r"does not say.*--annotated FILE.*--complete"):
+        read_annotations(make_data(tmp_path, {"labelled": [1], "bare": None}))
+
+
+def test_where_labels_are_said_to_be_complete_a_label_file_speaks_of_every_class(tmp_path):
+    table = read_annotations(make_data(tmp_path, {"labelled": [1], "bare": None}), complete=True)
     assert table["labelled"].annotated == EVERYTHING
     assert table["bare"].annotated == frozenset()
 
@@ -69,7 +74,7 @@ def test_every_class_means_every_class_of_dataset_json(tmp_path):
     data = make_data(tmp_path, {"labelled": [1]})
     organs = {"background": 0, "liver": 1, "right kidney": 2}
     (data / "dataset.json").write_text(json.dumps({"labels": organs}))
-    table = read_annotations(data)
+    table = read_annotations(data, complete=True)
     assert table["labelled"].annotated == {1, 2}
     assert names(table.lacking_tumour()) == ["labelled"]
 
@@ -77,7 +82,7 @@ def test_every_class_means_every_class_of_dataset_json(tmp_path):
 def test_labels_of_nnunet_1_run_from_value_to_name(tmp_path):
     data = make_data(tmp_path, {"labelled": [1]})
     (data / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "14": "Tumor"}}))
-    assert read_annotations(data)["labelled"].annotated == {TUMOUR}
+    assert read_annotations(data, complete=True)["labelled"].annotated == {TUMOUR}
 
 
 def test_a_case_that_the_table_leaves_out_counts_as_if_there_were_none(tmp_path):
@@ -276,7 +281,7 @@ def test_the_survey_names_every_label_file_that_contradicts_the_table(four, tmp_
 
 def test_a_draft_table_holds_what_occurs_and_is_read_back(tmp_path):
     data = make_data(tmp_path / "data", {"one": [1, 14], "empty": [], "bare": None})
-    survey(read_annotations(data), tmp_path / "survey.json")
+    survey(read_annotations(data, complete=True), tmp_path / "survey.json")
     draft = tmp_path / "draft.csv"
     write_draft(tmp_path / "survey.json", draft)
     table = read_annotations(data, draft)

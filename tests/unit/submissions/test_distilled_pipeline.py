@@ -19,7 +19,7 @@ pytest.importorskip("nnunetv2")
 import SimpleITK as sitk
 from segkit.model import load_model
 
-from .conftest import make_body_hu
+from .conftest import SUBMISSIONS, make_body_hu
 
 ANNOTATED = {
     "everything": list(range(1, 15)),
@@ -208,3 +208,28 @@ def test_a_folder_without_images_says_what_it_should_hold(submissions, recipes, 
     assert done.returncode == 2
     assert "imagesTr" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("gpu", "engine"), [(True, "TorchEngine"), (False, "OpenVINOEngine")])
+def test_organ_pseudo_labels_are_made_on_the_gpu_where_there_is_one(
+    tmp_path, monkeypatch, tiny_model, gpu, engine
+):
+    monkeypatch.syspath_prepend(str(SUBMISSIONS / "distilled_student"))
+    from distilled import unet_model
+    from segkit.model import save_model
+
+    if not gpu:
+        pytest.importorskip("openvino")
+    plan, network = tiny_model
+    save_model(tmp_path, plan, network.state_dict())
+    made = []
+
+    class TorchEngine:
+        def __init__(self, network, device):
+            made.append(device)
+
+    monkeypatch.setattr(unet_model, "TorchEngine", TorchEngine)
+    monkeypatch.setattr(unet_model, "best_device", lambda: "cuda" if gpu else "cpu")
+    segment = unet_model.load_unet(tmp_path)
+    assert type(segment.__self__.engine).__name__ == engine
+    assert made == (["cuda"] if gpu else [])

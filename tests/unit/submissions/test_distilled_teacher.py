@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("dynamic_network_architectures")
 
 from .conftest import SUBMISSIONS, make_body_hu
 
@@ -496,3 +495,17 @@ def test_a_slice_is_resampled_and_normalised_as_nnunet_preprocesses_it():
     )[0]
     ours = resample_image(array, shape, normaliser(PLAN.intensity))
     assert np.abs(theirs - ours).max() < 1e-4
+
+
+def test_half_of_the_feature_maps_behind_the_non_local_level_are_dropped_in_training_alone():
+    network = tiny_network()
+    kinds = [type(level.dropout).__name__ for level in network.decoder.levels]
+    assert kinds == ["Identity", "Dropout2d", "Identity", "Identity", "Identity"]
+    assert network.decoder.levels[1].dropout.p == 0.5
+    image = images(64, 64)
+    network.eval()
+    with torch.inference_mode():
+        assert torch.equal(network(image), network(image))
+    network.train()
+    with torch.no_grad():
+        assert not torch.equal(network(image), network(image))

@@ -22,8 +22,9 @@ pytest.importorskip("nnunetv2")
 
 import SimpleITK as sitk
 from segkit.errors import SegkitError
-from segkit.model import load_model
+from segkit.model import load_model, save_model
 from segkit.training import Options, Task, TrainingDataError, export, newest_checkpoint, pairs_of, run, train
+from segkit.training.data import check_sources, read_case
 from segkit.training.recipe import Recipe, Schedule
 
 from .conftest import make_body_hu
@@ -225,36 +226,28 @@ def test_a_polite_kill_leaves_a_checkpoint_to_go_on_from(
     assert len(taken) == 8
 
 
-@pytest.mark.slow
-def test_the_raw_folder_holds_what_inference_sees_with_the_task_s_labels(data, tmp_path):
-    from segkit.training.data import write_raw_folder
-
-    write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
-    label = sitk.ReadImage(str(tmp_path / "raw/labelsTr/case0.nii.gz"))
-    assert label.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
-    array = sitk.GetArrayFromImage(label)
-    assert np.unique(array).tolist() == [0, 1]
-    assert int(array.sum()) == 4 * 10 * 10
-    assert sorted(path.name for path in (tmp_path / "raw/imagesTr").iterdir()) == [
-        "case0_0000.nii.gz",
-        "case1_0000.nii.gz",
-    ]
-    description = json.loads((tmp_path / "raw/dataset.json").read_text())
-    assert description["labels"] == {"background": 0, "block": 1}
+def test_a_case_is_read_as_inference_sees_it_with_the_task_s_labels(data):
+    first, _ = pairs_of(data)
+    hu, labels, spacing_mm = read_case(first, TASK)
+    assert spacing_mm == (3.0, 2.0, 2.0)
+    assert np.unique(labels).tolist() == [0, 1]
+    assert int(labels.sum()) == 4 * 10 * 10
+    # Stored with x to the right and y to the front; LPS has both the other way round.
+    stored = sitk.GetArrayFromImage(sitk.ReadImage(str(first.image)))
+    assert np.array_equal(hu[:, :, :], stored[:, ::-1, ::-1][tuple(slice(0, size) for size in hu.shape)])
 
 
 def test_a_work_folder_of_other_data_is_refused(data, tmp_path):
-    from segkit.training.data import write_raw_folder
-
-    write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
-    write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+    note = tmp_path / "work/sources.json"
+    check_sources(pairs_of(data), TASK, note)
+    check_sources(pairs_of(data), TASK, note)
     with pytest.raises(TrainingDataError, match="1 cases differ, the first is case1"):
-        write_raw_folder(pairs_of(data, cases=["case0"]), TASK, tmp_path / "raw")
+        check_sources(pairs_of(data, cases=["case0"]), TASK, note)
     with pytest.raises(TrainingDataError, match="the labels differ"):
-        write_raw_folder(pairs_of(data), Task("block", TASK.labels, {ORGAN: 1}), tmp_path / "raw")
+        check_sources(pairs_of(data), Task("block", TASK.labels, {ORGAN: 1}), note)
     write(data / "labelsTr/case0.nii.gz", np.full((16, 32, 32), TUMOUR, dtype=np.uint8))
     with pytest.raises(TrainingDataError, match="the first is case0"):
-        write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+        check_sources(pairs_of(data), TASK, note)
 
 
 @pytest.mark.parametrize(
@@ -264,12 +257,64 @@ def test_a_work_folder_of_other_data_is_refused(data, tmp_path):
         (np.zeros((16, 32, 30), dtype=np.uint8), "must lie on the image's grid"),
     ],
 )
-def test_a_label_that_does_not_fit_is_named(data, tmp_path, array, said):
-    from segkit.training.data import write_raw_folder
-
+def test_a_label_that_does_not_fit_is_named(data, array, said):
     write(data / "labelsTr/case1.nii.gz", array)
     with pytest.raises(SegkitError, match=rf"case1\.nii\.gz.*{said}"):
-        write_raw_folder(pairs_of(data), TASK, tmp_path / "raw")
+        read_case(pairs_of(data)[1], TASK)
+
+
+def test_an_interrupted_preprocessing_goes_on_with_the_cases_that_are_left(data, tmp_path, monkeypatch):
+    from segkit.training import prepare
+
+    read = []
+
+    def reading(pair, task):
+        read.append(pair.case)
+        if len(read) == 4:
+            raise KeyboardInterrupt
+        return read_case(pair, task)
+
+    monkeypatch.setattr(prepare, "read_case", reading)
+    job = (
+        pairs_of(data),
+        TASK,
+        {**SPATIAL, "schedule": EPOCHS},
+        plain_network(),
+        options(tmp_path, processes=1),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(*job)
+    monkeypatch.setattr(run, "_train_network", lambda *_: None)
+    with pytest.raises(TrainingDataError, match="train first"):
+        train(*job)
+    # The fingerprint reads both, preprocessing too; the second of these was interrupted.
+    assert read == ["case0", "case1", "case0", "case1", "case1"]
+    assert not (tmp_path / "work/raw").exists()
+    (cases,) = (tmp_path / "work/preprocessed").glob("*/segkit_3d")
+    assert sorted(path.name for path in cases.glob("*.pkl")) == ["case0.pkl", "case1.pkl"]
+
+
+def test_cases_are_prepared_on_as_many_cores_as_cores_and_memory_allow(monkeypatch):
+    from segkit.training.prepare import process_count
+
+    pages = {"SC_PAGE_SIZE": 4096, "SC_AVPHYS_PAGES": 64 * 2**30 // 4096}
+    monkeypatch.setattr(os, "sysconf", pages.get)
+    assert process_count(None, 32) == 16
+    assert process_count(None, 64) == 16
+    assert process_count(None, 1) == 1
+    assert process_count(40, 2) == 40
+
+
+def test_weights_to_start_from_fit_a_compiled_network(tmp_path, tiny_model):
+    plan, network = tiny_model
+    save_model(tmp_path / "model", plan, network.state_dict())
+    other = type(network)(plan.network)
+    compiled = torch.compile(other)
+    assert all(name.startswith("_orig_mod.") for name in compiled.state_dict())
+    run.copy_weights(tmp_path / "model", compiled)
+    assert all(
+        torch.allclose(a, b, atol=1e-3) for a, b in zip(other.parameters(), network.parameters(), strict=True)
+    )
 
 
 def test_pairs_come_from_the_labels_and_cases_asked_for(data, tmp_path):
@@ -332,6 +377,25 @@ def test_a_network_that_does_not_fit_its_patch_says_why(tmp_path, strides, said)
     architecture = {"network_class_name": "a.Network", "arch_kwargs": {"strides": strides}}
     with pytest.raises(TrainingDataError, match=said):
         write_plans(Layout(tmp_path, "block", 3), fingerprint, recipe, architecture)
+
+
+def test_of_several_gpus_the_first_one_alone_writes(tmp_path):
+    from segkit.training.trainers import EpochTrainer
+
+    trainer = EpochTrainer.__new__(EpochTrainer)
+    trainer.local_rank = 1
+    trainer.output_folder = str(tmp_path)
+    trainer.save_checkpoint(str(tmp_path / "checkpoint.pth"))
+    trainer._plot()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_gpus_than_there_are_or_than_a_batch_has_patches_are_refused(tmp_path, monkeypatch):
+    recipe = Recipe.from_dict({**SPATIAL, "schedule": EPOCHS})
+    for there, said in ((0, "there are 0 GPUs"), (2, "a batch of 1 cannot be shared")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda there=there: there)
+        with pytest.raises(TrainingDataError, match=said):
+            run._train_on_several(None, {}, recipe, options(tmp_path, gpus=2))
 
 
 def test_hours_are_for_schedules_that_follow_the_clock(tmp_path):

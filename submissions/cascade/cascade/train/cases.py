@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +40,10 @@ class Case:
     name: str
     folder: Path
 
+    def is_whole(self) -> bool:
+        """Whether the case was prepared to the end."""
+        return (self.folder / "places.npz").exists()
+
     def image(self) -> np.ndarray:
         """The image (z, y, x), float16, memory-mapped."""
         return np.load(self.folder / "image.npy", mmap_mode="r")
@@ -51,7 +59,9 @@ class Case:
             return {label: stored[str(label)] for label in counts}, counts
 
 
-def prepare_cases(data: Path, labels: Path, work: Path, plan: CascadePlan, phase: str) -> list[Case]:
+def prepare_cases(
+    data: Path, labels: Path, work: Path, plan: CascadePlan, phase: str, processes: int = 1
+) -> list[Case]:
     """Prepare every training case for a phase, unless that was done before.
 
     Args:
@@ -60,6 +70,7 @@ def prepare_cases(data: Path, labels: Path, work: Path, plan: CascadePlan, phase
         work: Where prepared cases are kept.
         plan: Grids and intensities.
         phase: "location" or "organs".
+        processes: Cases that are prepared at a time.
 
     Raises:
         TrainingDataError: There are no images, a label is missing or does not fit, or the folder
@@ -73,23 +84,35 @@ def prepare_cases(data: Path, labels: Path, work: Path, plan: CascadePlan, phase
     folder = work / "cases"
     folder.mkdir(parents=True, exist_ok=True)
     _check_same_preparation(folder, plan, phase)
-    cases = []
-    for number, image_path in enumerate(images, start=1):
-        name = image_path.name.removesuffix(IMAGE_ENDING)
-        case = Case(name, folder / name)
-        if not (case.folder / "places.npz").exists():
-            ct, array = _read_pair(image_path, labels / f"{name}.nii.gz")
-            prepared = _prepare_location(ct, array, plan) if phase == "location" else None
-            if phase == "organs":
-                prepared = _prepare_organs(ct, array, plan)
-            if prepared is not None:
-                _write(case.folder, *prepared)
+    cases = [
+        Case(path.name.removesuffix(IMAGE_ENDING), folder / path.name.removesuffix(IMAGE_ENDING))
+        for path in images
+    ]
+    jobs = [
+        (case, image, labels / f"{case.name}.nii.gz")
+        for case, image in zip(cases, images, strict=True)
+        if not case.is_whole()
+    ]
+    prepare = partial(_prepare, plan, phase)
+    with ExitStack() as stack:
+        results: Iterable[object] = map(prepare, jobs)
+        if processes > 1 and len(jobs) > 1:
+            pool = multiprocessing.get_context("spawn").Pool(min(processes, len(jobs)))
+            results = stack.enter_context(pool).imap_unordered(prepare, jobs)
+        for number, _ in enumerate(results, start=1 + len(images) - len(jobs)):
             print(f"{phase}: prepared {number} of {len(images)}", file=sys.stderr, flush=True)
-        if (case.folder / "places.npz").exists():
-            cases.append(case)
+    cases = [case for case in cases if case.is_whole()]
     if not cases:
         raise TrainingDataError(f"no label in {labels} holds an organ")
     return cases
+
+
+def _prepare(plan: CascadePlan, phase: str, job: tuple[Case, Path, Path]) -> None:
+    case, image, label = job
+    ct, array = _read_pair(image, label)
+    prepared = {"location": _prepare_location, "organs": _prepare_organs}[phase](ct, array, plan)
+    if prepared is not None:
+        _write(case.folder, *prepared)
 
 
 def patch_at(array: np.ndarray, centre: np.ndarray, size: Shape, fill: float) -> np.ndarray:
@@ -126,6 +149,8 @@ def _prepare_location(ct: CT, labels: np.ndarray, plan: CascadePlan) -> tuple[np
 
 
 def _prepare_organs(ct: CT, labels: np.ndarray, plan: CascadePlan) -> tuple[np.ndarray, np.ndarray] | None:
+    # A lesion label, as FLARE23 has it, is no organ.
+    labels = np.where(labels < len(plan.labels), labels, 0).astype(np.uint8)
     region = find_region(
         labels > 0, labels.shape, ct.spacing_mm, smallest_part_ml=0.0, margin_mm=plan.organs.margin_mm
     )
@@ -134,9 +159,7 @@ def _prepare_organs(ct: CT, labels: np.ndarray, plan: CascadePlan) -> tuple[np.n
     part = ct.array[region.box]
     shape = grid_shape(part.shape, ct.spacing_mm, plan.organs.spacing_mm)
     image = network_image(part, shape, scaling_for(ct.array, plan.organs.window))
-    organs = nearest_labels(labels[region.box], shape)
-    # A lesion label, as FLARE23 has it, is no organ.
-    return image, np.where(organs < len(plan.labels), organs, 0).astype(np.uint8)
+    return image, nearest_labels(labels[region.box], shape)
 
 
 def _read_pair(image_path: Path, label_path: Path) -> tuple[CT, np.ndarray]:
@@ -162,7 +185,8 @@ def _write(folder: Path, image: np.ndarray, labels: np.ndarray) -> None:
     for value in values:
         found = np.flatnonzero(labels == value)
         chosen = random.choice(found, min(len(found), _PLACES_PER_LABEL), replace=False)
-        places[str(value)] = np.stack(np.unravel_index(chosen, labels.shape), axis=1)
+        # A volume has fewer than 65,536 voxels a side, and thousands of cases keep these in memory.
+        places[str(value)] = np.stack(np.unravel_index(chosen, labels.shape), axis=1).astype(np.uint16)
     # Written last: it says that the case is whole.
     np.savez(folder / "places.npz.part", **places)
     (folder / "places.npz.part.npz").replace(folder / "places.npz")

@@ -76,7 +76,13 @@ class Trainer:
         self.schedule = schedule
         self.folder = folder
         self.device = device
-        self.uses_bfloat16 = device.type == "cuda" or cpu_multiplies_bfloat16()
+        self.uses_bfloat16 = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.type == "cuda"
+            else cpu_multiplies_bfloat16()
+        )
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # every patch has the same size
         self.state = State()
         self.sampler = Sampler(training, schedule, patch, seed)
         self.seed = seed
@@ -118,19 +124,24 @@ class Trainer:
 
     def _step(self) -> float:
         self.network.train()
-        images, labels = (tensor.to(self.device) for tensor in self.sampler.batch())
+        images, labels = self.sampler.batch()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate_at(self.progress())
         self.optimizer.zero_grad(set_to_none=True)
-        loss = dice_and_cross_entropy(self._logits(images), labels)
-        loss.backward()
+        total = 0.0
+        at_once = self.schedule.at_once or len(images)
+        for some, theirs in zip(images.split(at_once), labels.split(at_once), strict=True):
+            logits = self._logits(some.to(self.device))
+            loss = dice_and_cross_entropy(logits, theirs.to(self.device)) * (len(some) / len(images))
+            loss.backward()
+            total += float(loss.detach())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.largest_gradient_norm)
         if torch.isfinite(norm):
             self.optimizer.step()
         else:
             self.state.skipped += 1
         self.state.iteration += 1
-        return float(loss.detach())
+        return total
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.uses_bfloat16):

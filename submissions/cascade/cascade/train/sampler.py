@@ -33,13 +33,16 @@ class Sampler:
         self.places = [case.places() for case in cases] if patch else []
 
     def batch(self) -> Sample:
-        """Images (batch, 1, z, y, x), float32, and labels (batch, z, y, x), int64."""
-        samples = [self._sample() for _ in range(self.schedule.batch)]
+        """Images (batch * crops, 1, z, y, x), float32, and labels (batch * crops, z, y, x), int64."""
+        samples = [
+            self._sample(number)
+            for number in (self._below(len(self.cases)) for _ in range(self.schedule.batch))
+            for _ in range(self.schedule.crops)
+        ]
         images, labels = zip(*samples, strict=True)
         return torch.stack(images)[:, None], torch.stack(labels).long()
 
-    def _sample(self) -> Sample:
-        number = self._below(len(self.cases))
+    def _sample(self, number: int) -> Sample:
         case = self.cases[number]
         if self.patch is None:
             image, labels = np.array(case.image(), dtype=np.float32), np.array(case.labels())
@@ -82,8 +85,11 @@ def fixed_samples(
     for number, case in enumerate(cases):
         places, _ = case.places()
         organs = [label for label in places if label > 0]
+        if not organs:  # a case whose only label is a lesion's
+            chosen.extend((number, random.integers(case.labels().shape)) for _ in range(per_case))
+            continue
         # Another case begins with another organ, so that few patches a case still see them all.
         for turn in range(per_case):
             found = places[organs[(number * per_case + turn) % len(organs)]]
-            chosen.append((number, found[random.integers(len(found))]))
+            chosen.append((number, found[random.integers(len(found))].astype(np.int64)))
     return chosen

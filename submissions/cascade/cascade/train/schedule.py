@@ -18,7 +18,9 @@ class Schedule:
 
     Attributes:
         iterations: Steps of the optimiser.
-        batch: Samples per step.
+        batch: Cases per step.
+        crops: Samples of each of these cases.
+        at_once: Samples that go through the network together; gradients of a step are summed. All if None.
         learning_rate: The highest.
         lowest_learning_rate: Where each cosine ends.
         weight_decay: Of AdamW.
@@ -40,6 +42,8 @@ class Schedule:
     learning_rate: float
     lowest_learning_rate: float
     weight_decay: float
+    crops: int = 1
+    at_once: int | None = None
     cycles: int = 1
     warm_up: float = 0.0
     hours: float | None = None

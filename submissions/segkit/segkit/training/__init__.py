@@ -11,8 +11,23 @@ Needs the packages of the `train` extra; they are imported when `train` runs, no
 
 from __future__ import annotations
 
-from segkit.training.data import Pair, Task, TrainingDataError, pairs_of
-from segkit.training.run import Options, export, newest_checkpoint, train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segkit.training.data import Pair, Task, TrainingDataError, pairs_of
+    from segkit.training.run import Options, export, newest_checkpoint, train
+
+_LIES_IN = {
+    "Options": "run",
+    "Pair": "data",
+    "Task": "data",
+    "TrainingDataError": "data",
+    "export": "run",
+    "newest_checkpoint": "run",
+    "pairs_of": "data",
+    "train": "run",
+}
 
 __all__ = [
     "Options",
@@ -24,3 +39,10 @@ __all__ = [
     "pairs_of",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a name stands for; `segkit.training.phantoms` needs none of it."""
+    if name not in _LIES_IN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"segkit.training.{_LIES_IN[name]}"), name)

@@ -1,23 +1,20 @@
-"""What a training learns from: pairs of a CT and its labels, and nnU-Net's raw folder made of them."""
+"""What a training learns from: pairs of a CT and its labels, read as inference reads a CT."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from segkit.body import find_body
 from segkit.cases import IMAGE_ENDING, LABEL_ENDING
 from segkit.errors import SegkitError
 from segkit.image import read_ct, read_labels
-
-_SOURCES = "sources.json"
 
 
 class TrainingDataError(SegkitError):
@@ -105,33 +102,15 @@ def pairs_of(data: Path, labels: Path | None = None, cases: Collection[str] | No
     return [Pair(case, images[case], labels / f"{case}{LABEL_ENDING}") for case in wanted]
 
 
-def write_raw_folder(pairs: Sequence[Pair], task: Task, raw: Path) -> None:
-    """Write nnU-Net's raw folder: each case turned to LPS and cropped to the body, as inference sees it.
+def read_case(pair: Pair, task: Task) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """A case as inference sees it: turned to LPS and cropped to the body.
 
-    Cases that are there already are left as they are.
+    Returns:
+        Hounsfield units and outputs, float32 and uint8, both (z, y, x); and the voxel size in mm (z, y, x).
 
     Raises:
-        TrainingDataError: The folder was begun with other data, or a label does not fit its image or the
-            task.
+        TrainingDataError: The label does not fit its image or the task.
     """
-    for folder in ("imagesTr", "labelsTr", "part"):
-        (raw / folder).mkdir(parents=True, exist_ok=True)
-    _check_sources(pairs, task, raw / _SOURCES)
-    for number, pair in enumerate(pairs, start=1):
-        # The label is written last, so where it is, the image is whole.
-        if not (raw / "labelsTr" / f"{pair.case}{LABEL_ENDING}").exists():
-            _write_case(pair, task, raw)
-            print(f"raw folder: {number} of {len(pairs)}", file=sys.stderr, flush=True)
-    description = {
-        "channel_names": {"0": "CT"},
-        "labels": {name: value for value, name in enumerate(task.labels)},
-        "numTraining": len(pairs),
-        "file_ending": LABEL_ENDING,
-    }
-    (raw / "dataset.json").write_text(json.dumps(description, indent=2))
-
-
-def _write_case(pair: Pair, task: Task, raw: Path) -> None:
     ct = read_ct(pair.image)
     labels = ct.orientation.to_canonical(task.learnt(read_labels(pair.label)))
     if labels.shape != ct.array.shape or not 0 <= labels.min() <= labels.max() < len(task.labels):
@@ -142,31 +121,39 @@ def _write_case(pair: Pair, task: Task, raw: Path) -> None:
         )
     body = find_body(ct.array, ct.spacing_mm)
     box = body.box if body else (slice(None),) * 3
-    for array, path in (
-        (ct.array[box], raw / "imagesTr" / f"{pair.case}{IMAGE_ENDING}"),
-        (labels[box].astype(np.uint8), raw / "labelsTr" / f"{pair.case}{LABEL_ENDING}"),
-    ):
-        cropped = sitk.GetImageFromArray(np.ascontiguousarray(array))
-        cropped.SetSpacing(ct.spacing_mm[::-1])
-        part = raw / "part" / path.name
-        sitk.WriteImage(cropped, str(part), useCompression=True, compressionLevel=1)
-        part.replace(path)
+    return (
+        np.ascontiguousarray(ct.array[box], dtype=np.float32),
+        np.ascontiguousarray(labels[box], dtype=np.uint8),
+        ct.spacing_mm,
+    )
 
 
-def _check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
-    """Refuse a work folder that was begun with other data; its later steps would silently keep them."""
+def check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
+    """Refuse a work folder that was begun with other data; its later steps would silently keep them.
+
+    Args:
+        pairs: What is learnt from.
+        task: What is learnt.
+        path: The file that says what the folder was begun with; made where missing.
+
+    Raises:
+        TrainingDataError: The folder was begun with other data or another task.
+    """
+    with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock to others
+        digests = list(pool.map(lambda pair: hashlib.sha256(pair.label.read_bytes()).hexdigest(), pairs))
     sources = {
         "task": [list(task.labels), sorted((task.values or {}).items())],
         "cases": {
             pair.case: {
                 "image_bytes": pair.image.stat().st_size,
-                "label_sha256": hashlib.sha256(pair.label.read_bytes()).hexdigest(),
+                "label_sha256": digest,
             }
-            for pair in pairs
+            for pair, digest in zip(pairs, digests, strict=True)
         },
     }
     sources = json.loads(json.dumps(sources))
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(sources, indent=1))
         return
     known = json.loads(path.read_text())

@@ -1,10 +1,9 @@
-"""nnU-Net's steps before training: fingerprint, plans, preprocessing, and the folders they lie in."""
+"""nnU-Net's plans, and the folders in which it looks for things."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,11 +47,6 @@ class Layout:
         return f"{self.axes}d"
 
     @property
-    def raw(self) -> Path:
-        """Images and labels as NIfTI."""
-        return self.work / "raw" / self.dataset
-
-    @property
     def preprocessed(self) -> Path:
         """Fingerprint, plans and the cases on the network's grid."""
         return self.work / "preprocessed" / self.dataset
@@ -81,6 +75,7 @@ def environment(layout: Layout, threads: int, import_from: Sequence[Path]) -> It
         "OMP_NUM_THREADS": str(threads),
     }
     wanted = {
+        # nnU-Net asks for this folder, and nothing is ever put into it.
         "nnUNet_raw": str(layout.work / "raw"),
         "nnUNet_preprocessed": str(layout.work / "preprocessed"),
         "nnUNet_results": str(layout.work / "results"),
@@ -99,17 +94,6 @@ def environment(layout: Layout, threads: int, import_from: Sequence[Path]) -> It
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def make_fingerprint(layout: Layout, threads: int) -> dict[str, Any]:
-    """nnU-Net's fingerprint of the data: sizes, spacings and the intensities of the foreground."""
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
-
-    path = layout.preprocessed / "dataset_fingerprint.json"
-    if not path.exists():
-        print("fingerprint", file=sys.stderr, flush=True)
-        extract_fingerprints([DATASET_ID], num_processes=_processes(threads), check_dataset_integrity=False)
-    return json.loads(path.read_text())
 
 
 def write_plans(
@@ -163,38 +147,7 @@ def write_plans(
         "foreground_intensity_properties_per_channel": {"0": {**intensity, **recipe.intensity}},
     }
     (layout.preprocessed / f"{PLANS_NAME}.json").write_text(json.dumps(plans, indent=2))
-    shutil.copyfile(layout.raw / "dataset.json", layout.preprocessed / "dataset.json")
     return plans
-
-
-def preprocess(layout: Layout, plans: Mapping[str, Any], threads: int) -> None:
-    """Normalise and resample every case, once.
-
-    Raises:
-        TrainingDataError: It was done before, with another grid or other intensities.
-    """
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess as nnunet_preprocess
-
-    finished = layout.preprocessed / "preprocessed.json"
-    settings = {
-        "spacing": plans["configurations"][layout.configuration]["spacing"],
-        "intensity": plans["foreground_intensity_properties_per_channel"]["0"],
-    }
-    if finished.exists():
-        if json.loads(finished.read_text()) != settings:
-            raise TrainingDataError(
-                f"{layout.work} was preprocessed with another spacing or other intensities; delete it or "
-                f"name another work folder"
-            )
-        return
-    print("preprocessing", file=sys.stderr, flush=True)
-    nnunet_preprocess(
-        [DATASET_ID],
-        PLANS_NAME,
-        configurations=[layout.configuration],
-        num_processes=[_processes(threads)],
-    )
-    finished.write_text(json.dumps(settings))
 
 
 def _check_architecture(architecture: Mapping[str, Any], recipe: Recipe) -> None:
@@ -218,7 +171,3 @@ def _check_architecture(architecture: Mapping[str, Any], recipe: Recipe) -> None
             f"a patch of {list(recipe.patch_size)} is not divisible by {divisors.tolist()}, the product of "
             f"the strides of {name}"
         )
-
-
-def _processes(threads: int) -> int:
-    return max(1, min(2, threads))

@@ -8,6 +8,7 @@ import os
 import pydoc
 import random
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from segkit.training.data import Pair, Task, TrainingDataError, write_raw_folder
-from segkit.training.nnunet import Layout, environment, make_fingerprint, preprocess, write_plans
+from segkit.training.data import Pair, Task, TrainingDataError, check_sources
+from segkit.training.nnunet import Layout, environment, write_plans
+from segkit.training.prepare import make_fingerprint, preprocess, process_count, write_description
 from segkit.training.recipe import Recipe
 
 # nnU-Net's names.
@@ -40,6 +42,8 @@ class Options:
         seed: In place of the schedule's.
         start_from: Model folder whose weights a new training begins with.
         import_from: Folders from which the architecture's network class is imported.
+        processes: Cases that are prepared at a time; half of the threads, as memory allows, if None.
+        gpus: GPUs that share the patches of each step.
     """
 
     work: Path
@@ -50,6 +54,8 @@ class Options:
     seed: int | None = None
     start_from: Path | None = None
     import_from: tuple[Path, ...] = ()
+    processes: int | None = None
+    gpus: int = 1
 
 
 def train(
@@ -59,7 +65,7 @@ def train(
     architecture: Mapping[str, Any],
     options: Options,
 ) -> Path:
-    """Do every step that is left to do: raw folder, fingerprint, plans, preprocessing, training.
+    """Do every step that is left to do: fingerprint, plans, preprocessing, training.
 
     May be called several times in a process. Progress is said on stderr; progress.csv and progress.svg
     lie beside the checkpoints. Ctrl-C and SIGTERM stop it with a checkpoint that the next call goes on from.
@@ -83,11 +89,16 @@ def train(
     settings = _recipe(recipe, options)
     layout = Layout(options.work, task.name, len(settings.spacing))
     with _stopping_on_sigterm(), environment(layout, options.threads, options.import_from):
-        write_raw_folder(pairs, task, layout.raw)
-        fingerprint = make_fingerprint(layout, options.threads)
+        processes = process_count(options.processes, options.threads)
+        check_sources(pairs, task, layout.preprocessed / "sources.json")
+        write_description(task, len(pairs), layout)
+        fingerprint = make_fingerprint(pairs, task, layout, processes)
         plans = write_plans(layout, fingerprint, settings, architecture)
-        preprocess(layout, plans, options.threads)
-        _train_network(layout, plans, settings, options)
+        preprocess(pairs, task, layout, plans, processes)
+        if options.gpus > 1:
+            _train_on_several(layout, plans, settings, options)
+        else:
+            _train_network(layout, plans, settings, options)
     return newest_checkpoint(task, recipe, options)
 
 
@@ -157,6 +168,9 @@ def _train_network(layout: Layout, plans: dict[str, Any], recipe: Recipe, option
         torch.set_num_threads(options.threads)
         with suppress(RuntimeError):  # it can be set once in a process
             torch.set_num_interop_threads(1)
+    else:
+        # Every patch has the same size, so looking for the quickest convolution pays.
+        torch.backends.cudnn.benchmark = True
     _seed(recipe.schedule.seed)
     newest = _newest(layout.fold(_trainer_name(recipe), _fold(options)))
     trainer = getattr(trainers, _trainer_name(recipe))(
@@ -184,6 +198,41 @@ def _train_network(layout: Layout, plans: dict[str, Any], recipe: Recipe, option
     trainer.run_training()
 
 
+def _train_on_several(layout: Layout, plans: dict[str, Any], recipe: Recipe, options: Options) -> None:
+    """Train in a process for each GPU, nnU-Net's way: each has its share of the batch."""
+    import torch
+
+    if torch.cuda.device_count() < options.gpus:
+        raise TrainingDataError(
+            f"there are {torch.cuda.device_count()} GPUs and {options.gpus} were asked for; say --gpus "
+            f"{max(1, torch.cuda.device_count())}"
+        )
+    if recipe.batch_size < options.gpus:
+        raise TrainingDataError(
+            f"a batch of {recipe.batch_size} cannot be shared by {options.gpus} GPUs; raise the recipe's "
+            "batch_size"
+        )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_train_on_one, (port, layout, plans, recipe, options), options.gpus)
+
+
+def _train_on_one(
+    rank: int, port: int, layout: Layout, plans: dict[str, Any], recipe: Recipe, options: Options
+) -> None:
+    import torch
+
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.cuda.set_device(rank)
+    torch.distributed.init_process_group("nccl", rank=rank, world_size=options.gpus)
+    try:
+        with _stopping_on_sigterm():
+            _train_network(layout, plans, recipe, options)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def copy_weights(folder: Path, network: Any) -> None:
     """Copy the weights of a model folder into a torch network of the same plan.
 
@@ -196,6 +245,10 @@ def copy_weights(folder: Path, network: Any) -> None:
 
     if not (folder / WEIGHTS_NAME).is_file():
         raise TrainingDataError(f"{folder / WEIGHTS_NAME} is missing; a training begins with a model folder")
+    # Where nnU-Net compiles, or shares a batch among GPUs, the network is wrapped, and its weights have a
+    # prefix.
+    for wrapper in ("module", "_orig_mod", "module"):
+        network = getattr(network, wrapper, network)
     try:
         # nnU-Net's names hold each weight more than once; the aliases share its memory.
         missing, unknown = network.load_state_dict(load_file(folder / WEIGHTS_NAME), strict=False)

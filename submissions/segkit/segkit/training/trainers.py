@@ -106,7 +106,8 @@ class EpochTrainer(nnUNetTrainer):
         """Write the table and the progress line, and now and then the checkpoint and the plot."""
         self.logger.log("epoch_end_timestamps", time.time(), self.current_epoch)
         rows = list(self._rows())
-        self._write_table(rows)
+        if self.local_rank == 0:
+            self._write_table(rows)
         now = time.monotonic()
         if now >= self._keep_next:
             self.save_checkpoint(str(Path(self.output_folder, "checkpoint_latest.pth")))
@@ -116,6 +117,8 @@ class EpochTrainer(nnUNetTrainer):
         self.current_epoch += 1
         done = self.progress()
         left_min = self.elapsed_s() * (1 - done) / max(done, 1e-6) / 60
+        if self.local_rank != 0:
+            return
         print(
             f"{self.name}: epoch {self.current_epoch}: loss {rows[-1]['train_loss']:.3f}, pseudo Dice "
             f"{rows[-1]['pseudo_dice']:.3f}, {100 * done:.0f} % done, about {left_min:.0f} min left",
@@ -124,7 +127,9 @@ class EpochTrainer(nnUNetTrainer):
         )
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint; it appears whole or not at all."""
+        """Write a checkpoint; it appears whole or not at all. Of several GPUs the first one writes."""
+        if self.local_rank != 0:
+            return
         part = f"{filename}.part"
         super().save_checkpoint(part)
         Path(part).replace(filename)
@@ -181,7 +186,7 @@ class EpochTrainer(nnUNetTrainer):
 
     def _plot(self) -> None:
         folder = Path(self.output_folder)
-        if (folder / "progress.csv").exists():
+        if self.local_rank == 0 and (folder / "progress.csv").exists():
             plot_progress(folder / "progress.csv", folder / "progress.svg", self.name, EPOCHS)
 
 
@@ -206,7 +211,13 @@ class ClockTrainer(EpochTrainer):
 
     def progress(self) -> float:
         """The larger of the fractions of epochs and of hours."""
-        return min(1.0, max(super().progress(), self.elapsed_s() / (3600 * self.schedule.hours)))
+        done = min(1.0, max(super().progress(), self.elapsed_s() / (3600 * self.schedule.hours)))
+        if self.is_ddp:
+            # Clocks differ by a little, and every GPU has to stop at the same epoch.
+            furthest = torch.tensor(done, device=self.device)
+            torch.distributed.all_reduce(furthest, torch.distributed.ReduceOp.MAX)
+            return float(furthest)
+        return done
 
     def configure_optimizers(self):
         """AdamW with warm-up and cosine decay."""

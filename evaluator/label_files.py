@@ -1,0 +1,199 @@
+"""Label tables from files: a TOML with `[[labels]]`, or a `dataset.json` of nnU-Net, MONAI or the Decathlon.
+
+    name = "knee"                       # optional: the file's name by default
+
+    [[labels]]
+    value = 1
+    name = "femur"
+    tolerance_mm = 1.0
+    group = "bone"                      # optional, as are colour and column
+    colour = "#e0c060"
+
+A challenge's own TOML holds the same `[[labels]]` among other things, and can be given as it is. A
+`dataset.json` knows no tolerances: the default is used, and the table's notes say so.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from evaluator.errors import MissingFileError, RequestError, choose_one_of
+from evaluator.labels import Label, LabelTable
+
+DEFAULT_TOLERANCE_MM = 2.0
+"""The NSD tolerance of labels whose file states none."""
+
+T = TypeVar("T")
+
+_LARGEST_FILE_BYTES = 16 * 2**20
+_NUMBER, _TEXT, _INTEGER = "a number", "a text", "a whole number"
+_KINDS = {
+    "value": _INTEGER,
+    "name": _TEXT,
+    "tolerance_mm": _NUMBER,
+    "group": _TEXT,
+    "colour": _TEXT,
+    "column": _TEXT,
+}
+_REQUIRED = ("value", "name", "tolerance_mm")
+_TYPES = {_INTEGER: int, _TEXT: str, _NUMBER: (int, float)}
+
+
+def label_table_from_file(path: Path | str, *, tolerance_mm: float | None = None) -> LabelTable:
+    """Return the labels that a file states.
+
+    Args:
+        path: A `.toml` with `[[labels]]`, or a `.json` with `labels` as nnU-Net (`{"liver": 1}`), the
+            Medical Segmentation Decathlon and MONAI (`{"1": "liver"}`, `["background", "liver"]`) write it.
+        tolerance_mm: The tolerance of labels that state none. By default a TOML must state each, and for a
+            `dataset.json` it is `DEFAULT_TOLERANCE_MM`.
+
+    Raises:
+        MissingFileError: The file cannot be read.
+        RequestError: It is not as expected; the error names file, key and what is allowed.
+    """
+    path = Path(path)
+    text = _read(path)
+    if path.suffix.lower() == ".json":
+        return _from_dataset_json(path, text, DEFAULT_TOLERANCE_MM if tolerance_mm is None else tolerance_mm)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"the file is no TOML: {error}", where=path) from error
+    if "labels" not in content:
+        raise RequestError(
+            "the file has no [[labels]]",
+            where=path,
+            mend=f"Write one [[labels]] per label with {', '.join(_REQUIRED)}",
+        )
+    name = content.get("name", path.stem)
+    if not isinstance(name, str):
+        raise RequestError(f"name is {name!r}, not {_TEXT}", where=path)
+    return label_table_from_rows(name, content["labels"], where=path, tolerance_mm=tolerance_mm)
+
+
+def label_table_from_rows(
+    name: str, rows: object, *, where: object, tolerance_mm: float | None = None
+) -> LabelTable:
+    """Return the table that `[[labels]]` of a TOML describes.
+
+    Args:
+        name: The table's.
+        rows: A list of tables with `value`, `name`, `tolerance_mm`, `group`, `colour`, `column`.
+        where: The file, for errors.
+        tolerance_mm: The tolerance of labels that state none; `None` if each must.
+
+    Raises:
+        RequestError: A key is missing, unknown or has a wrong value.
+    """
+    if not isinstance(rows, list) or not rows:
+        raise RequestError(
+            "labels is no list of [[labels]]", where=where, mend="Write one [[labels]] per label"
+        )
+    assumed: list[str] = []
+    labels = []
+    for number, row in enumerate(rows, start=1):
+        key = f"labels[{number}]"
+        if not isinstance(row, Mapping):
+            raise RequestError(
+                f"{key} is {row!r}, not a table", where=where, mend="Write [[labels]] above its keys"
+            )
+        values = dict(row)
+        if tolerance_mm is not None and "tolerance_mm" not in values:
+            values["tolerance_mm"] = tolerance_mm
+            assumed.append(str(values.get("name")))
+        _check_row(key, values, where)
+        labels.append(_at(key, where, partial(Label, **values)))
+    notes = (_assumption(tolerance_mm, assumed),) if assumed and tolerance_mm is not None else ()
+    return _at("labels", where, partial(LabelTable, name, tuple(labels), notes))
+
+
+def _check_row(key: str, values: Mapping[str, Any], where: object) -> None:
+    for name, value in values.items():
+        if name not in _KINDS:
+            raise RequestError(f"{key}.{name} is not known", where=where, mend=choose_one_of(name, _KINDS))
+        kind = _KINDS[name]
+        if not isinstance(value, _TYPES[kind]) or isinstance(value, bool):  # type: ignore[arg-type]
+            raise RequestError(f"{key}.{name} is {value!r}, not {kind}", where=where)
+    for name in _REQUIRED:
+        if name not in values:
+            raise RequestError(f"{key} has no {name}", where=where, mend=f"Write {name} = {_KINDS[name]}")
+
+
+def _from_dataset_json(path: Path, text: str, tolerance_mm: float) -> LabelTable:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise RequestError(f"the file is no JSON: {error}", where=path) from error
+    stated = content.get("labels") if isinstance(content, dict) else None
+    if not isinstance(stated, dict | list) or not stated:
+        raise RequestError(
+            "the file has no labels", where=path, mend='Write "labels": {"liver": 1} or {"1": "liver"}'
+        )
+    notes = []
+    labels = []
+    for name, value in _named_values(stated, path):
+        if value == 0:
+            continue
+        if name.lower() == "ignore":
+            notes.append(f"label {value}, {name!r}, is not scored; where it lies counts as background")
+            continue
+        labels.append(_at(f"labels.{name}", path, partial(Label, value, name, tolerance_mm)))
+    if not labels:
+        raise RequestError("labels names nothing but background", where=path)
+    notes.insert(0, _assumption(tolerance_mm, [label.name for label in labels]))
+    table_name = content.get("name")
+    name = table_name if isinstance(table_name, str) and table_name else path.resolve().parent.name
+    return _at("labels", path, partial(LabelTable, name, tuple(labels), tuple(notes)))
+
+
+def _named_values(stated: dict[str, Any] | list[Any], path: Path) -> Iterable[tuple[str, int]]:
+    """Yield name and voxel value of each label, whichever of the two is the key."""
+    pairs = list(stated.items()) if isinstance(stated, dict) else [(str(i), n) for i, n in enumerate(stated)]
+    for key, other in pairs:
+        where = f"labels.{key}"
+        if isinstance(other, list):
+            raise RequestError(
+                f"{where} is a region of the values {other}",
+                where=path,
+                mend="Name each voxel value as a label of its own, here or in a TOML with [[labels]]",
+            )
+        if isinstance(other, int) and not isinstance(other, bool):
+            yield key, other
+        elif isinstance(other, str) and key.isdecimal():
+            yield other, int(key)
+        else:
+            raise RequestError(
+                f"{where} is {other!r}", where=path, mend='Write "name": value, or "value": "name"'
+            )
+
+
+def _assumption(tolerance_mm: float, names: list[str]) -> str:
+    return f"no tolerance is stated for {', '.join(names)}: {tolerance_mm:g} mm is assumed"
+
+
+def _at(key: str, where: object, make: Callable[[], T]) -> T:
+    """Make a label or a table; say at which key of the file it failed."""
+    try:
+        return make()
+    except RequestError as error:
+        about = f" ({error.where})" if error.where else ""
+        raise RequestError(f"{key}: {error.what}{about}", where=where, mend=error.mend) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST_FILE_BYTES + 1)
+        if len(raw) > _LARGEST_FILE_BYTES:
+            raise RequestError("the labels file is larger than 16 MiB", where=path)
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise MissingFileError(f"cannot read the labels: {error.strerror}", where=path) from error
+    except UnicodeDecodeError as error:
+        raise RequestError("the labels file is no text in UTF-8", where=path) from error

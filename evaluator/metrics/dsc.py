@@ -1,0 +1,26 @@
+"""Dice similarity coefficient: twice the common voxels over the voxels of both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evaluator.metrics.facts import MetricFacts
+from evaluator.metrics.metric import SHARE, Metric
+
+if TYPE_CHECKING:
+    from evaluator.pair import Counts
+
+
+def dsc(counts: Counts) -> float:
+    """Return 2 |A and B| / (|A| + |B|), to the last bit as surface-distance computes it."""
+    return 2 * counts.overlap_voxels / (counts.scored_reference_voxels + counts.scored_prediction_voxels)
+
+
+METRIC = Metric(
+    facts=MetricFacts(
+        key="dsc", title="DSC", direction="higher", failed=0.0, percent=True, aliases=("dice",)
+    ),
+    needs=("counts",),
+    compute=dsc,
+    empty=SHARE,
+)

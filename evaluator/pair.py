@@ -1,0 +1,192 @@
+"""A reference and a prediction side by side, and what metrics need of them: computed once, when first asked.
+
+A metric names its needs (`counts`, `areas`, `distances`, ...). They are the attributes of `LabelPair` and,
+for numbers per case, of `CasePair`; a new kind of need is one more property here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator.distances import GridSpacing, SurfaceAreas, SurfaceDistances, measure_distances
+from evaluator.errors import RequestError
+from evaluator.labels import Label
+from evaluator.measure import measure_areas
+from evaluator.overlap import count_shared
+from evaluator.profiles import Profile
+from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs
+from evaluator.scoring import Scoring
+from evaluator.threads import spread, usable_cores
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """The voxels of one label. `scored_` and the overlap refer to the slices that are scored.
+
+    Attributes:
+        reference_voxels: In the whole reference.
+        prediction_voxels: In the whole prediction.
+        scored_reference_voxels: In the scored slices of the reference.
+        scored_prediction_voxels: In the scored slices of the prediction.
+        overlap_voxels: In both, in the scored slices.
+    """
+
+    reference_voxels: int
+    prediction_voxels: int
+    scored_reference_voxels: int
+    scored_prediction_voxels: int
+    overlap_voxels: int
+
+
+class LabelPair:
+    """One label in a reference and in a prediction on the same grid.
+
+    Attributes:
+        label: What is looked at, with its tolerance.
+        rules: The profile.
+        spacing: Voxel sizes.
+        reference_runs: The label's runs in the reference, packed and sorted (runs.py); where the profile
+            crops the label, those of the scored slices.
+        prediction_runs: The same of the prediction.
+    """
+
+    def __init__(
+        self,
+        label: Label,
+        reference: LabelRuns,
+        prediction: LabelRuns,
+        *,
+        rules: Profile,
+        spacing: GridSpacing,
+    ) -> None:
+        self.label = label
+        self.rules = rules
+        self.spacing = spacing
+        self.reference_runs = reference.of(label.value)
+        self.prediction_runs = prediction.of(label.value)
+        self._voxels = int(reference.voxels[label.value]), int(prediction.voxels[label.value])
+        self._is_cropped = label.value in rules.cropped_labels and len(self.reference_runs) > 0
+        if self._is_cropped:
+            first, last = (int(self.reference_runs[end] >> np.uint64(48)) for end in (0, -1))
+            self.prediction_runs = _between(self.prediction_runs, first, last)
+            self.reference_runs = _between(self.reference_runs, first, last)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The voxels in each volume and in both."""
+        reference_voxels, prediction_voxels = self._voxels
+        scored_reference, scored_prediction = self._voxels
+        if self._is_cropped:
+            scored_reference, scored_prediction = _voxels(self.reference_runs), _voxels(self.prediction_runs)
+        return Counts(
+            reference_voxels=reference_voxels,
+            prediction_voxels=prediction_voxels,
+            scored_reference_voxels=scored_reference,
+            scored_prediction_voxels=scored_prediction,
+            overlap_voxels=int(count_shared(self.reference_runs, self.prediction_runs)),
+        )
+
+    @cached_property
+    def areas(self) -> SurfaceAreas:
+        """The surface within the label's tolerance, and the whole; both volumes must have the label."""
+        return measure_areas(self.reference_runs, self.prediction_runs, self.label.tolerance_mm, self.spacing)
+
+    @cached_property
+    def distances(self) -> SurfaceDistances:
+        """The distances of each surface from the other, unbounded; both volumes must have the label."""
+        return measure_distances(self.reference_runs, self.prediction_runs, self.spacing)
+
+
+class CasePair:
+    """All labels of a reference and a prediction on the same grid.
+
+    Attributes:
+        labels: One `LabelPair` for each scored label, in table order.
+        rules: The profile.
+        spacing: Voxel sizes.
+    """
+
+    def __init__(
+        self,
+        reference: NDArray[np.uint8],
+        prediction: NDArray[np.uint8],
+        scoring: Scoring,
+        spacing: GridSpacing,
+    ) -> None:
+        """Find the runs of both volumes.
+
+        Args:
+            reference: Labels on axes x, y, z; fastest if x is the fastest axis in memory.
+            prediction: The same.
+            scoring: Which labels to look at, by which rules, with how many threads.
+            spacing: Voxel sizes.
+
+        Raises:
+            RequestError: An axis is too long.
+        """
+        self.rules = scoring.rules
+        self.spacing = spacing
+        self._threads = scoring.threads or usable_cores()
+        wanted = np.zeros(LABELS, np.bool_)
+        wanted[list(scoring.labels.values)] = True
+        reference_runs, prediction_runs = (
+            runs_of(volume, wanted, self._threads) for volume in (reference, prediction)
+        )
+        self.labels = tuple(
+            LabelPair(label, reference_runs, prediction_runs, rules=scoring.rules, spacing=spacing)
+            for label in scoring.labels
+        )
+
+    def for_each_label(self, function: Callable[[LabelPair], R]) -> list[R]:
+        """Return the function's results in table order, several labels at a time."""
+        # The labels with the largest surface first, so that the last one to finish is a short one.
+        order = sorted(range(len(self.labels)), key=lambda i: -len(self.labels[i].reference_runs))
+        results = spread(function, [self.labels[index] for index in order], self._threads)
+        found = dict(zip(order, results, strict=True))
+        return [found[index] for index in range(len(self.labels))]
+
+
+def runs_of(volume: NDArray[np.uint8], wanted: NDArray[np.bool_], threads: int) -> LabelRuns:
+    """Return the runs of a volume.
+
+    Args:
+        volume: Labels on axes x, y, z; fastest if x is the fastest axis in memory.
+        wanted: 256 flags, which labels matter.
+        threads: How many threads may work.
+
+    Raises:
+        RequestError: An axis is too long.
+    """
+    if max(volume.shape) > LARGEST_AXIS:
+        raise RequestError(f"an axis of more than {LARGEST_AXIS} voxels", mend="Cut the volume into parts")
+    pieces = max(1, min(volume.shape[2], 4 * threads)) if threads > 1 else 1
+    return find_runs(np.ascontiguousarray(volume.T), wanted, partial(spread, threads=threads), pieces)
+
+
+def count_voxels(volume: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many voxels carry each of the labels 0 to 255.
+
+    Args:
+        volume: Labels on axes x, y, z; fastest if x is the fastest axis in memory.
+    """
+    return runs_of(volume, np.ones(LABELS, np.bool_), 1).voxels
+
+
+def _between(runs: NDArray[np.uint64], first_slice: int, end_slice: int) -> NDArray[np.uint64]:
+    """Return the runs of the slices from `first_slice` to the one before `end_slice`."""
+    bounds = np.array([first_slice, end_slice], np.uint64) << np.uint64(48)
+    first, end = np.searchsorted(runs, bounds)
+    return runs[first:end]
+
+
+def _voxels(runs: NDArray[np.uint64]) -> int:
+    low = np.uint64(0xFFFF)
+    return int((runs & low).sum() - ((runs >> np.uint64(16)) & low).sum()) + len(runs)
