@@ -26,7 +26,7 @@ SUBMISSIONS = HERE.parents[1] / "submissions"
 sys.path[:0] = [str(SUBMISSIONS / "segkit"), str(HERE)]
 
 from segkit import CT, Segmenter, Settings, load_engine, read_ct, write_labels  # noqa: E402
-from segkit.engine import usable_cpus  # noqa: E402
+from segkit.cpu import usable_cpus  # noqa: E402
 from segkit.model import load_model  # noqa: E402
 from segkit.profile import say  # noqa: E402
 from segkit.quantise import dice_per_label  # noqa: E402

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 SUBMISSIONS = Path(__file__).resolve().parents[3] / "submissions"
-sys.path.insert(0, str(SUBMISSIONS / "segkit"))
 
 
 @pytest.fixture(scope="session")

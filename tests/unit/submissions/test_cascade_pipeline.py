@@ -16,21 +16,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("openvino")
 
 import SimpleITK as sitk
-from segkit.components import drop_side_parts
-from segkit.errors import PlanError
-from segkit.image import from_image
-from segkit.plan import Intensity
-
-from .conftest import SUBMISSIONS, make_body_hu
-
-sys.path.insert(0, str(SUBMISSIONS / "cascade"))
-
 from cascade.export import export
 from cascade.model import build_network, load_network, save_network, save_plan
 from cascade.pipeline import Cascade, best_labels
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan, load_plan
 from cascade.preprocess import network_image, scaling_for
 from cascade.region import find_region
+from segkit.components import drop_side_parts
+from segkit.errors import PlanError
+from segkit.image import from_image
+from segkit.plan import Intensity
+
+from .conftest import SUBMISSIONS, make_body_hu
 
 WINDOW = Intensity(clip_low_hu=0, clip_high_hu=200, mean_hu=0, std_hu=100)
 PLAN = CascadePlan(
