@@ -15,6 +15,8 @@ from segkit.errors import PlanError
 if TYPE_CHECKING:
     from torch import nn
 
+FLOAT_IR = "network.xml"
+INT8_IR = "int8.xml"
 NAMES = ("fastest", "int8", "bf16", "f32", "torch")
 
 
@@ -54,14 +56,18 @@ def open_engine(folder: Path, name: str) -> Engine:
     Raises:
         PlanError: What the engine runs is missing or damaged.
     """
-    from segkit.openvino_engine import FLOAT_IR, INT8_IR
+    return open_network(network_in(folder), name)
+
+
+def network_in(folder: Path) -> Network:
+    """The network of a model folder."""
 
     def in_torch() -> nn.Module:
         from segkit.model import load_model
 
         return load_model(folder)[1]
 
-    return open_network(Network(in_torch, folder / FLOAT_IR, folder / INT8_IR), name)
+    return Network(in_torch, folder / FLOAT_IR, folder / INT8_IR)
 
 
 def open_network(network: Network, name: str, *, tile: tuple[int, int, int] | None = None) -> Engine:

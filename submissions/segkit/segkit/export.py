@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from segkit.engine import has_openvino
+from segkit.engine import FLOAT_IR, has_openvino
 from segkit.log import log
 from segkit.model import load_model
-from segkit.openvino_engine import FLOAT_IR
 from segkit.program import run_program
 
 if TYPE_CHECKING:

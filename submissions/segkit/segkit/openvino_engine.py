@@ -12,11 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from segkit.cpu import usable_cpus
+from segkit.engine import FLOAT_IR, INT8_IR
 from segkit.errors import PlanError
 
 Precision = Literal["int8", "bf16", "f32"]
-FLOAT_IR = "network.xml"
-INT8_IR = "int8.xml"
 
 
 class OpenVINOEngine:

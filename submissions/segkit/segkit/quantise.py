@@ -20,11 +20,12 @@ import numpy as np
 import openvino
 
 from segkit.body import find_body
+from segkit.engine import INT8_IR
 from segkit.errors import ImageError
 from segkit.export import export
 from segkit.image import read_ct, read_labels
 from segkit.log import log
-from segkit.openvino_engine import INT8_IR, OpenVINOEngine
+from segkit.openvino_engine import OpenVINOEngine
 from segkit.plan import Plan, load_plan
 from segkit.predict import Segmenter, Settings, normaliser
 from segkit.program import run_program

@@ -366,7 +366,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(data, tmp_path):
     resumed.run()
     assert resumed.state.iteration == 4
     assert torch.equal(resumed.network.weight, whole.network.weight)
-    rows = list(csv.DictReader((tmp_path / "parts/progress.csv").open()))
+    with (tmp_path / "parts/progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["1", "2", "3", "4"]
 
 
