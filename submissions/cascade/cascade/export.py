@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 import torch
 from segkit.engine import has_openvino
+from segkit.export import tracing_quietly
 from segkit.log import log
 from segkit.program import run_program
 from torch import nn
@@ -50,9 +50,7 @@ def export_openvino(network: nn.Module, tile: tuple[int, int, int], path: Path) 
 
     network = network.eval()
     example = torch.zeros(1, 1, *tile)
-    with torch.no_grad(), warnings.catch_warnings():
-        # That tracing fixes the sizes is what is wanted here.
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), tracing_quietly():
         # Traced here, because OpenVINO's own tracing runs the network many times over.
         traced = torch.jit.trace(network, example, check_trace=False)
         model = openvino.convert_model(traced, example_input=example, input=[1, 1, *tile])

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +35,26 @@ def to_openvino(network: nn.Module, example: torch.Tensor) -> openvino.Model:
         network: Takes and gives tensors (1, channel, z, y, x).
         example: An input that the network can run.
     """
-    network.eval()
-    with torch.inference_mode(), warnings.catch_warnings():
-        # OpenVINO traces the network in torch's older way, which torch would rather see replaced.
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        import openvino
+    import openvino
 
+    network.eval()
+    with torch.inference_mode(), tracing_quietly():
         return openvino.convert_model(
             network, example_input=example, input=[*example.shape[:2], *[-1] * (example.dim() - 2)]
         )
+
+
+@contextmanager
+def tracing_quietly() -> Iterator[None]:
+    """Leave out what torch says while OpenVINO has a network traced.
+
+    Tracing is torch's older way, the one that OpenVINO knows; and that sizes are taken as constants is what
+    is wanted of a network whose checks of sizes have passed.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        yield
 
 
 def export(folder: Path) -> Path:
