@@ -20,12 +20,8 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluator"))
-
 import oracles
+import pytest
 from flare_like import Pair, emptied, make_pair, salted, shifted
 
 from evaluator import LABEL_TABLES, METRICS, Scoring, score_case, score_folder
