@@ -254,7 +254,7 @@ def _analyse(table: ValueTable, ranking: Ranking, order: list[int], options: _Op
             seed=options.seed,
             confidence=options.confidence,
         )
-    case_scores, counted = overall_case_scores(case_ranks(table), table)
+    case_scores, counted = overall_case_scores(case_ranks(table, options.scheme.ties), table)
     significance: Significance | None = None
     if table.teams > 1:
         tested = np.arange(min(table.teams, MOST_TESTED_TEAMS))
