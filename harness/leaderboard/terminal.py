@@ -13,7 +13,7 @@ from rich.text import Text
 from harness import text
 from harness.challenge.metrics import heading_unit
 from harness.leaderboard.columns import Column, organ_columns, shown_columns
-from harness.leaderboard.files import host_letter, legend, mark_letters
+from harness.leaderboard.files import host_letter, legend, mark_letters, with_interval
 from harness.leaderboard.model import Division, Leaderboard, Row
 
 _GAP = 3
@@ -30,14 +30,15 @@ class _Shown:
     title: str
     cells: list[Text]
     justify: JustifyMethod = "right"
+    under: str = ""
 
     @property
     def width(self) -> int:
-        return max(map(len, [self.title, *(cell.plain for cell in self.cells)])) + _GAP
+        return max(map(len, [self.title, self.under, *(cell.plain for cell in self.cells)])) + _GAP
 
 
 def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bool = False) -> None:
-    """Print the tables: rounded values, and in brackets their ratio to the column's best.
+    """Print the tables: rounded values with the intervals of means, and a cost's ratio to the column's best.
 
     Args:
         leaderboard: What to print.
@@ -73,9 +74,10 @@ def _columns(leaderboard: Leaderboard, division: Division) -> list[_Shown]:
         _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", intervals, "center"),
         _Shown(_ALWAYS, "team", [Text(text.printable(row.team)) for row in rows], "left"),
         *(
-            _Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows])
+            _Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows], under=_size(column, rows))
             for column in numbers
         ),
+        _Shown(1, "first", [Text(_percent(row.p_first)) for row in rows]),
         _Shown(_ALWAYS, "failed", failures),
         _Shown(_AT_LAST, "host", [Text(host_letter(row)) for row in rows], "center"),
         _Shown(_AT_LAST, "marks", [Text(mark_letters(row)) for row in rows], "left"),
@@ -108,7 +110,7 @@ def _print_fitting(columns: Sequence[_Shown], console: Console) -> None:
     kept, dropped = _fit(columns, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in kept:
-        table.add_column(Text(column.title), justify=column.justify, no_wrap=True, overflow="ellipsis")
+        table.add_column(Text(f"{column.title}\n{column.under}".rstrip()), justify=column.justify, no_wrap=True, overflow="ellipsis")
     for cells in zip(*(column.cells for column in kept), strict=True):
         table.add_row(*cells)
     console.print(table)
@@ -132,7 +134,31 @@ def _fit(columns: Sequence[_Shown], width: int) -> tuple[list[_Shown], list[_Sho
 
 def _cell(column: Column, row: Row, rows: Sequence[Row]) -> Text:
     value, best = column.of(row), column.best(rows)
-    cell = Text(column.shown(value), style="bold green" if value is not None and value == best else "")
-    if value != best and (brackets := text.ratio(value, best)):
+    is_best = column.can_be_best(row) and value == best
+    plain = column.text(row)
+    cell = Text(plain, style="bold green" if is_best else "")
+    if interval := with_interval(column, row).removeprefix(plain):
+        cell.append(interval, style="dim")
+    elif not is_best and column.can_be_best(row) and (brackets := _ratio(value, best)):
         cell.append(f" {brackets}", style="dim")
     return cell
+
+
+def _ratio(value: float | None, best: float | None) -> str:
+    """Return how a cost compares with the best one, where that is more than noise and less than absurd."""
+    if value is None or not best or not best < value < _MOST_RATIO * best:
+        return ""
+    return text.ratio(value, best)
+
+
+_MOST_RATIO = 1000
+"""Beyond this a ratio tells of the best row's failure to do anything, not of this row."""
+
+
+def _size(column: Column, rows: Sequence[Row]) -> str:
+    """Return how many cases the column's means are over."""
+    return column.heading(rows).removeprefix(column.title).strip()
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
