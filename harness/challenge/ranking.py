@@ -50,8 +50,8 @@ class Metric(Record):
     `metric` is the key or an alias of any metric, computed or measured. `labels` names a group of the
     challenge's labels whose mean per case is ranked (`None` for metrics that are not about labels). A value
     on the good side of `tolerance` counts as the tolerance; 0 tolerates nothing of a cost. `failed` is the
-    value of a case that did not succeed. Direction, tolerance and failed value are the metric's own unless the
-    challenge says otherwise.
+    value of a case that did not succeed. Direction, tolerance and failed value are the metric's own unless
+    the challenge says otherwise.
     """
 
     metric: Annotated[str, BeforeValidator(_key)]
@@ -90,7 +90,7 @@ class Metric(Record):
             facts = facts_of(values["metric"])
         except ValueError:
             return {"direction": Direction.HIGHER, "failed": 0.0} | values  # `_key` tells of it
-        filled = {"direction": facts.direction, "failed": facts.failed} | values
+        filled: dict[str, Any] = {"direction": facts.direction, "failed": facts.failed} | values
         if facts.key in MEASURED:
             filled.setdefault("tolerance", MEASURED[facts.key].negligible)
         reader = {"s": seconds_of, "bytes": bytes_of}.get(facts.unit)
@@ -134,14 +134,14 @@ class RankingScheme(Record):
     ties: Ties = Field("mean", description="which rank equals share within a metric: the mean, or the best")
     both_empty: BothEmpty = Field(
         "not counted",
-        description="what a label counts in a case whose reference lacks it: nothing for anyone, so that false "
-        "alarms are counted apart; 1, so that none predicted is a success and a false alarm a failure; or nan, "
-        "the same, but only in cases where some team raised a false alarm",
+        description="what a label counts in a case whose reference lacks it: nothing for anyone, so that "
+        "false alarms are counted apart; 1, so that none predicted is a success and a false alarm a failure; "
+        "or nan, the same, but only in cases where some team raised a false alarm",
     )
     repeated: Literal["newest", "ladder"] = Field(
         "newest",
-        description="which of a team's runs counts: the newest, or the last that beat those before it by more "
-        "than noise",
+        description="which of a team's runs counts: the newest, or the last that beat those before it by "
+        "more than noise",
     )
 
     @model_validator(mode="after")

@@ -12,9 +12,10 @@ from harness.challenge import Challenge, Metric, RankingScheme
 from harness.challenge.metrics import facts_of, with_unit
 from harness.leaderboard.columns import all_columns
 from harness.leaderboard.counting import counting
+from harness.leaderboard.history import top_of_ladder
 from harness.leaderboard.model import Analysis, Division, Leaderboard, LeftOut
-from harness.leaderboard.ranking import Ranking, ValueTable, case_ranks, overall_case_scores, rank_teams
 from harness.leaderboard.power import Power, first_probabilities, power_of, win_rates
+from harness.leaderboard.ranking import Ranking, ValueTable, case_ranks, overall_case_scores, rank_teams
 from harness.leaderboard.rows import Placing, describe_row
 from harness.leaderboard.statistics import (
     Bootstrap,
@@ -71,7 +72,8 @@ def build(
         facts = run.record.dataset
         groups[facts.fingerprint, facts.cases, run.profile or wanted].append(run)
     divisions = [
-        _divide(choose_runs(members, chosen), used, options) for (_, _, used), members in groups.items()
+        _divide(choose_runs(members, chosen, options=options), used, options)
+        for (_, _, used), members in groups.items()
     ]
     divisions.sort(
         key=lambda division: (-len(division.rows), division.dataset, division.fingerprint, division.profile)
@@ -94,8 +96,12 @@ def build(
     )
 
 
-def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str]) -> list[RunValues]:
-    """Take one run per team, by name: the chosen one, else the newest complete one, else the newest."""
+def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str], *, options: _Options) -> list[RunValues]:
+    """Take one run per team, by name: the chosen one, else the newest complete one, else the newest.
+
+    Where the scheme has a ladder, the chosen one, else the last that beat those before it.
+    """
+    ladder = options.scheme.repeated == "ladder"
     by_team: dict[str, list[RunValues]] = defaultdict(list)
     for run in runs:
         by_team[run.record.team].append(run)
@@ -103,6 +109,10 @@ def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str]) -> list[RunVa
     for team in sorted(by_team):
         candidates = by_team[team]
         named = [run for run in candidates if run.record.run == chosen.get(team)]
+        if ladder and not named and len(candidates) > 1:
+            rules = counting(candidates, options.challenge, options.scheme)
+            taken.append(top_of_ladder(candidates, rules))
+            continue
         taken.append(
             max(named or candidates, key=lambda run: (run.complete, run.record.created_at, run.record.run))
         )
@@ -149,9 +159,7 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
         guests = competing + guests
     placed = [*(competing[team] for team in order), *guests]
     columns = all_columns(options.challenge)
-    samples = Samples(
-        sample_counts(len(facts.cases), options.samples, seed=options.seed), options.confidence
-    )
+    samples = Samples(sample_counts(len(facts.cases), options.samples, seed=options.seed), options.confidence)
     return Division(
         dataset=facts.name,
         fingerprint=facts.fingerprint,
@@ -177,11 +185,12 @@ def _power_notes(power: Power | None, *, challenge: Challenge) -> list[str]:
         return []
     if not power.can_separate:
         return [
-            f"No test can separate teams over {power.cases} cases, whatever their scores: for this many teams it "
-            f"takes {power.cases_needed}."
+            f"No test can separate teams over {power.cases} cases, whatever their scores: for this many teams "
+            f"it takes {power.cases_needed}."
         ]
     shown = [
-        f"{with_unit(facts_of(key.partition(':')[0]), value)} ({key})" for key, value in power.smallest.items()
+        f"{with_unit(facts_of(key.partition(':')[0]), value)} ({key})"
+        for key, value in power.smallest.items()
     ]
     return [f"Differences smaller than these are not told apart: {', '.join(shown)}."] if shown else []
 

@@ -297,8 +297,8 @@ _MEASURED = (
         value=lambda counting, run: _largest(run.resource("peak_memory_bytes")),
         shown=text.size,
         direction="lower",
-        about="The largest peak of any case with the file cache, which the limit is on; it depends on what the "
-        "host had read before.",
+        about="The largest peak of any case with the file cache, which the limit is on; it depends on what "
+        "the host had read before.",
         kept=1,
         place=("peak_memory_bytes",),
         compared=False,

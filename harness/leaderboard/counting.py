@@ -154,9 +154,7 @@ def absent_labels(runs: Sequence[RunValues]) -> Bools:
     return runs[0].annotated & known & ~held
 
 
-def annotation(
-    runs: Sequence[RunValues], metric: str, *, scheme: RankingScheme, absent: Bools
-) -> Bools:
+def annotation(runs: Sequence[RunValues], metric: str, *, scheme: RankingScheme, absent: Bools) -> Bools:
     """Return which labels count in each case for a metric, (cases, labels).
 
     The data set says so. A label that no prediction of a case that was scored has a value for is not

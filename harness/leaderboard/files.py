@@ -110,7 +110,7 @@ def to_markdown(leaderboard: Leaderboard) -> str:
 
 
 def to_latex(leaderboard: Leaderboard) -> str:
-    """Return a `tabular` per division with booktabs rules, values rounded, the best of each column in bold."""
+    """Return a `tabular` per division with booktabs rules, values rounded, the best in bold."""
     lines = []
     for division in leaderboard.divisions:
         columns = shown_columns(leaderboard.challenge, division.rows)

@@ -86,8 +86,8 @@ def cases_needed(teams: int) -> int:
 def smallest_difference(values: Floats, tests: int) -> float | None:
     """Return the difference of two means that paired tests of these cases find four times out of five.
 
-    The usual sum of the two quantiles of Student's t, at the level that Holm's correction leaves for the first
-    test, times the standard error of a typical pair's differences (the median over the pairs).
+    The usual sum of the two quantiles of Student's t, at the level that Holm's correction leaves for the
+    first test, times the standard error of a typical pair's differences (the median over the pairs).
 
     Args:
         values: float64 (cases, teams).

@@ -1,8 +1,8 @@
 """From a table of values (metrics x cases x teams) to one order of teams. Pure functions on arrays.
 
-Final ranks are competition ranks: 1 is best and equals share the better rank. Within a metric equals share the
-mean of their ranks, unless the scheme says that they share the best: three failures on a tumour are no three
-first places. The schemes are those of
+Final ranks are competition ranks: 1 is best and equals share the better rank. Within a metric equals share
+the mean of their ranks, unless the scheme says that they share the best: three failures on a tumour are no
+three first places. The schemes are those of
 Wiesenfarth et al., "Methods and open-source toolkit for analyzing and visualizing challenge results",
 Scientific Reports 11:2369 (2021), with FLARE's weights and tolerances.
 """

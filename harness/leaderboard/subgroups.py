@@ -125,9 +125,7 @@ def subgroups(
     )
 
 
-def parts_of(
-    runs: Sequence[RunValues], counting: Counting, table: CaseTable
-) -> dict[str, dict[str, Bools]]:
+def parts_of(runs: Sequence[RunValues], counting: Counting, table: CaseTable) -> dict[str, dict[str, Bools]]:
     """Return, by column and value, which cases belong to it, (cases,)."""
     cases = runs[0].cases
     parts = {name: _parts([known.get(case, "") for case in cases]) for name, known in table.columns.items()}

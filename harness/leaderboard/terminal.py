@@ -74,7 +74,12 @@ def _columns(leaderboard: Leaderboard, division: Division) -> list[_Shown]:
         _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", intervals, "center"),
         _Shown(_ALWAYS, "team", [Text(text.printable(row.team)) for row in rows], "left"),
         *(
-            _Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows], under=_size(column, rows))
+            _Shown(
+                column.kept,
+                column.title,
+                [_cell(column, row, rows) for row in rows],
+                under=_size(column, rows),
+            )
             for column in numbers
         ),
         _Shown(1, "first", [Text(_percent(row.p_first)) for row in rows]),
@@ -110,7 +115,12 @@ def _print_fitting(columns: Sequence[_Shown], console: Console) -> None:
     kept, dropped = _fit(columns, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in kept:
-        table.add_column(Text(f"{column.title}\n{column.under}".rstrip()), justify=column.justify, no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            Text(f"{column.title}\n{column.under}".rstrip()),
+            justify=column.justify,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
     for cells in zip(*(column.cells for column in kept), strict=True):
         table.add_row(*cells)
     console.print(table)
@@ -146,11 +156,12 @@ def _cell(column: Column, row: Row, rows: Sequence[Row]) -> Text:
 
 def _ratio(value: float | None, best: float | None) -> str:
     """Return how a cost compares with the best one, where that is more than noise and less than absurd."""
-    if value is None or not best or not best < value < _MOST_RATIO * best:
+    if value is None or not best or not _LEAST_RATIO * best < value < _MOST_RATIO * best:
         return ""
     return text.ratio(value, best)
 
 
+_LEAST_RATIO = 1.005
 _MOST_RATIO = 1000
 """Beyond this a ratio tells of the best row's failure to do anything, not of this row."""
 

@@ -2,8 +2,8 @@
 
 The cases are drawn again with replacement, the same draws for every team and metric, so that differences of
 teams are paired. Percentile intervals, and the bias-corrected and accelerated ones (BCa) of Efron, "Better
-bootstrap confidence intervals", Journal of the American Statistical Association 82:171 (1987), which also hold
-where the values are skewed, as scores near 100 % are.
+bootstrap confidence intervals", Journal of the American Statistical Association 82:171 (1987), which also
+hold where the values are skewed, as scores near 100 % are.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def estimates(values: Floats, samples: Samples) -> list[Estimate | None]:
     known = ~np.isnan(values)
     held = known.sum(axis=0)
     finite = np.where(known & np.isfinite(values), values, 0.0)
-    infinite = np.isinf(values).any(axis=0)
+    infinite = np.asarray(np.isinf(values).any(axis=0))
     sizes = samples.counts @ known.astype(np.float64)
     means = np.divide(samples.counts @ finite, sizes, out=np.full(sizes.shape, np.nan), where=sizes > 0)
     found: list[Estimate | None] = []

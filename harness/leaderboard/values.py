@@ -147,8 +147,8 @@ class ScoreFacts(NamedTuple):
     """What counts of a score record.
 
     `labels` holds, of each label that something was computed for, its value, its ml in the reference and in
-    the prediction (`None` where unknown), and then its scores in the order of the metrics wanted: `None` where
-    the rules leave it out, `ABSENT` where the metric was not computed.
+    the prediction (`None` where unknown), and then its scores in the order of the metrics wanted: `None`
+    where the rules leave it out, `ABSENT` where the metric was not computed.
     `case_scores` are those that are a number per case.
     """
 
@@ -254,7 +254,7 @@ def _of_one_profile(scores: Iterable[ScoreFacts], profile: str) -> tuple[str, li
 def _lay_out_scores(
     taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
 ) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
-    """Return the scores, what the rules leave out, and the volumes (2, cases, labels): reference, prediction."""
+    """Return scores, what the rules leave out, and the volumes (2, cases, labels), the reference's first."""
     column_of = np.full(256, -1)
     column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
     width = 3 + len(wanted.label_metrics)

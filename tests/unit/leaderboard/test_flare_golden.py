@@ -1,7 +1,7 @@
 """FLARE's schemes are theirs: the tables of the shipped FLARE challenges stay as they are, byte for byte.
 
-The golden files were written before ties, empty labels and tolerances became choices of a challenge. To write them
-anew, after a published rule has changed: `python -m tests.unit.leaderboard.test_flare_golden`.
+The golden files were written before ties, empty labels and tolerances became choices of a challenge. To write
+them anew, after a published rule has changed: `python -m tests.unit.leaderboard.test_flare_golden`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def runs(challenge: Challenge) -> list[Results]:
 
 
 def _without_last_label(run: Results, *, alarms: bool) -> Results:
-    """Return the run as if some references lacked the last label: it scores 1, or 0 where it was predicted."""
+    """Return the run as if some references lacked the last label: it scores 1, 0 where it was predicted."""
     scores = []
     for record in run.scores:
         if int(record.case[-3:]) in WITHOUT:
