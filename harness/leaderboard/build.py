@@ -185,8 +185,8 @@ def _power_notes(power: Power | None, *, challenge: Challenge) -> list[str]:
         return []
     if not power.can_separate:
         return [
-            f"No test can separate teams over {power.cases} cases, whatever their scores: for this many teams "
-            f"it takes {power.cases_needed}."
+            f"No test can separate teams over {power.cases} cases, whatever their scores: "
+            f"for this many teams it takes {power.cases_needed}."
         ]
     shown = [
         f"{with_unit(facts_of(key.partition(':')[0]), value)} ({key})"
