@@ -67,6 +67,10 @@ def command(
     overlap: Annotated[
         bool, typer.Option("--overlap-scoring", help="Score beside the next case, on cores it may not use.")
     ] = False,
+    warm_up: Annotated[
+        bool,
+        typer.Option("--warm-up", help="Run the first case twice, so that one run tells the cold start."),
+    ] = False,
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
@@ -119,6 +123,7 @@ def command(
             jobs=jobs,
             overlap_scoring=overlap,
             runtime=runtime,
+            warm_up=warm_up,
             argv=tuple(sys.argv),
         )
         with ConsoleObserver() as observer:
