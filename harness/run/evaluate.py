@@ -142,7 +142,7 @@ class Run:
         Raises:
             InfrastructureError: the engine went away.
         """
-        done = read_lines(self.writer.folder / CASES_FILE, ExecutionRecord)
+        done = list(read_lines(self.writer.folder / CASES_FILE, ExecutionRecord))
         left = plan(self._request.dataset.cases, done)
         if self._request.warm_up and not done and left:
             # The last attempt of a case counts; the first one tells the cold start.
