@@ -77,14 +77,13 @@ class Column:
         return not math.isinf(value) and (self.direction == "lower" or value > 0)
 
     def text(self, row: Row) -> str:
-        """Return a row's value as tables show it: a dash for what only stands for a failure.
+        """Return a row's value as tables show it: a dash where every case failed and all of it is a penalty.
 
         A value that holds charges beside measurements has a dagger.
         """
-        measured = self.per_case is None
-        if measured and row.failed == row.cases:
+        if row.failed == row.cases:
             return self.shown(None)
-        sign = PENALTY if measured and self.key in row.charged else ""
+        sign = PENALTY if self.key in row.charged else ""
         return f"{self.shown(self.of(row))}{sign}"
 
     def heading(self, rows: Sequence[Row]) -> str:
@@ -179,7 +178,7 @@ def _false_alarms(group: str) -> list[Column]:
             shown=lambda value: "–" if value is None else f"{value:.0f}",
             direction="lower",
             about=f"Cases in which {group} was predicted where the reference holds none.",
-            kept=_KEPT_SCORES,
+            kept=3,
             place=("false_alarms", group),
             if_used=keys,
             compared=False,
@@ -211,7 +210,7 @@ def _of_scores(facts: MetricFacts) -> dict[str, Any]:
         "direction": facts.direction,
         "about": f"Mean {what} of the cases{f' in {unit}' if unit else ''}; "
         "a failed case counts as the challenge's value.",
-        "kept": _KEPT_DSC if facts.key == "dsc" else _KEPT_SCORES,
+        "kept": _KEPT_DSC if facts.key == "dsc" else KEPT_SCORES,
     }
 
 
@@ -257,7 +256,8 @@ def _holds_charges(metric: str) -> Callable[[Counting, RunValues], bool]:
 PENALTY = "†"
 """Stands behind a value that is, or holds, what the challenge charges a failed case."""
 _GPU = ("peak_gpu_memory_bytes", "gpu_memory_auc_byte_s")
-_KEPT_SCORES, _KEPT_DSC = 4, 7
+KEPT_SCORES, _KEPT_DSC = 4, 7
+"""How long tables that get narrower keep scores; see `Column.kept`."""
 _MEASURED = (
     Column(
         key="runtime_median_s",
@@ -280,6 +280,18 @@ _MEASURED = (
         kept=3,
         place=("runtime_p95_s",),
         penalty=_is_a_charge(0.95),
+    ),
+    Column(
+        key="cold_start_s",
+        title="cold start",
+        value=lambda counting, run: None if run.cold_start is None else run.cold_start[0] - run.cold_start[1],
+        shown=text.seconds,
+        direction="lower",
+        about="How much longer the first run of a case took than its second, which counts.",
+        kept=2,
+        place=("cold_start_s",),
+        if_used=("cold_start_s",),
+        compared=False,
     ),
     Column(
         key="peak_working_set_bytes",

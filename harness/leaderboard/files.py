@@ -159,9 +159,11 @@ def _latex_row(cells: Sequence[str]) -> str:
 def with_interval(column: Column, row: Row) -> str:
     """Return a row's value as tables show it, with the interval of a mean behind it: `84.21 [81–87]`."""
     estimate = row.estimates.get(column.key)
-    if estimate is None or estimate.bca is None:
+    if estimate is None or estimate.bca is None or row.failed == row.cases:
         return column.text(row)
     low, high = (column.shown(end) for end in estimate.bca)
+    if low == high:
+        return column.text(row)
     fine = float(high) - float(low) < _FINE
     ends = "–".join(f"{float(end):.{1 if fine else 0}f}" for end in (low, high))
     return f"{column.text(row)} [{ends}]"
@@ -187,7 +189,7 @@ def mark_letters(row: Row) -> str:
     return "".join(MARKS[mark][0] for mark in row.marks)
 
 
-def legend(division: Division, *, escape: bool = False) -> list[str]:
+def legend(division: Division, *, escape: bool = False, intervals: bool = True) -> list[str]:
     """Return lines that explain the hosts, the marks and the notes of a division."""
     clean = text.markdown_text if escape else text.printable
     hosts = {host_letter(row): row.host for row in division.rows if row.host_kind}
@@ -196,7 +198,7 @@ def legend(division: Division, *, escape: bool = False) -> list[str]:
     lines += [f"{letter}: {meaning}" for mark, (letter, meaning) in MARKS.items() if mark in borne]
     if any(row.charged and row.failed < row.cases for row in division.rows):
         lines.append(f"{PENALTY}: is or holds what the challenge charges a failed case, no measurement")
-    if any(estimate.bca for row in division.rows for estimate in row.estimates.values()):
+    if intervals and any(estimate.bca for row in division.rows for estimate in row.estimates.values()):
         lines.append("[a–b]: the bootstrap interval of a mean over the n cases")
     return lines + [clean(note) for note in division.notes]
 
@@ -307,7 +309,6 @@ def _cells(row: Row, division: Division, leaderboard: Leaderboard) -> dict[str, 
             cells |= {f"{column.key}_low": low, f"{column.key}_high": high}
     cells |= {
         "p_first": row.p_first,
-        "cold_start_s": row.cold_start_s,
         "charged": " ".join(row.charged),
         "failed": row.failed,
         "cases": row.cases,

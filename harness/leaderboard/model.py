@@ -48,7 +48,6 @@ class Row:
         estimates: By column, the mean with its number of cases and intervals, where a column is a mean.
         charged: Keys of the columns whose value is what failed cases are charged, or holds some of it.
         achieved: Whether anything was right in any case; nothing of a row that achieved nothing is best.
-        cold_start_s: How much longer the first run of a case took than its second; None if none ran twice.
         cases: Cases of the challenge.
         failed: Cases that did not succeed.
         outcomes: Cases by outcome; `missing` for those without a record.
@@ -75,7 +74,6 @@ class Row:
     estimates: dict[str, Estimate]
     charged: tuple[str, ...]
     achieved: bool
-    cold_start_s: float | None
     cases: int
     failed: int
     outcomes: dict[str, int]

@@ -72,7 +72,6 @@ def describe_row(
             column.key for column in columns if column.penalty is not None and column.penalty(counting, run)
         ),
         achieved=_achieved(run, columns, cells),
-        cold_start_s=None if run.cold_start is None else run.cold_start[0] - run.cold_start[1],
         cases=len(run.cases),
         failed=int((~run.succeeded).sum()),
         outcomes=count_outcomes(run),

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from harness import text
 from harness.challenge.metrics import heading_unit
-from harness.leaderboard.columns import Column, organ_columns, shown_columns
+from harness.leaderboard.columns import KEPT_SCORES, Column, organ_columns, shown_columns
 from harness.leaderboard.files import host_letter, legend, mark_letters, with_interval
 from harness.leaderboard.model import Division, Leaderboard, Row
 
@@ -51,8 +51,11 @@ def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bo
     for division in leaderboard.divisions:
         title = (challenge.title, division.dataset, f"{len(division.cases)} cases", division.profile)
         console.print(Text(text.printable(" · ".join(title)), style="bold"))
-        _print_fitting(_columns(leaderboard, division), console)
-        for line in legend(division):
+        columns = _columns(leaderboard, division, intervals=True)
+        # A score that is missing is worse than an interval that is.
+        room = not any(column.kept >= KEPT_SCORES for column in _fit(columns, console.width)[1])
+        _print_fitting(columns if room else _columns(leaderboard, division, intervals=False), console)
+        for line in legend(division, intervals=room):
             console.print(Text(line, style="dim"))
         if per_organ:
             for facts in challenge.label_metrics:
@@ -64,25 +67,26 @@ def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bo
         console.print("no runs to rank")
 
 
-def _columns(leaderboard: Leaderboard, division: Division) -> list[_Shown]:
+def _columns(leaderboard: Leaderboard, division: Division, *, intervals: bool) -> list[_Shown]:
     rows = division.rows
     numbers = shown_columns(leaderboard.challenge, rows)
-    intervals = [Text(text.rank_interval(row.rank_low, row.rank_high)) for row in rows]
+    ranks = [Text(text.rank_interval(row.rank_low, row.rank_high)) for row in rows]
     failures = [Text(f"{row.failed}/{row.cases}", style="red" if row.failed else "") for row in rows]
     return [
         _Shown(_ALWAYS, "rank", [Text(str(row.rank or "–")) for row in rows]),
-        _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", intervals, "center"),
+        _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", ranks, "center"),
         _Shown(_ALWAYS, "team", [Text(text.printable(row.team)) for row in rows], "left"),
         *(
             _Shown(
                 column.kept,
                 column.title,
-                [_cell(column, row, rows) for row in rows],
+                [_cell(column, row, rows, intervals=intervals) for row in rows],
                 under=_size(column, rows),
             )
             for column in numbers
         ),
-        _Shown(1, "first", [Text(_percent(row.p_first)) for row in rows]),
+        _Shown(2, "score", [Text("" if row.score is None else f"{row.score:.2f}") for row in rows]),
+        _Shown(2, "first", [Text(_percent(row.p_first)) for row in rows]),
         _Shown(_ALWAYS, "failed", failures),
         _Shown(_AT_LAST, "host", [Text(host_letter(row)) for row in rows], "center"),
         _Shown(_AT_LAST, "marks", [Text(mark_letters(row)) for row in rows], "left"),
@@ -142,13 +146,14 @@ def _fit(columns: Sequence[_Shown], width: int) -> tuple[list[_Shown], list[_Sho
     return kept, [column for column in columns if column in dropped]
 
 
-def _cell(column: Column, row: Row, rows: Sequence[Row]) -> Text:
+def _cell(column: Column, row: Row, rows: Sequence[Row], *, intervals: bool = True) -> Text:
     value, best = column.of(row), column.best(rows)
     is_best = column.can_be_best(row) and value == best
     plain = column.text(row)
     cell = Text(plain, style="bold green" if is_best else "")
-    if interval := with_interval(column, row).removeprefix(plain):
-        cell.append(interval, style="dim")
+    if column.per_case is not None:
+        if intervals:
+            cell.append(with_interval(column, row).removeprefix(plain), style="dim")
     elif not is_best and column.can_be_best(row) and (brackets := _ratio(value, best)):
         cell.append(f" {brackets}", style="dim")
     return cell
