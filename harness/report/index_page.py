@@ -15,9 +15,10 @@ from harness.leaderboard.columns import shown_columns
 from harness.leaderboard.files import host_letter, legend
 from harness.leaderboard.model import MARKS
 from harness.report.accuracy import accuracy_figures
-from harness.report.cases import case_figures, failures
+from harness.report.cases import case_figures
+from harness.report.failures import failures
 from harness.report.overlays import Picture
-from harness.report.rankings import ranking_figures
+from harness.report.rankings import TAU_FROM, least_cases, ranking_figures
 from harness.report.resources import resource_figures
 from harness.report.scene import Figure, Scene
 from harness.results.records import HostFacts
@@ -113,15 +114,21 @@ def headline(scene: Scene) -> list[Fact]:
         more = f"{equal} more not separated by a test" if equal > 0 else "ahead of all others by test"
         if len(division.ranked) == 1:
             more = "alone in competition"
+        elif len(division.cases) < (needed := least_cases(len(division.ranked))):
+            more = f"so few cases separate no methods by a test: it takes {needed}"
         facts.append(("first", ", ".join(first[:3]) + (" …" if len(first) > 3 else ""), more))
     failed, total = sum(row.failed for row in rows), sum(row.cases for row in rows)
     facts.append(("failed cases", f"{failed:,} of {total:,}", f"{100 * failed / max(total, 1):.2g} %"))
     analysis = division.analysis
-    if analysis is not None and analysis.bootstrap is not None:
+    if analysis is not None and analysis.bootstrap is not None and scene.ranked >= TAU_FROM:
         tau = analysis.bootstrap.tau[~np.isnan(analysis.bootstrap.tau)]
         if len(tau):
             facts.append(
-                ("stability of the order", f"{np.median(tau):.3f}", "median Kendall's tau, 1 is certain")
+                (
+                    "stability of the order",
+                    f"{np.median(tau):.3f}",
+                    "median Kendall's tau of bootstrap samples; 1: the same order",
+                )
             )
     facts.append(("scoring profile", division.profile, f"{len(division.cases)} cases of {division.dataset}"))
     kinds = {row.host_kind for row in rows if row.host_kind}

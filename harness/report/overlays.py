@@ -17,7 +17,6 @@ from nibabel.orientations import apply_orientation, io_orientation
 from evaluator.errors import EvaluatorError
 from evaluator.volume import read_label_volume
 from harness.data.dataset import Case, Dataset
-from harness.report.evidence import last_executions
 from harness.report.scene import Scene
 from harness.report.svg import Svg
 
@@ -66,14 +65,10 @@ def worst_cases(scene: Scene, index: int, most: int) -> list[Wanted]:
         for case in np.argsort(scores, kind="stable")
         if run.succeeded[case] and not np.isnan(scores[case])
     ]
-    executions = last_executions(run.folder, {cases[case] for case in order})
     wanted = []
     for case in order:
-        record = executions.get(cases[case])
-        if record is None or record.prediction is None:
-            continue
-        path = run.folder / record.prediction.path
-        if path.is_file():
+        path = scene.evidence[index].prediction(cases[case])
+        if path is not None:
             wanted.append(Wanted(index, cases[case], float(scores[case]), path))
         if len(wanted) == most:
             break

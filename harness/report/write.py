@@ -48,7 +48,10 @@ def write_report(
         view: `participant` leaves out whatever tells of single cases of the data set.
         dataset: The images and references, for the pictures of the worst cases (organiser's view only).
     """
-    scenes = [Scene(leaderboard, division, view) for division in leaderboard.divisions]
+    scenes = [
+        Scene(leaderboard, division, view, f"d{place}")
+        for place, division in enumerate(leaderboard.divisions, start=1)
+    ]
     links = _links(scenes)
     pictures = _pictures(scenes, dataset)
 

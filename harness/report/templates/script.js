@@ -51,7 +51,8 @@ for (const division of document.querySelectorAll(".division")) {
   const light = (team) => {
     rule.textContent = team === null ? "" :
       `#${division.id} svg [data-t]:not([data-t="${Number(team)}"]) { opacity: .13 !important; }` +
-      `#${division.id} tr[data-t="${Number(team)}"] > * { background: var(--raised); }`;
+      `#${division.id} table:not(.heat) tr[data-t="${Number(team)}"] > * { background: var(--raised); }` +
+      `#${division.id} table.heat tr[data-t="${Number(team)}"] { outline: 2px solid var(--ink); outline-offset: -1px; }`;
   };
   division.addEventListener("mouseover", (event) => {
     if (pinned !== null) return;
@@ -60,7 +61,7 @@ for (const division of document.querySelectorAll(".division")) {
   });
   division.addEventListener("mouseleave", () => pinned === null && light(null));
   division.addEventListener("click", (event) => {
-    if (event.target.closest("a, button, input, summary")) return;
+    if (event.target.closest("a, button, input, select, label, summary")) return;
     const mark = event.target.closest("[data-t]");
     pinned = mark && pinned !== mark.dataset.t ? mark.dataset.t : null;
     light(pinned);
@@ -69,6 +70,115 @@ for (const division of document.querySelectorAll(".division")) {
     if (event.key === "Escape") light((pinned = null));
   });
 }
+
+// A switch shows one of several tables.
+for (const input of document.querySelectorAll(".switch input")) {
+  input.addEventListener("change", () => {
+    for (const part of input.closest("figure").querySelectorAll("[data-tab]")) part.hidden = part.dataset.tab !== input.value;
+    mark();
+  });
+}
+
+// What is wider than its column says so.
+const mark = () => {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const wider = box.scrollWidth > box.clientWidth + 2;
+    box.classList.toggle("wider", wider);
+    if (!box.hint) {
+      box.hint = document.createElement("p");
+      box.hint.className = "hint";
+      box.hint.textContent = "↔ wider than the screen: swipe sideways";
+      box.before(box.hint);
+    }
+    box.hint.classList.toggle("shown", wider);
+  }
+};
+addEventListener("resize", mark);
+mark();
+
+// Every figure can be kept as a picture, every table as CSV.
+const keep = (name, type, content) => {
+  const link = document.createElement("a");
+  link.download = name;
+  link.href = content.startsWith("data:") ? content : URL.createObjectURL(new Blob([content], { type }));
+  link.click();
+};
+const LOOKS = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "fill-opacity",
+  "font-size", "font-weight", "font-family", "text-anchor", "paint-order", "stroke-linejoin"];
+const drawing = (figure) => {
+  const parts = [...figure.querySelectorAll("svg")].filter((svg) => svg.getBoundingClientRect().width);
+  const frame = figure.getBoundingClientRect();
+  const width = Math.max(...parts.map((svg) => svg.getBoundingClientRect().right)) - frame.left + 12;
+  const start = Math.min(...parts.map((svg) => svg.getBoundingClientRect().top)) - 12;
+  const height = Math.max(...parts.map((svg) => svg.getBoundingClientRect().bottom)) - start + 12;
+  const inner = parts.map((svg) => {
+    const copy = svg.cloneNode(true);
+    const from = [svg, ...svg.querySelectorAll("*")];
+    [copy, ...copy.querySelectorAll("*")].forEach((node, at) => {
+      const look = getComputedStyle(from[at]);
+      node.removeAttribute("class");
+      node.setAttribute("style", LOOKS.map((name) => `${name}:${look.getPropertyValue(name)}`).join(";"));
+    });
+    const box = svg.getBoundingClientRect();
+    copy.setAttribute("x", box.left - frame.left);
+    copy.setAttribute("y", box.top - start);
+    copy.setAttribute("width", box.width);
+    copy.setAttribute("height", box.height);
+    return new XMLSerializer().serializeToString(copy);
+  });
+  const paper = getComputedStyle(figure).backgroundColor;
+  return { width, height, text: `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">` +
+    `<rect width="100%" height="100%" fill="${paper}"/>${inner.join("")}</svg>` };
+};
+const savePng = (name, { width, height, text }) => {
+  const image = new Image();
+  image.onload = () => {
+    const canvas = document.createElement("canvas");
+    canvas.width = 2 * width;
+    canvas.height = 2 * height;
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    keep(`${name}.png`, "image/png", canvas.toDataURL("image/png"));
+  };
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+};
+const csv = (table) => [...table.rows].map((row) => [...row.cells].map((cell) => {
+  const raw = cell.dataset.v ? cell.dataset.v : cell.innerText.trim().replace(/\s+/g, " ");
+  const text = /^[=+@\t]|^-[^\d.]/.test(raw) ? `'${raw}` : raw;
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}).join(",")).join("\r\n");
+const offer = (holder, before, options) => {
+  const bar = document.createElement("div");
+  bar.className = "save";
+  for (const [label, act] of options) {
+    const one = document.createElement("button");
+    one.type = "button";
+    one.textContent = label;
+    one.title = `Download as ${label}`;
+    one.addEventListener("click", act);
+    bar.append(one);
+  }
+  holder.insertBefore(bar, before);
+};
+for (const figure of document.querySelectorAll("figure")) {
+  const table = () => [...figure.querySelectorAll("table")].find((one) => one.offsetParent);
+  const options = [];
+  if (figure.querySelector("svg")) {
+    options.push(["SVG", () => keep(`${figure.id}.svg`, "image/svg+xml", drawing(figure).text)]);
+    options.push(["PNG", () => savePng(figure.id, drawing(figure))]);
+  }
+  if (figure.querySelector("table")) options.push(["CSV", () => keep(`${figure.id}.csv`, "text/csv", csv(table()))]);
+  if (options.length) offer(figure, figure.firstElementChild, options);
+}
+for (const table of document.querySelectorAll(".card table")) {
+  const holder = table.closest(".scroll") ?? table;
+  const name = table.id || document.title.replace(/\W+/g, "-");
+  offer(holder.parentElement, holder, [["CSV", () => keep(`${name}.csv`, "text/csv", csv(table))]]);
+}
+
+// Paper shows what is folded away.
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details")) part.open = true;
+});
 
 // The theme follows the system until it is chosen here.
 const button = document.querySelector("button.theme");

@@ -7,7 +7,7 @@ import pytest
 
 from harness.report.overlays import outline
 from harness.report.resources import pareto, read_timeline
-from harness.report.submission_page import log_tail
+from harness.report.failures import log_tail
 from harness.report.svg import Linear, Log, Svg, short
 from harness.report.write import page_name
 
