@@ -1,4 +1,4 @@
-"""Read of a run's journals what the report tells of single cases: each file once, and no more of it than is asked."""
+"""What a run's journals tell of single cases: each file is read once, when something of it is asked."""
 
 from __future__ import annotations
 

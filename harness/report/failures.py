@@ -1,7 +1,7 @@
 """Why cases failed: the same failure of a method once, with its evidence, and what its log said last.
 
-A team reads why its own cases failed even where the set is hidden: then scrubbed of whatever could carry a case
-out of the container, and no more than a budget in all.
+A team reads why its own cases failed even where the set is hidden: then scrubbed of whatever could carry a
+case out of the container, and no more than a budget in all.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _number(value: float) -> str:
 
 
 def scrubbed(text: str, scene: Scene) -> str:
-    """Return a team's text without what could carry a hidden case: names, numbers but line numbers, long words."""
+    """Return a team's text without names of hidden cases, numbers (but those of lines) and long words."""
     for case in scene.division.cases:
         if case in text:
             text = text.replace(case, "‹case›")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.leaderboard.columns import shown_columns
 from harness.leaderboard.files import host_letter, legend
 from harness.leaderboard.model import MARKS
 from harness.report.accuracy import accuracy_figures
+from harness.report.case_page import Gallery
 from harness.report.cases import case_figures
 from harness.report.failures import failures
 from harness.report.overlays import Picture
@@ -25,6 +26,9 @@ from harness.results.records import HostFacts
 
 Fact = tuple[str, str, str]
 Pair = tuple[str, str]
+
+_PICTURES = 12
+"""Methods whose worst case is on the first page."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,7 @@ def index_page(
     leaderboard: Leaderboard,
     scenes: Sequence[Scene],
     links: Sequence[Sequence[str]],
-    pictures: Sequence[Mapping[tuple[int, str], Picture]],
-    *,
-    most_pictures: int,
+    galleries: Sequence[Gallery],
 ) -> dict[str, Any]:
     """Return the first page's values for its template."""
     return {
@@ -54,28 +56,19 @@ def index_page(
         "rank_interval": format_.rank_interval,
         "ratio": format_.ratio,
         "host_letter": host_letter,
-        "parts": [
-            _part(scene, f"d{place + 1}", links[place], pictures[place], most_pictures)
-            for place, scene in enumerate(scenes)
-        ],
+        "parts": [_part(scene, links[place], galleries[place]) for place, scene in enumerate(scenes)],
     }
 
 
-def _part(
-    scene: Scene,
-    name: str,
-    links: Sequence[str],
-    pictures: Mapping[tuple[int, str], Picture],
-    most_pictures: int,
-) -> dict[str, Any]:
+def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any]:
     columns = shown_columns(scene.challenge, scene.rows)
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
     worst: dict[int, Picture] = {}
-    for (index, _), picture in pictures.items():
+    for (index, _), picture in gallery.pictures.items():
         if index not in worst or picture.score < worst[index].score:
             worst[index] = picture
     return {
-        "id": name,
+        "id": scene.anchor,
         "division": scene.division,
         "facts": headline(scene),
         "columns": columns,
@@ -88,10 +81,24 @@ def _part(
         "sections": [section for section in _sections(scene) if section.figures],
         "failures": listed,
         "failures_total": total,
-        "pictures": [worst[index] for index in sorted(worst)][:most_pictures],
+        "pictures": [worst[index] for index in sorted(worst)][:_PICTURES],
+        "case_links": gallery.links,
+        "browsed": _browsed(scene, gallery),
         "reproduce": _division_facts(scene),
         "runs": [(row, run_facts(scene, index)) for index, row in enumerate(scene.rows)],
     }
+
+
+def _browsed(scene: Scene, gallery: Gallery) -> list[tuple[str, str, float, list[tuple[str, str]]]]:
+    """Return each browsed case with its page, its median score, and a link per method."""
+    listed = []
+    for look in gallery.looks:
+        page = gallery.links[look.case]
+        scores = scene.case_scores[scene.division.cases.index(look.case)]
+        known = scores[~np.isnan(scores)]
+        methods = [(scene.rows[row].team, f"{page}#m={row}") for row in look.packed.predictions]
+        listed.append((look.case, page, float(np.median(known)) if len(known) else np.nan, methods))
+    return listed
 
 
 def _sections(scene: Scene) -> list[Section]:

@@ -15,10 +15,10 @@ from harness.challenge.model import column_name
 from harness.leaderboard import Row
 from harness.leaderboard.columns import organ_columns
 from harness.leaderboard.model import MARKS
+from harness.report.case_page import Gallery
 from harness.report.cases import outcome_name, own_cases
 from harness.report.failures import failures, hidden_logs, log_tail
 from harness.report.index_page import Fact, Pair, run_facts
-from harness.report.overlays import Picture
 from harness.report.scene import Figure, Scene
 
 _MARKED = {
@@ -47,13 +47,13 @@ class WorstCase:
     outcome: str
 
 
-def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str], Picture]) -> dict[str, Any]:
+def submission_page(scene: Scene, index: int, gallery: Gallery) -> dict[str, Any]:
     """Return a submission page's values for its template.
 
     Args:
         scene: The division.
         index: The row.
-        pictures: Drawn worst cases by (row, case).
+        gallery: What was looked at of the cases.
     """
     row = scene.rows[index]
     own, lost = failures(scene, only=index)
@@ -67,7 +67,7 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
         logs = _logs(scene, index, worst)
     else:
         logs = list(hidden_logs(scene, index))
-    gallery = sorted((item for key, item in pictures.items() if key[0] == index), key=lambda item: item.score)
+    drawn = [item for key, item in gallery.pictures.items() if key[0] == index]
     return {
         "title": f"{row.team}: {scene.challenge.title}",
         "row": row,
@@ -82,7 +82,12 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
         "lost": lost,
         "outcomes": [(name.replace("_", " "), str(count)) for name, count in row.outcomes.items()],
         "worst": worst,
-        "gallery": gallery,
+        "gallery": sorted(drawn, key=lambda item: item.score),
+        "case_links": {
+            look.case: f"../{gallery.links[look.case]}#m={index}"
+            for look in gallery.looks
+            if index in look.packed.predictions
+        },
         "logs": logs,
         "reproduce": _reproduce(scene, index),
     }

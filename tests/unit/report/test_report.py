@@ -36,9 +36,12 @@ def write(tmp_path, plans, *, view="organiser", cases=10, challenge=PHANTOM, **m
         write_evidence(run, write_run(run, tmp_path / "results"), log="LOGGED")
     board = build(runs, challenge=challenge, bootstrap_samples=50)
     index = write_report(board, tmp_path / "report", view=view)
-    return index.read_text(), {
-        path.name: path.read_text() for path in index.parent.glob("submissions/*.html")
-    }
+    return text(index), {path.name: text(path) for path in index.parent.glob("submissions/*.html")}
+
+
+def text(page):
+    """Return a page without its script, which holds markup that is no part of it."""
+    return re.sub(r"<script>.*</script>", "", page.read_text(), flags=re.S)
 
 
 def test_every_figure_opens_with_a_question_and_every_drawing_has_a_text_for_those_who_do_not_see_it(
