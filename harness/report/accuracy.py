@@ -20,6 +20,7 @@ from harness.report.marks import (
     name_column,
     panel_grid,
     strip,
+    tabs,
 )
 from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Svg, x_axis
@@ -84,24 +85,14 @@ def _panel(scene: Scene, metric: Metric, *, dotted: bool) -> Svg:
 
 def heat_map(scene: Scene) -> Figure:
     """Lay out every method's mean score of every label, coloured: one metric at a time."""
-    tabs, tables = [], []
-    for place, facts in enumerate(scene.label_facts):
-        key = f"heat-{scene.anchor}-{facts.key}"
-        chosen = " checked" if place == 0 else ""
-        group = f"heat-{scene.anchor}"
-        tabs.append(
-            f'<label><input type="radio" name="{group}" value="{key}"{chosen}>{escape(facts.title)}</label>'
-        )
-        hidden = "" if place == 0 else " hidden"
-        tables.append(f'<div data-tab="{key}"{hidden}>{_heat_table(scene, facts)}</div>')
-    switch = f'<div class="switch" role="radiogroup" aria-label="Metric">{"".join(tabs)}</div>'
+    options = [(facts.title, _heat_table(scene, facts)) for facts in scene.label_facts]
     metrics = " or ".join(f"{facts.title}{unit_in_words(facts)}" for facts in scene.label_facts)
     return Figure(
         "organs",
         f"Which organs are hard, and for whom ({', '.join(facts.title for facts in scene.label_facts)})?",
         f"Mean {metrics} over the cases that annotate the organ, failed ones included. Blue is good, orange "
         "is bad; the colour scale below runs over the whole range. Underlined: the organ's best.",
-        Markup((switch if len(tabs) > 1 else "") + "".join(tables)),
+        tabs(f"heat-{scene.anchor}", options),
         wide=True,
     )
 

@@ -1,4 +1,4 @@
-"""How a prediction agrees with its reference beyond one number: labels mixed up, lesions found, NSD curves."""
+"""How a prediction agrees with its reference: labels mixed up, lesions found, NSD over tolerance."""
 
 from __future__ import annotations
 

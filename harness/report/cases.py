@@ -11,6 +11,7 @@ from markupsafe import Markup
 from harness.challenge.metrics import is_fraction
 from harness.leaderboard.values import MISSING, OUTCOMES
 from harness.report.axes import floor_of, percent
+from harness.report.compare import difference
 from harness.report.marks import name_column, scrolled
 from harness.report.scene import Figure, Scene, row_height, score
 from harness.report.svg import Linear, Svg, short, y_axis
@@ -45,7 +46,8 @@ def case_figures(scene: Scene) -> list[Figure]:
     figures = [outcome_grid(scene)]
     if scene.scores_cases and len(scene.division.cases) > 1:
         figures.append(difficulty(scene))
-    return figures
+    compared = difference(scene)
+    return figures if compared is None else [*figures, compared]
 
 
 def sign_of(outcome: str) -> str:

@@ -15,6 +15,7 @@ from harness.leaderboard.columns import shown_columns
 from harness.leaderboard.files import host_letter, legend
 from harness.leaderboard.model import MARKS
 from harness.report.accuracy import accuracy_figures
+from harness.report.agreement_figures import agreement_figures
 from harness.report.case_page import Gallery
 from harness.report.cases import case_figures
 from harness.report.failures import failures
@@ -78,7 +79,7 @@ def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any
         "grouped": any((row.tie_group or 1) > 1 for row in scene.rows),
         "ranked_on": ", ".join(metric.title for metric in scene.division.metrics) or "nothing",
         "legend": legend(scene.division),
-        "sections": [section for section in _sections(scene) if section.figures],
+        "sections": [section for section in _sections(scene, gallery) if section.figures],
         "failures": listed,
         "failures_total": total,
         "pictures": [worst[index] for index in sorted(worst)][:_PICTURES],
@@ -101,9 +102,10 @@ def _browsed(scene: Scene, gallery: Gallery) -> list[tuple[str, str, float, list
     return listed
 
 
-def _sections(scene: Scene) -> list[Section]:
+def _sections(scene: Scene, gallery: Gallery) -> list[Section]:
     return [
         Section("accuracy", "Accuracy", accuracy_figures(scene)),
+        Section("agreement", "Agreement with the reference", agreement_figures(scene, gallery.looks)),
         Section("ranking", "Ranking", ranking_figures(scene)),
         Section("cost", "Time and memory", resource_figures(scene)),
         Section("cases", "Cases", case_figures(scene)),

@@ -14,9 +14,13 @@ from markupsafe import Markup, escape
 from harness.leaderboard.values import Bools, Floats
 from harness.report.axes import Axis
 from harness.report.svg import LETTER, Linear, Log, Svg, short
+from harness.text import printable
 
 _KNOTS = ((0.0, 0.0), (0.5, 0.25), (0.8, 0.55), (0.9, 0.75), (1.0, 1.0))
 """Where a fraction lies on the colour scale: no value is cut off, and good scores are told apart best."""
+
+
+_MOST_TABS = 4
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,14 @@ class Cell:
 
 
 def heat_cell(
-    svg: Svg, cell: Cell, depth: float, *, shown: str = "", tip: str | None = None, row: int | None = None
+    svg: Svg,
+    cell: Cell,
+    depth: float,
+    *,
+    shown: str = "",
+    tip: str | None = None,
+    row: int | None = None,
+    wrong: bool = False,
 ) -> None:
     """Draw a field the deeper the larger, with a number where it has room.
 
@@ -115,11 +126,12 @@ def heat_cell(
         shown: What stands in it.
         tip: Its tooltip.
         row: The method that it belongs to.
+        wrong: Whether more is worse: then it has the other colour.
     """
     style = f"--d:{100 * depth:.0f}%"
     gap = 1 if cell.width > 4 else 0.3
     size = (cell.width - gap, cell.height - gap)
-    svg.rect(cell.x, cell.y, *size, "cell heat", style=style, tip=tip, data_t=row)
+    svg.rect(cell.x, cell.y, *size, f"cell {'wrong' if wrong else 'heat'}", style=style, tip=tip, data_t=row)
     if shown and cell.width >= 7.2 * len(shown) + 4 and cell.height >= 15:
         ink = "cellnum light" if depth > 0.6 else "cellnum"
         svg.text(cell.x + cell.width / 2, cell.y + cell.height / 2 + 4, shown, ink)
@@ -142,6 +154,35 @@ def panel_grid(panels: Iterable[Svg], *, least: int = 300) -> Markup:
     """
     drawn = Markup("").join(panel.markup() for panel in panels)
     return Markup(f'<div class="panels" style="--least:{least}px">{drawn}</div>')
+
+
+def tabs(group: str, options: Sequence[tuple[str, Markup]]) -> Markup:
+    """Show one of several things, by a switch; by a list where they are many.
+
+    Args:
+        group: A name that is unique in the page.
+        options: Titles and what they show.
+    """
+    keys = [f"{group}-{place}" for place in range(len(options))]
+    bodies = "".join(
+        f'<div data-tab="{key}"{" hidden" if place else ""}>{body}</div>'
+        for place, (key, (_, body)) in enumerate(zip(keys, options, strict=True))
+    )
+    titles = [escape(printable(title)) for title, _ in options]
+    if len(options) > _MOST_TABS:
+        choices = "".join(
+            f'<option value="{key}">{title}</option>' for key, title in zip(keys, titles, strict=True)
+        )
+        return Markup(
+            f'<div class="choice"><select aria-label="What is shown">{choices}</select></div>{bodies}'
+        )
+    marks = [" checked", *[""] * len(keys)]
+    choices = "".join(
+        f'<label><input type="radio" name="{group}" value="{key}"{mark}>{title}</label>'
+        for key, title, mark in zip(keys, titles, marks, strict=False)
+    )
+    switch = f'<div class="switch" role="radiogroup" aria-label="What is shown">{choices}</div>'
+    return Markup(f"{switch if len(options) > 1 else ''}{bodies}")
 
 
 def scrolled(svg: Svg) -> Markup:

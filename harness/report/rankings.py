@@ -21,6 +21,7 @@ from harness.leaderboard.ranking import (
 )
 from harness.leaderboard.statistics import bootstrap
 from harness.leaderboard.wilcoxon import ALPHA
+from harness.report.compare import weights
 from harness.report.marks import Cell, heat_cell, name_column, scrolled
 from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Svg, short
@@ -49,6 +50,8 @@ def ranking_figures(scene: Scene) -> list[Figure]:
         figures.append(significance(scene, analysis))
     figures.append(rank_heatmap(scene, analysis))
     figures.append(rank_lines(scene, analysis))
+    if (weighed := weights(scene, analysis)) is not None:
+        figures.append(weighed)
     return figures
 
 

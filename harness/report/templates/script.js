@@ -72,7 +72,7 @@ for (const division of document.querySelectorAll(".division")) {
 }
 
 // A switch shows one of several tables.
-for (const input of document.querySelectorAll(".switch input")) {
+for (const input of document.querySelectorAll(".switch input, .choice select")) {
   input.addEventListener("change", () => {
     for (const part of input.closest("figure").querySelectorAll("[data-tab]")) part.hidden = part.dataset.tab !== input.value;
     mark();
@@ -95,6 +95,78 @@ const mark = () => {
 };
 addEventListener("resize", mark);
 mark();
+
+// What a reader works with: drawn here, from the data beside it.
+const shape = (parent, tag, attributes, text) => {
+  const one = parent.appendChild(document.createElementNS("http://www.w3.org/2000/svg", tag));
+  for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
+  if (text !== undefined) one.textContent = text;
+  return one;
+};
+const sized = (svg, height) => {
+  svg.replaceChildren();
+  svg.setAttribute("viewBox", `0 0 1100 ${height}`);
+  svg.setAttribute("height", height);
+  return svg;
+};
+const short = (name, most) => name.length > most ? `${name.slice(0, most - 1)}…` : name;
+const DRAWS = {
+  difference: (figure, svg, data) => {
+    const [first, second] = [...figure.querySelectorAll("select")].map((box) => Number(box.value));
+    const rows = data.cases.map((name, at) => [name, data.scores[first][at], data.scores[second][at], at])
+      .filter(([, a, b]) => a !== null && b !== null)
+      .map(([name, a, b, at]) => [name, a - b, a, b, data.failed[first].includes(at) || data.failed[second].includes(at)])
+      .sort((a, b) => b[1] - a[1]);
+    const most = Math.max(1, ...rows.map((row) => Math.abs(row[1]))), middle = 150, high = 130;
+    const named = rows.length <= 40;
+    sized(svg, named ? 420 : 300);
+    const step = Math.min(40, 1040 / Math.max(rows.length, 1)), y = (value) => middle - value / most * high;
+    for (const value of [most, most / 2, 0, -most / 2, -most]) {
+      shape(svg, "path", { d: `M50 ${y(value)}H1095`, class: "grid" });
+      shape(svg, "text", { x: 44, y: y(value) + 4, class: "tick end" }, `${value > 0 ? "+" : ""}${value.toFixed(most < 10 ? 1 : 0)}`);
+    }
+    rows.forEach(([name, gap, a, b, lost], at) => {
+      const x = 52 + step * at;
+      const bar = shape(svg, "rect", { x, width: Math.max(step - 2, .8), y: Math.min(y(gap), middle), height: Math.max(Math.abs(y(gap) - middle), 1),
+        class: `${gap >= 0 ? "gain" : "loss"}${lost ? " rim" : ""}` });
+      shape(bar, "title", {}, `${name}: ${a.toFixed(2)} against ${b.toFixed(2)}, ${gap > 0 ? "+" : ""}${gap.toFixed(2)}${lost ? ", one failed" : ""}`);
+      if (named) shape(svg, "text", { x: x + step / 2 + 4, y: 296, class: "end name", transform: `rotate(-45 ${x + step / 2 + 4} 296)` }, short(name, 18));
+    });
+    const wins = rows.filter((row) => row[1] > 0).length, losses = rows.filter((row) => row[1] < 0).length;
+    const mean = rows.reduce((sum, row) => sum + row[1], 0) / Math.max(rows.length, 1);
+    figure.querySelector("[aria-live]").textContent = `better in ${wins}, worse in ${losses} of ${rows.length} cases; mean difference ${mean > 0 ? "+" : ""}${mean.toFixed(2)}`;
+  },
+  weights: (figure, svg, data) => {
+    const chosen = [...figure.querySelectorAll("input")].map((box) => Number(box.value));
+    figure.querySelectorAll("output").forEach((out, at) => { out.textContent = Number(chosen[at].toFixed(3)); });
+    const total = chosen.reduce((sum, weight) => sum + weight, 0) || 1;
+    const scores = data.parts.map((parts) => parts.reduce((sum, part, at) => sum + part * chosen[at], 0) / total);
+    const order = scores.map((_, team) => team).sort((a, b) => scores[a] - scores[b] || a - b);
+    const most = Math.max(...scores, 1e-9), height = order.length > 20 ? 17 : 24;
+    sized(svg, order.length * height + 8);
+    order.forEach((team, at) => {
+      const rank = 1 + scores.filter((score) => score < scores[team] - 1e-9).length, moved = data.ranks[team] - rank;
+      const y = at * height + 4, own = team < 8 ? `m${team + 1}` : "m0";
+      const said = `${rank}${moved ? ` (was ${data.ranks[team]})` : ""}`;
+      shape(svg, "text", { x: 190, y: y + height / 2 + 3, class: "end name", "data-t": team }, short(data.teams[team], 26));
+      shape(svg, "text", { x: 200, y: y + height / 2 + 3, class: "tick", "data-t": team }, said);
+      shape(svg, "rect", { x: 270, y, width: 780 * scores[team] / most, height: height - 4, class: `bar ${own}`, "data-t": team });
+      shape(svg, "text", { x: 276 + 780 * scores[team] / most, y: y + height / 2 + 3, class: "tick" }, scores[team].toFixed(2));
+    });
+  },
+};
+for (const holder of document.querySelectorAll("[data-draws]")) {
+  const figure = holder.closest("figure"), svg = holder.querySelector("svg");
+  const data = JSON.parse(figure.querySelector("template").content.textContent);
+  const again = () => DRAWS[holder.dataset.draws](figure, svg, data);
+  holder.style.setProperty("--least", "760px");
+  figure.addEventListener("input", again);
+  figure.querySelector(".work button")?.addEventListener("click", () => {
+    figure.querySelectorAll("input").forEach((box, at) => { box.value = data.weights[at]; });
+    again();
+  });
+  again();
+}
 
 // Every figure can be kept as a picture, every table as CSV.
 const keep = (name, type, content) => {
