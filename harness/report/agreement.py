@@ -74,9 +74,9 @@ def find_lesions(
     found: list[Lesion] = []
     for value in values:
         truth, guess = reference == value, prediction == value
-        held = find_objects((truth | guess).astype(np.uint8))
-        if not held:
+        if not (truth.any() or guess.any()):
             continue
+        held = find_objects((truth | guess).astype(np.uint8))
         truth, guess = truth[held[0]], guess[held[0]]
         for own, other, real in ((truth, guess, True), (guess, truth, False)):
             pieces, count = label(own, structure=_TOUCHING)

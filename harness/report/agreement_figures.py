@@ -203,8 +203,8 @@ def volume_agreement(scene: Scene) -> Figure | None:
         "Are the volumes right, and for small organs too?",
         "Each dot is a label of a case: across, the mean of its volume in reference and prediction "
         "(logarithmic); up, how much larger the prediction is, in percent of that mean: 200 is invented, "
-        "-200 missed. Line: the mean difference; dashed: 1.96 standard deviations. After Bland and Altman, Lancet "
-        "1986. The colours are those of the labels in the case browser.",
+        "-200 missed. Line: the mean difference; dashed: 1.96 standard deviations. After Bland and Altman, "
+        "Lancet 1986. The colours are those of the labels in the case browser.",
         panel_grid([_volume_panel(scene, pair) for pair in pairs], least=280),
         wide=True,
     )

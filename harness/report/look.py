@@ -17,7 +17,7 @@ from harness.report.agreement import Agreement, confusion_ml, find_lesions, nsd_
 from harness.report.overlays import three_slices
 from harness.report.packing import PackedCase, pack_case
 from harness.report.scene import Scene
-from harness.report.volumes import Labels, read_case, read_labels
+from harness.report.volumes import Labels, labelled_box, read_case, read_labels
 
 MOST_CASES = 20
 MOST_METHODS = 20
@@ -98,8 +98,9 @@ def look_at_case(job: CaseJob) -> CaseLook | None:
             predictions[row] = read[0]
     agreements, pictures = {}, {}
     counted = tuple(value for value in job.lesions if value in job.annotated)
+    box = labelled_box([case.reference, *predictions.values()])
     for row, labels in predictions.items():
-        pair = (case.reference, labels)
+        pair = (case.reference[box], labels[box])
         agreements[row] = Agreement(
             confusion_ml(*pair, job.labels.values, voxel_ml),
             find_lesions(*pair, counted, voxel_ml),
@@ -107,7 +108,7 @@ def look_at_case(job: CaseJob) -> CaseLook | None:
         )
         if row in job.pictures:
             pictures[row] = three_slices(case, labels, job.labels, name=job.case)
-    return CaseLook(job.case, job.annotated, pack_case(case, predictions), agreements, pictures)
+    return CaseLook(job.case, job.annotated, pack_case(case, predictions, box), agreements, pictures)
 
 
 def plan_looks(scene: Scene, dataset: Dataset, *, most_pictures: int) -> list[CaseJob]:

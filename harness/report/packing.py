@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 
-from harness.report.volumes import CaseVolumes, Labels, Spacing, Volume
+from harness.report.volumes import Box, CaseVolumes, Labels, Spacing, Volume
 
 MOST_BYTES = 2_900_000
 """A packed case in a page; its markup and script take the rest of 3 MB."""
@@ -57,14 +57,15 @@ class PackedCase:
     left_out: int
 
 
-def pack_case(case: CaseVolumes, predictions: Mapping[int, Labels]) -> PackedCase:
+def pack_case(case: CaseVolumes, predictions: Mapping[int, Labels], labelled: Box) -> PackedCase:
     """Pack a case; of the predictions, in their order, as many as fit.
 
     Args:
         case: Image and reference.
         predictions: Labels by row, on the reference's grid.
+        labelled: What holds every label of them all.
     """
-    crop = _crop(case, list(predictions.values()))
+    crop = _crop(case, labelled)
     step = _thinned([part.stop - part.start for part in crop], case.spacing_mm)
     while True:
         image = _image(case.image[crop], step)
@@ -107,23 +108,17 @@ class _Image:
     is_hu: bool
 
 
-def _crop(case: CaseVolumes, predictions: Sequence[Labels]) -> tuple[slice, slice, slice]:
+def _crop(case: CaseVolumes, labelled: Box) -> Box:
     """Return the box of all labels with a margin; across the body it is the body's own."""
-    held = case.reference != 0
-    for labels in predictions:
-        held = held | (labels != 0)
     body = case.image[::2, ::2, ::2] > (-400 if _is_hu(case.image) else np.median(case.image[::4, ::4, ::4]))
     bounds = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(held.any(axis=others))
-        around = 2 * np.flatnonzero(body.any(axis=others))
+    for axis, held in enumerate(labelled):
+        around = 2 * np.flatnonzero(body.any(axis=tuple(other for other in range(3) if other != axis)))
         margin = int(_MARGIN_MM / case.spacing_mm[axis])
-        size = case.image.shape[axis]
-        low, high = (int(inside[0]) - margin, int(inside[-1]) + margin) if len(inside) else (0, size - 1)
+        low, high = held.start - margin, held.stop + margin
         if axis < 2 and len(around):
-            low, high = min(low + margin, int(around[0])), max(high - margin, int(around[-1]) + 1)
-        bounds.append(slice(max(0, low), min(size, high + 1)))
+            low, high = min(held.start, int(around[0])), max(held.stop, int(around[-1]) + 2)
+        bounds.append(slice(max(0, low), min(case.image.shape[axis], high)))
     return bounds[0], bounds[1], bounds[2]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from evaluator.volume import read_label_volume
 Volume = npt.NDArray[np.integer | np.floating]
 Labels = npt.NDArray[np.uint8]
 Spacing = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,20 @@ def read_case(image: Path, reference: Path, annotated: Collection[int]) -> CaseV
     except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError):
         return None
     return CaseVolumes(values, *labels) if values.shape == labels[0].shape else None
+
+
+def labelled_box(volumes: Sequence[Labels]) -> Box:
+    """Return the smallest box that holds every label of volumes on one grid; all of it where there is none."""
+    held = volumes[0] != 0
+    for labels in volumes[1:]:
+        held |= labels != 0
+    bounds = []
+    for axis in range(3):
+        inside = np.flatnonzero(held.any(axis=tuple(other for other in range(3) if other != axis)))
+        bounds.append(
+            slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, held.shape[axis])
+        )
+    return bounds[0], bounds[1], bounds[2]
 
 
 def read_labels(path: Path, annotated: Collection[int]) -> tuple[Labels, Spacing] | None:

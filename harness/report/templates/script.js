@@ -150,7 +150,7 @@ const DRAWS = {
       const said = `${rank}${moved ? ` (was ${data.ranks[team]})` : ""}`;
       shape(svg, "text", { x: 190, y: y + height / 2 + 3, class: "end name", "data-t": team }, short(data.teams[team], 26));
       shape(svg, "text", { x: 200, y: y + height / 2 + 3, class: "tick", "data-t": team }, said);
-      shape(svg, "rect", { x: 270, y, width: 780 * scores[team] / most, height: height - 4, class: `bar ${own}`, "data-t": team });
+      shape(svg, "rect", { x: 270, y, width: 780 * scores[team] / most, height: height - 4, class: `amount ${own}`, "data-t": team });
       shape(svg, "text", { x: 276 + 780 * scores[team] / most, y: y + height / 2 + 3, class: "tick" }, scores[team].toFixed(2));
     });
   },
@@ -159,7 +159,7 @@ for (const holder of document.querySelectorAll("[data-draws]")) {
   const figure = holder.closest("figure"), svg = holder.querySelector("svg");
   const data = JSON.parse(figure.querySelector("template").content.textContent);
   const again = () => DRAWS[holder.dataset.draws](figure, svg, data);
-  holder.style.setProperty("--least", "760px");
+  holder.style.setProperty("--least", "900px");
   figure.addEventListener("input", again);
   figure.querySelector(".work button")?.addEventListener("click", () => {
     figure.querySelectorAll("input").forEach((box, at) => { box.value = data.weights[at]; });

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from harness.report import packing
-from harness.report.packing import pack_case
-from harness.report.volumes import CaseVolumes
+from harness.report.packing import PackedCase
+from harness.report.volumes import CaseVolumes, labelled_box
 from tests.unit.report.volumes import body
 
 
@@ -22,6 +22,11 @@ def unpacked(text: str, shape: tuple[int, int, int]) -> np.ndarray:
     lengths = np.frombuffer(content, "<u4", count)
     values = np.frombuffer(content, np.uint8, count, 4 * count)
     return np.repeat(values, lengths).reshape(shape, order="F")
+
+
+def pack_case(case: CaseVolumes, predictions: dict[int, np.ndarray]) -> PackedCase:
+    box = labelled_box([case.reference, *predictions.values()])
+    return packing.pack_case(case, predictions, box)
 
 
 def case_of(shape: tuple[int, int, int], spacing=(1.0, 1.0, 2.5)) -> CaseVolumes:
