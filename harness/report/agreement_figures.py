@@ -232,7 +232,7 @@ def _volume_panel(scene: Scene, pairs: _Pairs) -> Svg:
     names = {label.value: label.name for label in scene.challenge.labels}
     paint = colours(scene.challenge.labels)
     team = scene.rows[pairs.row].team
-    left, right, top, bottom = 42.0, 328.0, 28.0, 200.0
+    left, right, top, bottom = 42.0, 316.0, 28.0, 200.0
     svg = Svg(340, bottom + 24, label=f"Difference of volumes of {team}")
     svg.name(left, top - 12, team, "head", data_t=pairs.row)
     x, y = log_around(mean.tolist(), left, right), Linear(-200, 200, bottom, top)

@@ -49,7 +49,7 @@ def read_case(image: Path, reference: Path, annotated: Collection[int]) -> CaseV
 
 
 def labelled_box(volumes: Sequence[Labels]) -> Box:
-    """Return the smallest box that holds every label of volumes on one grid; all of it where there is none."""
+    """Return the smallest box that holds every label of volumes on one grid; all of it if there is none."""
     held = volumes[0] != 0
     for labels in volumes[1:]:
         held |= labels != 0

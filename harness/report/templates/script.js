@@ -167,6 +167,7 @@ for (const holder of document.querySelectorAll("[data-draws]")) {
   });
   again();
 }
+mark();
 
 // Every figure can be kept as a picture, every table as CSV.
 const keep = (name, type, content) => {

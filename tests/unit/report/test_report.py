@@ -9,8 +9,11 @@ import pytest
 from harness.challenge import Challenge, load_challenge
 from harness.errors import InfrastructureError
 from harness.report import write_report
-from harness.report.cases import sign_of
+from harness.report.cases import sign_of, suspects
 from harness.report.evidence import RunEvidence
+from harness.report.failures import HIDDEN_LETTERS
+from harness.report.rankings import least_cases
+from harness.report.scene import Scene
 from harness.results.records import OptOuts, Outcome
 from tests.unit.leaderboard.synthetic import Plan, build, make_run, write_evidence, write_run
 
@@ -195,3 +198,74 @@ def test_of_a_journal_only_the_asked_cases_become_records_and_the_last_attempt_c
     assert evidence.executions(set()) == {}
     with pytest.raises(InfrastructureError, match="damaged"):
         evidence.execution("case_000")
+
+
+def test_alike_failures_of_a_method_are_one_line_with_their_number(tmp_path):
+    broken = dict.fromkeys(range(5), Outcome.CRASHED) | {7: Outcome.TIME_LIMIT}
+    _, pages = write(tmp_path, [Plan("team", outcomes=broken, last_log_line="no weights"), Plan("other")])
+    page = next(page for name, page in pages.items() if "team" in name)
+    counts = re.findall(r'data-label="cases">(\d+)</td>', page)
+    assert counts == ["5", "1"]
+    assert "6 failed cases in all" in page
+
+
+def test_a_team_reads_why_it_failed_on_a_hidden_set_but_nothing_of_the_cases(tmp_path):
+    line = f"File predict.py, line 12: mean of case_003 is 41.25, blob {12 * 'QUJD'}"
+    broken = dict.fromkeys(range(4), Outcome.CRASHED)
+    index, pages = write(
+        tmp_path, [Plan("team", outcomes=broken, last_log_line=line), Plan("other")], view="participant"
+    )
+    page = next(page for name, page in pages.items() if "team" in name)
+    assert "File predict.py, line 12: mean of ‹case› is #, blob ‹…›" in page
+    for secret in ("case_003", "41.25", "QUJDQUJD"):
+        assert secret not in page
+        assert secret not in index
+    assert "predict.py" not in index
+    logs = re.findall(r"<pre>(.*?)</pre>", page, re.S)
+    assert 0 < sum(map(len, logs)) <= HIDDEN_LETTERS
+
+
+def test_a_team_whose_masks_are_empty_is_not_painted_as_good(tmp_path):
+    index, _ = write(tmp_path, [Plan("good", dsc=0.95), Plan("empty", dsc=0.0)])
+    grid = index[index.index('id="d1-outcomes"') :]
+    grid = grid[: grid.index("</figure>")]
+    rows = {level: set(re.findall(rf'class="ok ok{level}" data-t="(\d)"', grid)) for level in range(7)}
+    assert rows[0] == {"1"}
+    assert all("1" not in rows[level] for level in range(1, 7))
+
+
+def test_too_few_cases_are_said_instead_of_an_empty_map(tmp_path, plans):
+    index, _ = write(tmp_path, plans[:3], cases=6)
+    assert least_cases(3) == 7
+    assert "6 cases cannot separate any 3 methods" in index
+    assert "it takes 7" in index
+    assert 'id="d1-tau"' not in index
+
+
+def test_histograms_of_kendalls_tau_begin_at_five_methods(tmp_path):
+    assert 'id="d1-tau"' in write(tmp_path, [Plan(f"t{i}", dsc=0.9 - 0.05 * i) for i in range(5)])[0]
+
+
+def test_a_reference_is_suspected_only_where_good_methods_all_fall(tmp_path):
+    def board(fallen: set[int], tumour: float, cases: int = 12):
+        runs = []
+        for team in "abc":
+            run = make_run(Plan(team, dsc=0.9), cases=cases)
+            scores = [lowered(score, case in fallen, tumour) for case, score in enumerate(run.scores)]
+            runs.append(type(run)(run.folder, run.record, run.executions, tuple(scores)))
+        return build(runs, challenge=PHANTOM, bootstrap_samples=0)
+
+    def lowered(score, fallen, tumour):
+        labels = []
+        for label in score.scores:
+            value = tumour if label.label == 14 else 0.2 if fallen else label.scores["dsc"]
+            labels.append(label.model_copy(update={"scores": {"dsc": value, "nsd": value}}))
+        return score.model_copy(update={"scores": tuple(labels)})
+
+    def found(*arguments):
+        made = board(*arguments)
+        return suspects(Scene(made, made.divisions[0], "organiser"))
+
+    assert found({4}, 0.8) == [4]
+    assert found(set(), 0.0) == []  # a tumour that all miss says nothing about its reference
+    assert found({4}, 0.8, 6) == []  # six cases say nothing either
