@@ -13,13 +13,23 @@ from pydantic import ValidationError
 
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import write_whole
-from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, complete_lines, damaged, line_sha256, read_lines
+from harness.results.journal import (
+    CASES_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    Journal,
+    complete_lines,
+    damaged,
+    line_sha256,
+    read_lines,
+)
 from harness.results.key import Key, signing_key
 from harness.results.lock import FolderLock
 from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
 from harness.results.seal import SEAL_FILE, JournalEnd, Seal, read_seal, write_seal
 
 MOST_TEAM_LETTERS = 64
+MOST_TITLE_LETTERS = 200
 
 
 @dataclass(frozen=True)
@@ -242,6 +252,20 @@ def check_team(team: str) -> None:
         raise ConfigurationError(
             f"a team cannot be called {team!r}: results of the challenge have that name",
             mend="Choose another name.",
+        )
+
+
+def check_title(title: str) -> None:
+    """Check that a title fits into a table.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if len(title) > MOST_TITLE_LETTERS:
+        raise ConfigurationError(
+            f"the title has {len(title)} letters",
+            where=_shortened(title),
+            mend=f"Use at most {MOST_TITLE_LETTERS}.",
         )
 
 
