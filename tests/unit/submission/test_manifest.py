@@ -65,6 +65,7 @@ def test_a_challenges_build_arguments_override_the_common_ones(tmp_path, challen
     [
         ("name = ", "not TOML"),
         ("title = 'no name'", "name"),
+        (f"name = 'a'\ntitle = '{'x' * 5_000_000}'", "title"),
         ('name = "Upper"', "name"),
         ('name = "../escape"', "name"),
         ('name = "a b"', "name"),
