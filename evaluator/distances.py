@@ -20,7 +20,7 @@ from evaluator.areas import corner_areas
 from evaluator.bits import count_bits, lowest_bit
 from evaluator.compilation import kernel
 from evaluator.masks import corner_code, corner_extent, draw, find_corners, mask_box, mask_words
-from evaluator.nearest import BORDERS_6, BORDERS_18, SURFELS, count_offsets, near_rows, surface_mask
+from evaluator.nearest import BORDERS_6, BORDERS_18, SURFELS, count_offsets, search_order, surface_mask
 
 Spacing = tuple[float, float, float]
 
@@ -201,12 +201,11 @@ def measure_distances(
     """
     kind = _KINDS[surface]
     reference, prediction = surface_mask(reference_runs, kind), surface_mask(prediction_runs, kind)
-    sizes = np.array(spacing.distances_mm)
-    rows = near_rows(spacing.distances_mm[1], spacing.distances_mm[2])
+    order = search_order(spacing.distances_mm)
     areas = corner_areas(spacing.areas_mm) if kind == SURFELS else None
 
     def directed(one: tuple[object, ...], other: tuple[object, ...]) -> Directed:
-        keys, counts = count_offsets(one, other, *rows, sizes, areas is not None)
+        keys, counts = count_offsets(one, other, order.offsets, order.rows, order.sizes, areas is not None)
         return _directed(keys, counts, spacing.distances_mm, areas)
 
     return SurfaceDistances(

@@ -26,7 +26,8 @@ def slot_of(keys, key):
     """Return where a key is, or is to be put."""
     mask = np.uint64(keys.size - 1)
     wanted = key + np.uint64(1)
-    slot = (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) & mask
+    # The high half of the product, on which every bit of the key has a say.
+    slot = (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40) & mask
     while keys[slot] != 0 and keys[slot] != wanted:
         slot = (slot + np.uint64(1)) & mask
     return slot
@@ -46,8 +47,6 @@ def grown(keys, counts):
 
 @kernel
 def content(keys, counts):
-    """Return the keys that were counted, ascending, and their counts."""
+    """Return the keys that were counted, in no order, and their counts."""
     used = np.flatnonzero(keys)
-    found = keys[used] - np.uint64(1)
-    order = np.argsort(found)
-    return found[order], counts[used][order]
+    return keys[used] - np.uint64(1), counts[used]
