@@ -117,7 +117,7 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
 
 
 def _notes_on_annotation(labels: LabelTable, scored: LabelTable) -> list[str]:
-    left_out = [str(value) for value in labels.values if value not in scored.values]
+    left_out = [str(label.value) for label in labels if label.value not in scored.values]
     return [f"not annotated, so not scored: labels {', '.join(left_out)}"] if left_out else []
 
 
@@ -141,7 +141,7 @@ def _score(
     given: CaseInput, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
 ) -> CaseScore:
     """Score two volumes on one grid."""
-    known, scoring = scoring.labels.values, scoring.annotated(given.annotated)
+    known, scoring = scoring.labels.voxel_values, scoring.annotated(given.annotated)
     rules = scoring.rules
     for side, volume, casting in (
         ("reference", reference, rules.reference_casting),
@@ -158,7 +158,7 @@ def _score(
     pair = CasePair(annotated, predicted, scoring, spacing)
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
-    found = sum(label.counts.prediction_voxels for label in pair.labels)
+    found = pair.predicted_voxels
     notes += [f"prediction: {note}" for note in _notes_on_values(annotated, predicted, known, found)]
     if rules.zero_above is not None and predicted.max() > rules.zero_above:
         notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
@@ -214,11 +214,11 @@ def missing_prediction(
                 organ=label.name,
                 column=label.column,
                 scores=values(scoring.label_metrics),
-                reference_ml=int(counts[label.value]) * voxel_ml,
+                reference_ml=int(counts[list(label.voxel_values)].sum()) * voxel_ml,
                 prediction_ml=0.0,
                 true_positive_voxels=0,
                 false_positive_voxels=0,
-                false_negative_voxels=int(counts[label.value]),
+                false_negative_voxels=int(counts[list(label.voxel_values)].sum()),
                 note="no reference" if unusable == "reference" else "no prediction",
             )
             for label in scoring.labels

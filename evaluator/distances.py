@@ -28,6 +28,9 @@ SurfaceKind = Literal["surfels", "voxels", "voxels18"]
 """`surfels`: corners of the voxel grid, by area. `voxels`: those of the mask with one of 6 neighbours outside;
 `voxels18`: with one of 18."""
 
+Join = Literal["pooled", "mean"]
+"""How the two surfaces become one share: by all their elements together, or as the mean of two shares."""
+
 _KINDS = {"surfels": SURFELS, "voxels": BORDERS_6, "voxels18": BORDERS_18}
 _TIE = 1e-9
 
@@ -131,12 +134,19 @@ class SurfaceAreas:
     """How much surface of both volumes lies within a tolerance of the other volume's.
 
     Attributes:
-        within_mm2: That area.
-        whole_mm2: The area of both surfaces.
+        within_mm2: That area, of the reference's surface and of the prediction's.
+        whole_mm2: The area of each surface.
     """
 
-    within_mm2: float
-    whole_mm2: float
+    within_mm2: tuple[float, float]
+    whole_mm2: tuple[float, float]
+
+    def share(self, join: Join = "pooled") -> float:
+        """Return the share within: of both surfaces together, or the mean of their two shares."""
+        if join == "pooled":
+            return sum(self.within_mm2) / sum(self.whole_mm2)
+        one, other = (part / whole for part, whole in zip(self.within_mm2, self.whole_mm2, strict=True))
+        return (one + other) / 2
 
 
 @dataclass(frozen=True)
@@ -160,9 +170,10 @@ class SurfaceDistances:
 
     def areas(self, tolerance_mm: float) -> SurfaceAreas:
         """Return the area of the elements within the tolerance, and of all."""
+        one, other = self.both
         return SurfaceAreas(
-            sum(one.area_within_mm2(tolerance_mm) for one in self.both),
-            sum(one.area_mm2 for one in self.both),
+            (one.area_within_mm2(tolerance_mm), other.area_within_mm2(tolerance_mm)),
+            (one.area_mm2, other.area_mm2),
         )
 
     def percentile_mm(self, share: float, *, pooled: bool = False) -> float:

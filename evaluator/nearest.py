@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from evaluator.areas import CODES
 from evaluator.bits import highest_bit, lowest_bit
 from evaluator.compilation import kernel
+from evaluator.components import runs_of_bits
 from evaluator.masks import corner_code, corner_extent, draw, find_borders, find_corners, mask_box, mask_words
 from evaluator.tally import content, grown, new_tally, slot_of
 
@@ -97,6 +98,12 @@ def surface_mask(runs, kind):
     else:
         find_borders(mask, box, surface, kind == BORDERS_18)
     return mask, surface, box
+
+
+def border_runs(runs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the voxels of a label with one of 6 neighbours outside, as sorted runs of one voxel each."""
+    _, border, box = surface_mask(runs, BORDERS_6)
+    return np.asarray(runs_of_bits(border, box))
 
 
 @kernel
@@ -170,7 +177,10 @@ def _all_counts(keys, counts, offsets, near_counts):
     """Return keys and counts of the table, and of the near offsets; several may have the same key."""
     some_keys, some_counts = content(keys, counts)
     near = np.count_nonzero(near_counts)
-    all_keys, all_counts = np.empty(near + some_keys.size, np.uint64), np.empty(near + some_keys.size, np.int64)
+    all_keys, all_counts = (
+        np.empty(near + some_keys.size, np.uint64),
+        np.empty(near + some_keys.size, np.int64),
+    )
     index = 0
     for k in range(offsets.shape[0]):
         for code in range(CODES):
