@@ -85,6 +85,24 @@ def label_table_from_file(path: Path | str, *, tolerance_mm: float | None = None
     return label_table_from_rows(name, content["labels"], where=path, tolerance_mm=tolerance_mm)
 
 
+def label_table_from_dict(
+    labels: Mapping[Any, Any], *, name: str = "labels", tolerance_mm: float = DEFAULT_TOLERANCE_MM
+) -> LabelTable:
+    """Return the labels that a plain dict states.
+
+    Args:
+        labels: `{1: "liver"}`, `{"liver": 1}`, or with regions `{"kidney with mass": [1, 2]}`; 0 and "ignore"
+            are left out.
+        name: The table's.
+        tolerance_mm: The NSD tolerance of all.
+
+    Raises:
+        RequestError: It is not as expected.
+    """
+    stated = {str(key): list(other) if isinstance(other, tuple) else other for key, other in labels.items()}
+    return _from_names(stated, name, tolerance_mm, where="labels")
+
+
 def label_table_from_rows(
     name: str, rows: object, *, where: object, tolerance_mm: float | None = None
 ) -> LabelTable:
@@ -148,9 +166,17 @@ def _from_dataset_json(path: Path, text: str, tolerance_mm: float) -> LabelTable
         raise RequestError(
             "the file has no labels", where=path, mend='Write "labels": {"liver": 1} or {"1": "liver"}'
         )
+    table_name = content.get("name")
+    name = table_name if isinstance(table_name, str) and table_name else path.resolve().parent.name
+    return _from_names(stated, name, tolerance_mm, where=path)
+
+
+def _from_names(
+    stated: dict[str, Any] | list[Any], table_name: str, tolerance_mm: float, *, where: object
+) -> LabelTable:
     notes = []
     labels: list[Label] = []
-    for name, values in _named_values(stated, path):
+    for name, values in _named_values(stated, where):
         if values == (0,):
             continue
         if name.lower() == "ignore":
@@ -159,16 +185,14 @@ def _from_dataset_json(path: Path, text: str, tolerance_mm: float) -> LabelTable
         is_region = len(values) > 1
         value = FIRST_REGION + sum(bool(label.parts) for label in labels) if is_region else values[0]
         make = partial(Label, value, name, tolerance_mm, parts=values if is_region else ())
-        labels.append(_at(f"labels.{name}", path, make))
+        labels.append(_at(f"labels.{name}", where, make))
     if not labels:
-        raise RequestError("labels names nothing but background", where=path)
+        raise RequestError("labels names nothing but background", where=where)
     notes.insert(0, _assumption(tolerance_mm, [label.name for label in labels]))
-    table_name = content.get("name")
-    name = table_name if isinstance(table_name, str) and table_name else path.resolve().parent.name
-    return _at("labels", path, partial(LabelTable, name, tuple(labels), tuple(notes)))
+    return _at("labels", where, partial(LabelTable, table_name, tuple(labels), tuple(notes)))
 
 
-def _named_values(stated: dict[str, Any] | list[Any], path: Path) -> Iterable[tuple[str, tuple[int, ...]]]:
+def _named_values(stated: dict[str, Any] | list[Any], place: object) -> Iterable[tuple[str, tuple[int, ...]]]:
     """Yield name and voxel values of each label, whichever of the two is the key."""
     pairs = list(stated.items()) if isinstance(stated, dict) else [(str(i), n) for i, n in enumerate(stated)]
     for key, other in pairs:
@@ -181,7 +205,7 @@ def _named_values(stated: dict[str, Any] | list[Any], path: Path) -> Iterable[tu
         else:
             raise RequestError(
                 f"labels.{key} is {other!r}",
-                where=path,
+                where=place,
                 mend='Write "name": value, "name": [values] or "value": "name"',
             )
 

@@ -160,6 +160,14 @@ class LabelPair:
         return self.rules.surface.measured(self.spacing)
 
     @property
+    def surface_ratio(self) -> float | None:
+        """The predicted surface over the reference's; `None` where no surface was measured."""
+        if "areas" not in self.__dict__:
+            return None
+        reference, prediction = self.areas.whole_mm2
+        return prediction / reference
+
+    @property
     def diagonal_mm(self) -> float:
         """The longest distance in the volume, measured as surfaces are."""
         sizes = self._surface_spacing.distances_mm

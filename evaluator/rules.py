@@ -41,6 +41,7 @@ def score_label(pair: LabelPair, scoring: Scoring) -> LabelScore:
         false_positive_voxels=counts.scored_prediction_voxels - counts.overlap_voxels,
         false_negative_voxels=counts.scored_reference_voxels - counts.overlap_voxels,
         note=note,
+        replaced=tuple(key for key in scores if missing and not METRICS[key].always),
     )
 
 

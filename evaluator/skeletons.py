@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,18 +37,19 @@ def compare_skeletons(reference_runs: NDArray[np.uint64], prediction_runs: NDArr
         RequestError: scikit-image is not installed.
     """
     try:
-        from skimage.morphology import skeletonize  # type: ignore[import-untyped,unused-ignore]
+        from skimage.morphology import skeletonize
     except ImportError:
         raise RequestError(
             "clDice needs scikit-image", mend="Install it: pip install 'flareharness[topology]'"
         ) from None
+    thin: Any = skeletonize
     extents = np.stack([corner_extent(reference_runs), corner_extent(prediction_runs)])
     low, high = extents[:, ::2].min(axis=0), extents[:, 1::2].max(axis=0)
     shape = (int(high[0] - low[0]), int(high[1] - low[1]), int(high[2] - low[2]))
     reference, prediction = (paint(runs, low, shape).T for runs in (reference_runs, prediction_runs))
 
     def share(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-        skeleton = np.asarray(skeletonize(np.ascontiguousarray(one)), np.bool_)
+        skeleton = np.asarray(thin(np.ascontiguousarray(one)), np.bool_)
         voxels = np.count_nonzero(skeleton)
         return float(np.count_nonzero(skeleton & other) / voxels) if voxels else float("nan")
 
