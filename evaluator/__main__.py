@@ -284,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--metrics",
         metavar="KEYS",
-        help=f"any of {','.join(METRICS)}, or hd with a percentile, such as hd99; by default those of the profile,"
+        help=f"any of {','.join(METRICS)}, or hd and a percentile, such as hd99; by default the profile's,"
         f" else {','.join(DEFAULT_METRICS)}",
     )
     add(

@@ -67,10 +67,10 @@ def score_case(
     """Score one prediction against its reference.
 
     Args:
-        reference: The annotation: a path, a `LabelVolume`, an image of SimpleITK or nibabel, or an array or torch
-            tensor on axes x, y, z.
-        prediction: The prediction, in any of these forms; `None` if there is none, which scores as a failure on every label, whether
-            the reference holds it or not.
+        reference: The annotation: a path, a `LabelVolume`, an image of SimpleITK or nibabel, or an array or
+            torch tensor on axes x, y, z.
+        prediction: The prediction, in any of these forms; `None` if there is none, which scores as a failure
+            on every label, whether the reference holds it or not.
         scoring: Labels, rules, metrics and limits.
         labels: In place of `scoring`: a table, or a dict such as `{1: "liver"}` (NSD at 2 mm then).
         profile: With `labels`, the rules.

@@ -1,7 +1,7 @@
 """Connected components of a label, from its runs: no volume is looked at.
 
-Runs are sorted by z, y and x, so the runs that a run can touch lie in four rows before it: beside it in y, and
-below it, straight or beside. Components are numbered by their first voxel, x fastest, from 0.
+Runs are sorted by z, y and x, so the runs that a run can touch lie in four rows before it: beside it in y,
+and below it, straight or beside. Components are numbered by their first voxel, x fastest, from 0.
 
                  . A A .            z - 1, rows y - 1, y, y + 1, and z, row y - 1
                  A B . .            run B meets A if their stretches along x overlap, or,

@@ -25,8 +25,8 @@ from evaluator.nearest import BORDERS_6, BORDERS_18, SURFELS, count_offsets, sea
 Spacing = tuple[float, float, float]
 
 SurfaceKind = Literal["surfels", "voxels", "voxels18"]
-"""`surfels`: corners of the voxel grid, by area. `voxels`: those of the mask with one of 6 neighbours outside;
-`voxels18`: with one of 18."""
+"""`surfels`: corners of the voxel grid, by area. `voxels`: those of the mask with one of 6 neighbours
+outside; `voxels18`: with one of 18."""
 
 Join = Literal["pooled", "mean"]
 """How the two surfaces become one share: by all their elements together, or as the mean of two shares."""
@@ -179,7 +179,8 @@ class SurfaceDistances:
     def percentile_mm(self, share: float, *, pooled: bool = False) -> float:
         """Return a percentile of the distances.
 
-        By area it is the smallest distance at which the share is reached; of border voxels it is interpolated.
+        By area it is the smallest distance at which the share is reached; of border voxels it is
+        interpolated.
 
         Args:
             share: 0 to 1.

@@ -1,7 +1,8 @@
 """Why a score is what it is: one pair of files under several rules, and where its worst millimetres are.
 
-A difference between two profiles is explained by experiment: of the rules in which they differ, one at a time is
-put into the exact profile, and the rules that change a number by themselves are named with what they change.
+A difference between two profiles is explained by experiment: of the rules in which they differ, one at a
+time is put into the exact profile, and the rules that change a number by themselves are named with what they
+change.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ METRIC_KEYS = ("dsc", "nsd", "hd95", "masd")
 TOLERANCES_MM = (0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0)
 _PLACES = 3
 _APART_MM = 15.0
+_SHOWN = 1e-6
 
 _WHY = {
     "empty": "what a label is worth that one volume or both lack",
@@ -141,7 +143,8 @@ def explain(
         reference: A label file.
         prediction: The same.
         labels: What to score; by default every value that the reference holds, at 2 mm.
-        profiles: Their names; by default the exact one, that of the labels' challenge, and those of common tools.
+        profiles: Their names; by default the exact one, that of the labels' challenge, and those of common
+            tools.
 
     Raises:
         EvaluatorError: A file cannot be read, or the grids differ.
@@ -187,7 +190,7 @@ def usual_profiles(labels: LabelTable) -> tuple[str, ...]:
     """Return the profiles that apply to labels: the challenge's own, then those of common tools."""
     from evaluator import flare, official
 
-    own = ("flare",) if labels.name in flare.TABLES else ()
+    own: tuple[str, ...] = ("flare",) if labels.name in flare.TABLES else ()
     own += (labels.name,) if labels.name in official.PROFILES else ()
     return (*own, "nnunet", "monai", "totalsegmentator")
 
@@ -223,9 +226,16 @@ def _reasons(
         for before, after in zip(exact, score, strict=True):
             for key in METRIC_KEYS:
                 one, other = before.scores[key], after.scores[key]
-                if one != other and not (math.isnan(one) and math.isnan(other)):
+                if _differ(one, other):
                     found[after.label].append(Reason(rule, _WHY[rule], key, one, other))
     return {label: tuple(reasons) for label, reasons in found.items()}
+
+
+def _differ(one: float, other: float) -> bool:
+    """Return whether two scores differ by more than what no table shows."""
+    if math.isnan(one) or math.isnan(other) or math.isinf(one) or math.isinf(other):
+        return repr(one) != repr(other)
+    return abs(one - other) >= _SHOWN
 
 
 def _curves(
@@ -252,12 +262,12 @@ def _worst_places(label: Label, reference: LabelVolume, prediction: LabelVolume)
     ]
     if not all(len(one) for one in runs):
         return []
-    surfaces = [surface_elements(one) for one in runs]
+    one, other = (surface_elements(one) for one in runs)
     spacing = np.array(EXACT.compared_spacing(reference.spacing_mm))
     candidates = [
         (float(distance), place, side)
-        for side, one, other in (("reference", *surfaces), ("prediction", *surfaces[::-1]))
-        for distance, place in _farthest(one, other, spacing)
+        for side, near, far in (("reference", one, other), ("prediction", other, one))
+        for distance, place in _farthest(near, far, spacing)
     ]
     candidates.sort(key=lambda candidate: -candidate[0])
     return [

@@ -136,7 +136,7 @@ def _picture(explanation: Explanation, found: LabelExplanation, place: Place) ->
         slice(max(0, at - _MARGIN), min(size, at + _MARGIN)) for at, size in ((x, shape[0]), (y, shape[1]))
     )
     one, other = (
-        np.isin(volume.array[(*window, z)], found.label.voxel_values)
+        np.isin(volume.array[window[0], window[1], z], found.label.voxel_values)
         for volume in (explanation.reference, explanation.prediction)
     )
     picture = np.full((*one.shape, 3), 250, np.uint8)

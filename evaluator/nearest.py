@@ -4,18 +4,18 @@ Both surfaces are bit masks (masks.py), and three steps go from near to far:
 
 1. Where predictions are good, the partner is a voxel or two away. All elements of a word, up to 64, are held
    against the other surface moved by each of the shortest offsets, nearest first, until each has a partner.
-2. An element that is left looks at the rows of the other surface around it, nearest row first, and in each for
-   the nearest set bit to its left and right, until no row that is left can be nearer than what it has found:
+2. An element that is left looks at the rows of the other surface around it, nearest row first, and in each
+   for the nearest set bit to its left and right, until no row that is left can be nearer than what it found:
 
                    8 4 7
                    3 1 2       order of the rows around an element, looking along x
                    9 5 6
 
 3. An element that finds nothing sure there goes through blocks of 16 x 16 rows and 64 voxels along x, in each
-   that holds anything and may hold something nearer than the best yet through cells of 4 x 4 rows, and in each
-   of those in the same way through the rows. The best to begin with are the partners of elements before, which
-   are neighbours and so tell almost the truth. A word has a bit for each of 64 blocks or cells along y, so that
-   empty ones cost nothing.
+   that holds anything and may hold something nearer than the best yet through cells of 4 x 4 rows, and in
+   each of those in the same way through the rows. The best to begin with are the partners of elements before,
+   which are neighbours and so tell almost the truth. A word has a bit for each of 64 blocks or cells along y,
+   so that empty ones cost nothing.
 
 What comes out is not a list of distances but a count per offset in voxels along z, y and x, and corner code:
 distances, means, percentiles and shares all follow from that, for any spacing, and there are few of them.
@@ -55,7 +55,7 @@ class Order:
     """In which order places around an element are looked at, for one voxel size.
 
     Attributes:
-        offsets: The shortest offsets along z, y and |x|, nearest first: n x 3. None that is left out is nearer.
+        offsets: The shortest offsets along z, y and |x|, nearest first: n x 3. None left out is nearer.
         rows: Offsets along z and y of the nearest rows, nearest first: n x 2. The same.
         sizes: Voxel size along x, y, z.
     """
@@ -79,7 +79,7 @@ def search_order(spacing_mm: tuple[float, float, float]) -> Order:
 def _nearest_first(
     axes: tuple[NDArray[np.int64], ...], sizes: tuple[float, ...], farthest: int
 ) -> NDArray[np.int64]:
-    """Return all combinations of steps within the largest ball that `farthest` steps contain, nearest first."""
+    """Return the combinations of steps within the largest ball that `farthest` steps hold, nearest first."""
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
     squares = ((grid * np.array(sizes)) ** 2)[:, ::-1].cumsum(axis=1)[:, -1]
     grid, squares = (array[squares < ((farthest + 1) * min(sizes)) ** 2] for array in (grid, squares))
@@ -145,10 +145,7 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
                 if cells.size == 1:
                     cells, blocks = _filled(others, others_box, _CELL), _filled(others, others_box, _BLOCK)
                 here = i % (rows * words)
-                for place in (here, max(here - words, 0), last):
-                    if partners[place, 0] != _FAR:
-                        partner = partners[place]
-                        _compare(partner[0] - z, partner[1] - y, partner[2] - x, sizes, found)
+                _try_partners(partners, (here, max(here - words, 0), last), (z, y, x), sizes, found)
                 _search_blocks(others, others_box, cells, blocks, z, y, x, sizes, found)
                 for place in (here, last):
                     partners[place, 0] = z + found[0]
@@ -164,6 +161,15 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
             if 2 * used > keys.size:
                 keys, counts = grown(keys, counts)
     return _all_counts(keys, counts, offsets, near_counts)
+
+
+@kernel
+def _try_partners(partners, places, element, sizes, found):
+    """Keep the nearest of some partners of elements before."""
+    for place in places:
+        partner = partners[place]
+        if partner[0] != _FAR:
+            _compare(partner[0] - element[0], partner[1] - element[1], partner[2] - element[2], sizes, found)
 
 
 @kernel
@@ -270,7 +276,7 @@ def _search_rows(others, box, z, y, x, near_rows, sizes, found):
 
 @kernel
 def _nearest_in_row(others, row, words, place, limit):
-    """Return the step along x to the nearest set bit in a row; `_FAR` if none is within about `limit` steps."""
+    """Return the step along x to the nearest set bit in a row; `_FAR` if none is within `limit` or so."""
     word, bit = place >> 6, np.uint64(place & 63)
     full = ~np.uint64(0)
     right = left = _FAR

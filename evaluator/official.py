@@ -1,8 +1,8 @@
-"""The rules of public scoring scripts, as data: which regions they score, and how, empties and faults included.
+"""The rules of public scoring scripts, as data: which regions they score, how, and with what faults.
 
-Each profile is the set of values that makes the evaluator give the script's numbers. `source` names repository
-and commit that the rules were read from, `defects` what is known to be wrong with them, so that a number can be
-reproduced and yet not be mistaken for a better one. FLARE's profiles stand in flare.py.
+Each profile is the set of values that makes the evaluator give the script's numbers. `source` names
+repository and commit that the rules were read from, `defects` what is known to be wrong with them, so that a
+number can be reproduced and yet not be mistaken for a better one. FLARE's profiles stand in flare.py.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _brats2025_mets() -> Profile:
             " large and for small lesions",
             *base.defects[1:],
         ),
-        about="lesion counts and F1 here are those of lesions of 20 mm3 and more, before the Dice limit of 0.1",
+        about="lesion counts and F1 are those of lesions of 20 mm3 and more, before the Dice limit of 0.1",
     )
 
 

@@ -22,8 +22,8 @@ def as_source(given: Any, *, spacing_mm: Sequence[float] | None, what: str) -> P
     """Return a path or a label volume in memory, whatever holds it.
 
     Args:
-        given: A path or `LabelVolume`, which stay what they are; a NumPy array or torch tensor on axes x, y, z; or
-            an image of SimpleITK or nibabel, whose place is taken over.
+        given: A path or `LabelVolume`, which stay what they are; a NumPy array or torch tensor on axes x, y,
+            z; or an image of SimpleITK or nibabel, whose place is taken over.
         spacing_mm: Voxel size along x, y, z of arrays and tensors.
         what: `reference` or `prediction`, for errors.
 

@@ -32,8 +32,8 @@ def write_scores(
         output: An open text file, opened with `newline=""`.
         labels: The table that the scores are for; gives the columns of other programs' tables.
         metrics: Keys of the metrics that `csv` has columns of, and `json` says the facts of.
-        layout: `csv`: one row per case and label. `long`: one row per case, label and metric. `json`: one object with all records. Else the name of a
-            table that has a row per case, such as `flare`.
+        layout: `csv`: one row per case and label. `long`: one row per case, label and metric. `json`: one
+            object with all records. Else the name of a table that has a row per case, such as `flare`.
     """
     if layout == "json":
         _write_json(scores, output, labels, metrics)

@@ -20,8 +20,9 @@ _NAME = re.compile(r"hd(\d{1,2}(?:\.\d+)?)")
 def hausdorff(distances: SurfaceDistances, rules: Profile, *, percent: float) -> float:
     """Return the percentile of the surface distances in mm: of the larger direction, or of both together.
 
-    By area it is the smallest distance at which the cumulated area reaches the share, as in surface-distance's
-    `compute_robust_hausdorff`; of border voxels it is interpolated. The profile says which.
+    By area it is the smallest distance at which the cumulated area reaches the share, as in
+    surface-distance's `compute_robust_hausdorff`; of border voxels it is interpolated. The profile says
+    which.
     """
     if percent == 100:
         return max(one.largest_mm for one in distances.both)

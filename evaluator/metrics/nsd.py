@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def nsd(areas: SurfaceAreas, rules: Profile) -> float:
     """Return the area of the surface elements within the tolerance over the area of all.
 
-    As surface-distance's `compute_surface_dice_at_tolerance` (Nikolov et al., arXiv:1809.04430). A profile may
-    take the mean of the two surfaces' shares instead, or count border voxels in place of areas.
+    As surface-distance's `compute_surface_dice_at_tolerance` (Nikolov et al., arXiv:1809.04430). A profile
+    may take the mean of the two surfaces' shares instead, or count border voxels in place of areas.
     """
     return areas.share(rules.surface.nsd)
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "check",
     "evaluate",
     "score",
+    "explain",
     "leaderboard",
     "pack",
     "verify",
