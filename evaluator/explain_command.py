@@ -50,7 +50,7 @@ def write_explanation(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m evaluator explain",
-        description="Score a pair under several rules; say why they differ, and where the worst millimetres are",
+        description="Score a pair under several rules; say why they differ and where surfaces are far apart",
     )
     add = parser.add_argument
     add("reference", metavar="REFERENCE", type=Path, help="a label file")

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from evaluator.lesion_rules import LesionRules
 
 Pairs = dict[tuple[int, int], int]
-"""Voxels that a reference lesion and a predicted one share, by their numbers."""
+"""Voxels that a reference and a predicted lesion share, by their numbers."""
+
+_FORBIDDEN = 1.000001
+"""The cost of two lesions that may not be matched, as in panoptica; others cost 1 less their score."""
 
 
 def match(
@@ -78,20 +81,43 @@ def _greedy(
 
 
 def _optimal(candidates: list[tuple[float, int, int]], rules: LesionRules) -> dict[int, tuple[int, ...]]:
+    """Return the assignment with the largest sum of scores, one cluster of touching lesions at a time."""
+    allowed = [candidate for candidate in candidates if _reaches(candidate[0], rules)]
+    matched: dict[int, tuple[int, ...]] = {}
+    for cluster in _clusters(allowed):
+        matched.update(_assigned(cluster))
+    return matched
+
+
+def _clusters(pairs: list[tuple[float, int, int]]) -> list[list[tuple[float, int, int]]]:
+    """Return the pairs in groups that share no lesion."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not pairs:
+        return []
+    predictions, references = (np.array([pair[side] for pair in pairs]) for side in (1, 2))
+    first = int(references.max()) + 1
+    size = first + int(predictions.max()) + 1
+    graph = coo_array((np.ones(len(pairs), np.int8), (references, first + predictions)), shape=(size, size))
+    _, groups = connected_components(graph, directed=False)
+    found: dict[int, list[tuple[float, int, int]]] = {}
+    for pair, group in zip(pairs, groups[references].tolist(), strict=True):
+        found.setdefault(group, []).append(pair)
+    return list(found.values())
+
+
+def _assigned(pairs: list[tuple[float, int, int]]) -> dict[int, tuple[int, ...]]:
     from scipy.optimize import linear_sum_assignment
 
-    allowed = [candidate for candidate in candidates if _reaches(candidate[0], rules)]
-    if not allowed:
-        return {}
-    references = sorted({reference for _, _, reference in allowed})
-    predictions = sorted({prediction for _, prediction, _ in allowed})
-    forbidden = 1.000001
-    costs = np.full((len(references), len(predictions)), forbidden)
-    for score, prediction, reference in allowed:
-        costs[references.index(reference), predictions.index(prediction)] = 1 - score
-    rows, columns = linear_sum_assignment(costs)
+    references = sorted({reference for _, _, reference in pairs})
+    predictions = sorted({prediction for _, prediction, _ in pairs})
+    costs = np.full((len(references), len(predictions)), _FORBIDDEN)
+    row_of, column_of = ({number: at for at, number in enumerate(side)} for side in (references, predictions))
+    for score, prediction, reference in pairs:
+        costs[row_of[reference], column_of[prediction]] = 1 - score
     return {
         references[row]: (predictions[column],)
-        for row, column in zip(rows, columns, strict=True)
-        if costs[row, column] < forbidden
+        for row, column in zip(*linear_sum_assignment(costs), strict=True)
+        if costs[row, column] < _FORBIDDEN
     }

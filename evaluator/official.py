@@ -55,7 +55,7 @@ def _brats2023(name: str, dilation: int, limit_mm3: float) -> Profile:
             "false lesions cost the same whatever their size; reference lesions below the limit cost nothing",
             f"lesions with up to {2 * dilation} empty voxels between them are one",
         ),
-        source="github.com/rachitsaluja/BraTS-2023-Metrics at 43c9052",
+        source="BraTS-2023-Metrics at 43c9052",
     )
 
 
@@ -155,7 +155,7 @@ def _all() -> dict[str, Profile]:
                 "Dice of masks that are not 0 and 1 is wrong in the script; here any other value is one",
                 "autoPET IV's command line does not run; only its functions work",
             ),
-            source="github.com/ClinicalDataScience/datacentric-challenge at 9b3dd51; autoPET IV at 80af68d",
+            source="autoPET III's script at 9b3dd51; autoPET IV's at 80af68d",
             about="volumes agree to 1e-7: the script has voxel sizes in float32",
         ),
         _rules(
@@ -168,7 +168,7 @@ def _all() -> dict[str, Profile]:
             "isles22",
             lesions=LesionRules(matching="touch"),
             metrics=("dsc", "absolute_volume_error", "lesion_count_difference", "lesion_f1"),
-            source="github.com/ezequieldlrosa/isles22 at 31b7c8c",
+            source="ISLES'22's script at 31b7c8c",
         ),
         _rules(
             "isles24",
@@ -177,14 +177,14 @@ def _all() -> dict[str, Profile]:
             defects=(
                 "with more than 255 lesions the script's counts, F1 and Dice are wrong; here they are right",
             ),
-            source="github.com/ezequieldlrosa/isles24 at 94b3486, panoptica 1.0.1",
+            source="ISLES'24's script at 94b3486, on panoptica 1.0.1",
         ),
         _rules(
             "atlas2",
             lesions=LesionRules(connectivity=6, matching="touch"),
             metrics=("dsc", "volume_error_voxels", "lesion_count_difference", "lesion_f1"),
             defects=("outside of its batch mode the script's volume difference is always 0",),
-            source="github.com/npnl/isles_2022 at 55b9524",
+            source="ATLAS R2.0's script at 55b9524",
         ),
         _toothfairy("toothfairy2"),
         _toothfairy("toothfairy3"),
