@@ -10,9 +10,11 @@ DATA ?=
 CHALLENGE ?= phantom
 ARGS ?=
 PYTHON ?=
+ENGINE ?=
 
 VENV := .venv
 VENV_TRAIN := .venv-train
+VENV_PROCESS := .venv-process
 PY := $(VENV)/bin/python
 HARNESS := $(VENV)/bin/harness
 PHANTOMS := data/phantom
@@ -26,6 +28,7 @@ help: ## list the targets
 	@echo "  challenges: flare21, flare22, flare23, flare24-task1, flare24-task2, phantom, or a .toml file"
 
 # Said before anything is installed or built.
+$(if $(filter-out auto manual process,$(ENGINE)),$(error ENGINE=$(ENGINE) is unknown: process runs without isolation, manual starts no engine))
 ifneq (,$(filter evaluate train,$(MAKECMDGOALS)))
 $(if $(TEAM),,$(error say which submission: make $(MAKECMDGOALS) TEAM=name; the names are the folders of submissions/))
 endif
@@ -36,36 +39,17 @@ endif
 
 # ---- environments ----------------------------------------------------------------------------------------------------
 
-# Prints the first Python of 3.11 or later that can make environments, installing Debian's venv package as root.
-define FIND_PYTHON
-found=""
-for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do
-    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi
-done
-if [ -z "$$found" ]; then
-    echo "make: no Python 3.11 or later was found. Install one (Debian 12: apt-get install python3.11 python3.11-venv)," \
-        "or name it: make PYTHON=/path/to/python" >&2
-    exit 3
-fi
-version=$$("$$found" -c 'import sys; print("{}.{}".format(*sys.version_info))')
-if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then
-    if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        echo "make: installing python$$version-venv" >&2
-        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "python$$version-venv"; } >&2 </dev/null
-    else
-        echo "make: $$found cannot make virtual environments. Install its venv package (Debian: apt-get install python$$version-venv)" >&2
-        exit 3
-    fi
-fi
-echo "$$found"
-endef
-export FIND_PYTHON
+PIP_INSTALL := docker/pip.py install
+FIND_PYTHON := python=$$(PYTHON=$(PYTHON) sh docker/python.sh); export PYTHON=$$python
 
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# What this host lacks for what was asked for is said, or installed, all at once and before anything else is done.
+NEEDS_ENGINE := $(if $(filter process,$(ENGINE)),,$(filter engine build-all evaluate test bench stress,$(MAKECMDGOALS)))
+PREPARE_HOST := $(FIND_PYTHON); more=$(if $(NEEDS_ENGINE),$$(sh docker/engine.sh --possible)); sh docker/packages.sh env $$more
 
 $(VENV)/.made: pyproject.toml constraints.txt
+	@$(PREPARE_HOST)
 	@echo "make: installing the harness into $(VENV)" >&2
-	@python=$$(bash -eu -c "$$FIND_PYTHON"); [ -x $(PY) ] || "$$python" -m venv $(VENV)
+	@$(FIND_PYTHON); [ -x $(PY) ] || "$$python" -m venv $(VENV)
 	@$(PY) $(PIP_INSTALL) --constraint constraints.txt --editable .
 	@$(PY) -m evaluator.precompile
 	@touch $@
@@ -77,16 +61,27 @@ $(VENV)/.made-dev: $(VENV)/.made
 
 $(VENV_TRAIN)/.made: pyproject.toml constraints-train.txt submissions/segkit/pyproject.toml
 	@echo "make: installing the training environment into $(VENV_TRAIN) (several minutes)" >&2
-	@python=$$(bash -eu -c "$$FIND_PYTHON"); [ -x $(VENV_TRAIN)/bin/python ] || "$$python" -m venv $(VENV_TRAIN)
+	@$(FIND_PYTHON); [ -x $(VENV_TRAIN)/bin/python ] || "$$python" -m venv $(VENV_TRAIN)
 	@$(VENV_TRAIN)/bin/python $(PIP_INSTALL) $${TORCH_INDEX_URL:+--extra-index-url "$$TORCH_INDEX_URL"} \
 		--constraint constraints-train.txt --editable '.[train]' --editable "submissions/segkit[quantise]" \
 		pytest pytest-timeout hypothesis
 	@touch $@
 
-.PHONY: env env-dev env-train
+# What the runtime image holds, for submissions that run without an image: the same packages, the same versions.
+RUNTIME_PACKAGES := docker/libraries/requirements-cpu.txt
+$(VENV_PROCESS)/.made: constraints-runtime.txt $(RUNTIME_PACKAGES) submissions/segkit/pyproject.toml | $(VENV)/.made
+	@echo "make: installing the runtime's packages into $(VENV_PROCESS)" >&2
+	@$(FIND_PYTHON); [ -x $(VENV_PROCESS)/bin/python ] || "$$python" -m venv $(VENV_PROCESS)
+	@$(VENV_PROCESS)/bin/python $(PIP_INSTALL) $${TORCH_INDEX_URL:+--extra-index-url "$$TORCH_INDEX_URL"} \
+		--constraint constraints-runtime.txt --requirement $(RUNTIME_PACKAGES)
+	@$(VENV_PROCESS)/bin/python $(PIP_INSTALL) --no-deps --editable submissions/segkit
+	@touch $@
+
+.PHONY: env env-dev env-train env-process
 env: $(VENV)/.made ## make .venv: the harness and the evaluator
 env-dev: $(VENV)/.made-dev ## add what tests and checks need to .venv
 env-train: $(VENV_TRAIN)/.made ## make .venv-train: torch, nnU-Net and segkit
+env-process: $(VENV_PROCESS)/.made ## make .venv-process: what ENGINE=process runs submissions with
 
 # ---- engine and images -----------------------------------------------------------------------------------------------
 
@@ -95,7 +90,7 @@ engine: ## install and start a Docker engine (as root on Debian or Ubuntu)
 	@PYTHON=$$([ -x $(PY) ] && echo $(PY) || echo python3) sh docker/engine.sh
 
 engine-ready: env
-	@$(PY) -c 'from harness.engine.docker import connect; connect().close()' 2>/dev/null || { \
+	@$(PY) docker/ping.py || { \
 		echo "make: no container engine answers; running \`make engine\`" >&2; $(MAKE) --no-print-directory engine; }
 
 build-all: env engine-ready ## build the images of all submissions
@@ -113,9 +108,19 @@ $(PHANTOMS)/.made: | $(VENV)/.made
 .PHONY: data evaluate leaderboard report train
 data: $(PHANTOMS)/.made ## make the embedded data set, six CT phantoms
 
+# ENGINE=process: `python3` in a predict.sh is then the one with the runtime's packages.
+ifeq ($(ENGINE),process)
+RUNS_IN := env-process
+WITH_ENGINE := PATH="$(CURDIR)/$(VENV_PROCESS)/bin:$$PATH"
+ENGINE_OPTION := --engine process
+else
+RUNS_IN := engine-ready
+endif
+
 # A submission that failed cases (exit code 1) is on the table all the same.
-evaluate: env engine-ready $(if $(DATA),,$(PHANTOMS)/.made) ## TEAM=x [DATA=dir]: run, measure, score, rank one submission
-	@status=0; $(HARNESS) evaluate $(TEAM) --data $(DATA_OR_PHANTOMS) --challenge $(CHALLENGE) $(ARGS) || status=$$?; \
+evaluate: env $(RUNS_IN) $(if $(DATA),,$(PHANTOMS)/.made) ## TEAM=x [DATA=dir] [ENGINE=process]: run, measure, score, rank
+	@status=0; $(WITH_ENGINE) $(HARNESS) evaluate $(TEAM) $(ENGINE_OPTION) --data $(DATA_OR_PHANTOMS) \
+		--challenge $(CHALLENGE) $(ARGS) || status=$$?; \
 	case $$status in \
 		0) $(HARNESS) leaderboard --challenge $(CHALLENGE);; \
 		1) $(HARNESS) leaderboard --challenge $(CHALLENGE) 2>/dev/null || true;; \
@@ -141,7 +146,7 @@ TRAIN_TESTS := tests/unit/submissions
 # Percent of branches and lines that the unit tests reach without a container engine, as measured, rounded down.
 COVERED := 84
 
-.PHONY: lint test test-fast coverage bench fuzz stress
+.PHONY: lint test test-fast test-fresh test-vm coverage bench fuzz stress
 lint: env-dev ## style, types and import directions
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
@@ -149,6 +154,8 @@ lint: env-dev ## style, types and import directions
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/deptry . --no-ansi
 
+# Tests ask for what they want from docker/packages.txt: as root on Debian or Ubuntu it is installed for them.
+test: export FLAREHARNESS_INSTALL := 1
 test: lint env-train engine-ready coverage ## every test, those with real containers included
 	@$(VENV_TRAIN)/bin/python -m pytest $(TRAIN_TESTS) -q
 	@$(PYTEST) tests/integration tests/hostile $(ARGS)
@@ -158,6 +165,14 @@ coverage: env-dev ## unit tests with the branch coverage of evaluator and harnes
 
 test-fast: env-dev ## unit tests that take seconds
 	@$(PYTEST) tests/unit --ignore $(TRAIN_TESTS) -m "not slow" -q $(ARGS)
+
+COMMANDS ?= make evaluate TEAM=small_unet && make test
+PROOFS ?=
+test-fresh: ## long: the README's two commands on a bare Debian 12, in namespaces of its own (root)
+	@bash tests/fresh/machine.sh '$(COMMANDS)'
+
+test-vm: ## long: doctor, isolation, memory and hostile images in an emulated Debian 12 (root)
+	@bash tests/fresh/vm.sh 'bash tests/fresh/proofs.sh $(PROOFS)'
 
 bench: env-dev engine-ready ## speed and memory benchmarks
 	@$(PYTEST) tests/benchmarks --benchmark-only $(ARGS)
@@ -175,6 +190,6 @@ lock: env ## resolve the constraints files anew (needs Python 3.11)
 	@sh docker/lock.sh $(PY)
 
 clean: ## remove environments, caches and the embedded data set; results stay
-	@rm -rf $(VENV) $(VENV_TRAIN) $(PHANTOMS) build dist *.egg-info submissions/segkit/*.egg-info submissions/segkit/build \
+	@rm -rf $(VENV) $(VENV_TRAIN) $(VENV_PROCESS) $(PHANTOMS) build dist *.egg-info submissions/segkit/*.egg-info submissions/segkit/build \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	@find evaluator harness submissions tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ while [ "$minor" -ge 5 ]; do
 done
 set -- "$@" --platform "manylinux2014_$(uname -m)" --platform "manylinux2010_$(uname -m)"
 
-"$python" -m pip download --quiet --disable-pip-version-check --progress-bar off \
+"$python" "$(dirname "$0")/pip.py" download \
     --only-binary :all: --implementation cp --python-version 3.11 --abi cp311 --abi abi3 --abi none "$@" \
     ${index:+--extra-index-url "$index"} --dest "$folder" --constraint "$constraints" \
     --requirement "$tools" ${requirements:+--requirement "$requirements"}

@@ -217,8 +217,6 @@ def _annotated(path: Path | None, labels: LabelTable) -> dict[str, Collection[in
 
 def _label_table(options: argparse.Namespace) -> LabelTable:
     """Return the labels to score: of a shipped challenge or a file, or some of them."""
-    from evaluator.label_files import label_table_from_file
-
     if options.challenge is None and options.labels is None:
         if options.profile not in LABEL_TABLES:
             raise RequestError(
@@ -231,6 +229,8 @@ def _label_table(options: argparse.Namespace) -> LabelTable:
             raise RequestError("--tolerance goes with --labels", mend="A challenge states its tolerances")
         labels = label_table(options.challenge)
     else:
+        from evaluator.label_files import label_table_from_file
+
         numbers = str(options.labels)
         if numbers.replace(",", "").isdecimal() and not options.labels.exists():
             raise RequestError(

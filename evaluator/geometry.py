@@ -27,6 +27,8 @@ _AXES = "xyz"
 _AXIS_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 _NO_GEOMETRY = "no geometry was written (identity affine, voxels of 1 mm)"
 _REVERSED = "axes in reverse order"
+_REORDERED = "axes in another order"
+_NO_ORIGIN = "no origin was written (0, 0, 0)"
 
 
 class Placed(Protocol):
@@ -220,6 +222,8 @@ def _by_shape_and_spacing(reference: Placed, other: Placed, remark: str) -> Geom
         off = [np.abs(np.array(other.spacing_mm) / sizes - 1.0)[long].max(initial=0.0) for sizes in stated]
     if not any(ratio <= _LARGEST_SPACING_RATIO for ratio in off):
         findings += _spacing_difference(reference, other)
+        if not other.has_orientation and other.spacing_mm == (1.0, 1.0, 1.0):
+            findings.append(_NO_GEOMETRY)
     if findings:
         return GeometryDiagnosis("different", "; ".join(findings), mend=_mend(findings))
     return GeometryDiagnosis("same", remark or "same grid")
@@ -281,18 +285,20 @@ def _different(reference: Placed, other: Placed) -> GeometryDiagnosis:
     """Say what sets two grids apart, the likeliest cause first, and the mend."""
     assert reference.affine is not None and other.affine is not None
     findings = []
-    is_reversed = tuple(other.shape) == tuple(reference.shape)[::-1] != tuple(reference.shape)
+    shape, stored = tuple(reference.shape), tuple(other.shape)
     has_none = _is_identity(other.affine) and not _is_identity(reference.affine)
     if not has_none:
         findings += _turn(reference.affine, other.affine)
     findings += _shape_difference(reference, other)
     findings += _spacing_difference(reference, other)
-    if is_reversed:
-        findings.append(_REVERSED)
+    if stored != shape and sorted(stored) == sorted(shape):
+        findings.append(_REVERSED if stored == shape[::-1] else _REORDERED)
     if has_none:
         findings.append(_NO_GEOMETRY)
     if not findings:
         findings.append(_shift(reference, other))
+        if not other.affine[:3, 3].any():
+            findings.append(_NO_ORIGIN)
     return GeometryDiagnosis("different", "; ".join(findings), mend=_mend(findings))
 
 
@@ -318,6 +324,8 @@ def _mend(findings: list[str]) -> str:
     """Return what the author of a prediction can do about these findings."""
     if _REVERSED in findings:
         return "Arrays from SimpleITK are z, y, x: transpose them for nibabel, and write the image's affine"
+    if _REORDERED in findings:
+        return "Keep the input's order of axes: x, y, z in nibabel, z, y, x in arrays of SimpleITK"
     if _NO_GEOMETRY in findings:
         return "Copy it from the input: CopyInformation(image) in SimpleITK, image.affine in nibabel"
     if any(finding.startswith("world") for finding in findings):

@@ -139,7 +139,9 @@ def checked_shape(sizes: Sequence[int], path: Path) -> tuple[tuple[int, int, int
         notes = (f"stored as {stored}: an axis of length 1 was dropped",)
     if len(kept) > 3:
         raise CorruptVolumeError(
-            f"the volume has {len(kept)} axes: {stored}", where=path, mend="Store one 3D volume per file"
+            f"the volume has {len(kept)} axes: {stored}",
+            where=path,
+            mend="Store one 3D volume per file: class numbers, not a channel for each class",
         )
     x, y, z = (*kept, 1, 1)[:3]
     return (x, y, z), notes

@@ -3,8 +3,8 @@
     python submissions/train_all.py --work WORK [--minutes 25] [--cases 1000] [--cts STORE]
     python submissions/train_all.py --work WORK --rehearse
 
-Makes phantoms on all cores, trains, judges on held-out phantoms, and leaves the models in WORK/models, float16
-in files of at most 15 MiB; `python -m segkit.training.phantoms.shards join WORK/models` makes them whole. The
+Makes phantoms on all cores, trains, judges on held-out phantoms, and leaves the models in WORK/models,
+float16 in files of at most 15 MiB, which segkit.training.phantoms.shards joins. The
 same command goes on where it stopped. `--rehearse` does three steps of each on small patches. Needs torch,
 numpy, scipy and safetensors.
 """
@@ -50,6 +50,7 @@ STEPS = (
     Step("small_unet_tumour", "small_unet/plans/phantom.tumour.json", 60),
 )
 REHEARSAL_STEPS, REHEARSAL_CASES, REHEARSAL_SIDE = 3, 8, 32
+REHEARSAL_COARSER = 4.0
 REHEARSAL_SPACING_MM = (9.0, 8.0, 8.0)
 HELD_OUT_SEED = 9001
 
@@ -132,6 +133,7 @@ def fused_store(phantoms: Path, options: argparse.Namespace) -> Path:
         out=out,
         seed=1,
         device=torch.device(options.device),
+        coarser=REHEARSAL_COARSER if options.rehearse else 1.0,
     )
     return out
 
@@ -201,7 +203,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=25.0, help="time for all trainings together")
     parser.add_argument("--cases", type=int, help="phantoms to learn from (default: 1000; 8 in a rehearsal)")
     parser.add_argument(
-        "--pseudo-labelled", type=int, default=240, help="phantoms that the student learns from"
+        "--pseudo-labelled", type=int, help="phantoms for the student (default: 240; 2 in a rehearsal)"
     )
     parser.add_argument(
         "--cts", type=Path, help="store of segkit.training.phantoms.from_cts for the tumour model"
@@ -218,6 +220,7 @@ def parse_options() -> argparse.Namespace:
     options.quiet = options.rehearse
     options.device = options.device or best_device()
     options.cases = options.cases or (REHEARSAL_CASES if options.rehearse else 1000)
+    options.pseudo_labelled = options.pseudo_labelled or (2 if options.rehearse else 240)
     options.work = options.work or default_work("train_all", "rehearsal" if options.rehearse else "work")
     return options
 

@@ -13,17 +13,18 @@ fail() {
 target=$1
 PATH=$PATH:/usr/sbin:/sbin
 [ "$(id -u)" -eq 0 ] || fail "needs root. Run as root, or let a registry provide the base: BASE=registry"
-command -v debootstrap >/dev/null ||
-    fail "debootstrap is missing. Install it (apt-get install debootstrap), or let a registry provide the base: BASE=registry"
+sh "$(dirname "$0")/../packages.sh" base || fail "debootstrap is missing. Install it, or let a registry provide the base: BASE=registry"
 
 mkdir -p "$(dirname "$target")"
 work=$(mktemp -d "$(dirname "$target")/debootstrap.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 130' INT TERM
 root=$work/root
+packages=$(cd "$(dirname "$target")" && pwd)/debs
+mkdir -p "$packages"
 
 # shellcheck disable=SC2086  # an empty mirror must vanish
-debootstrap --variant=minbase --include=ca-certificates,python3.11 bookworm "$root" ${DEBIAN_MIRROR:-} >"$work/log" 2>&1 || {
+debootstrap --variant=minbase --cache-dir="$packages" --include=ca-certificates,python3.11 bookworm "$root" ${DEBIAN_MIRROR:-} >"$work/log" 2>&1 || {
     tail -n 20 "$work/log" "$root/debootstrap/debootstrap.log" >&2 2>/dev/null || true
     fail "debootstrap failed; its last lines are above. Is Debian's mirror reachable? DEBIAN_MIRROR names another"
 }

@@ -204,7 +204,8 @@ def _by_vectors(
     if len(origin) not in (0, spatial):
         raise ValueError(f"space origin of {len(origin)} numbers")
     name = fields.get("space", "").lower().removesuffix("-time").removesuffix("t")
-    signs = np.array(_SPACES.get(name, (1, 1, 1)), np.float64)
+    # Of a space without a name ITK takes the numbers for its own, which are LPS.
+    signs = np.array(_SPACES.get(name, (-1, -1, 1)), np.float64)
     affine = np.eye(4)
     affine[:spatial, :spatial] = np.array(vectors).T
     affine[: len(origin), 3] = origin

@@ -142,6 +142,12 @@ def with_unit(facts: MetricFacts, value: float | None) -> str:
     return shown if value is None or not unit else f"{shown} {unit}"
 
 
+def in_a_line(facts: MetricFacts, value: float | None) -> str:
+    """Return a metric's name and value as progress and checks print them, percent with one decimal."""
+    shown = f"{100 * value:.1f} %" if value is not None and facts.percent else with_unit(facts, value)
+    return f"{facts.title} {shown}"
+
+
 def heading_unit(facts: MetricFacts) -> str:
     """Return the unit that a heading names; empty where each cell names its own."""
     return "" if is_measured(facts.key) else "%" if facts.percent else facts.unit

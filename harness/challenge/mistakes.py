@@ -23,6 +23,11 @@ _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("ranking",): RankingScheme,
     ("ranking", "metrics"): Metric,
 }
+_IN_WORDS = {
+    "Input should be": "it should be",
+    "a valid tuple": "a list; a list of tables has two brackets, as in [[labels]]",
+    "a valid dictionary or instance of": "a table, as of",
+}
 _GUIDE = "docs/challenges.md shows a whole file."
 
 
@@ -58,7 +63,9 @@ def _explain(mistake: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
         return (f"{key}: {message}" if place else message), _GUIDE
     if kind == "string_pattern_mismatch" and place == ("name",):
         return f"name is {given!r}", "Use lower case letters, digits and hyphens."
-    return f"{key} is {given!r}: {message.replace('Input should be', 'it should be')}", _description(place)
+    for theirs, ours in _IN_WORDS.items():
+        message = message.replace(theirs, ours)
+    return f"{key} is {given!r}: {message}", _description(place)
 
 
 def _unknown_key(place: Sequence[str | int]) -> tuple[str, str]:

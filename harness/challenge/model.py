@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from evaluator.errors import EvaluatorError, choose_one_of
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS, MetricFacts
-from evaluator.shipped import LABEL_TABLES
+from evaluator.shipped import LABEL_TABLES, PROFILES
 from harness.challenge.metrics import MEASURED, facts_of, is_measured
 from harness.challenge.ranking import Metric, RankingScheme, Record
 from harness.challenge.words import from_words
+from harness.text import printable
 
 MIB = 1024**2
 GIB = 1024**3
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+def _one_line(words: str) -> str:
+    if printable(words) != words or words != words.strip():
+        raise ValueError("it must be words without control characters or spaces around them")
+    return words
+
+
+def _known_profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"there is no profile {name!r}. {choose_one_of(name, PROFILES)}")
+    return name
+
+
+Words = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 
 ALL_LABELS = "all"
 """The group of every label, where a challenge names no groups."""
@@ -71,18 +87,29 @@ class Contract(Record):
     )
     input_suffix: str = "_0000.nii.gz"
     output_suffix: str = ".nii.gz"
+    channels: tuple[str, ...] = Field(
+        (), description="names of the image channels of a case; none given means one image a case"
+    )
     runtime: str = Field("", description="OCI runtime, such as runsc or kata; none takes the host's choice")
+
+    def channel_suffix(self, number: int) -> str:
+        """Return what stands behind a case's name in the file of its first (0) or a later channel."""
+        if "_0000" in self.input_suffix:
+            return self.input_suffix.replace("_0000", f"_{number:04d}")
+        return self.input_suffix if number == 0 else f"_{number:04d}{self.input_suffix}"
 
 
 class ChallengeLabel(Record):
     """One label of a challenge's own table, a `[[labels]]` of its file."""
 
-    value: Annotated[int, Field(ge=1, le=255)]
-    name: Annotated[str, Field(min_length=1)]
+    value: Annotated[int, Field(ge=1, le=255, strict=True)]
+    name: Words
     tolerance_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         description="how far two surfaces may lie apart and still count as the same (NSD)"
     )
-    group: str = Field("", description="the group of labels whose mean is ranked; may be left out")
+    group: Annotated[str, AfterValidator(_one_line)] = Field(
+        "", description="the group of labels whose mean is ranked"
+    )
     colour: Annotated[str, Field(pattern=r"^(#[0-9A-Fa-f]{6})?$")] = Field("", description="#rrggbb")
     column: str = Field("", description="its stem in tables whose columns have names of their own")
 
@@ -115,7 +142,7 @@ class Challenge(Record):
     label_groups: dict[str, tuple[int, ...]] = Field(
         {}, description="named groups of label values, where the labels' own `group` does not say it"
     )
-    profile: Literal["exact", "flare"] = Field(
+    profile: Annotated[str, AfterValidator(_known_profile)] = Field(
         "exact", description="the scoring rules used unless the command line names others"
     )
     gpu_memory_free_bytes: int = Field(
@@ -171,6 +198,8 @@ class Challenge(Record):
         except EvaluatorError as error:
             raise ValueError(error.one_line()) from error
         _check_names(table, self.label_groups)
+        if not self.computed_metrics:
+            raise ValueError("scoring.metrics: nothing is computed or ranked of a prediction; name a metric")
         for group, members in self.label_groups.items():
             if unknown := set(members) - set(table.values):
                 raise ValueError(
@@ -212,6 +241,12 @@ def _with_groups(values: dict[str, Any]) -> dict[str, Any]:
             groups.setdefault(label["group"], []).append(label.get("value"))
     if not groups and not given:
         groups[ALL_LABELS] = [label.get("value") for label in labels]
+    for name in groups.keys() & given.keys():
+        if list(given[name]) != groups[name]:
+            raise ValueError(
+                f"label_groups: {name!r} is the group of labels {groups[name]} already; "
+                "give the other one another name"
+            )
     return values | {"label_groups": groups | given}
 
 

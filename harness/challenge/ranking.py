@@ -116,3 +116,10 @@ class RankingScheme(Record):
     divide_by_teams: bool = Field(
         False, description="FLARE21: the averaged rank is divided by the number of teams"
     )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> RankingScheme:
+        keys = [metric.key for metric in self.metrics]
+        if twice := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
+            raise ValueError(f"{twice[0]} is ranked twice; give it a weight instead")
+        return self

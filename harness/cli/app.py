@@ -12,35 +12,50 @@ import typer
 from evaluator.errors import EvaluatorError
 from evaluator.terminal import in_words, leave_quietly, speak_utf8
 from harness import __version__
-from harness.cli.display import say
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HarnessError
 
-COMMANDS = (
-    "doctor",
-    "data",
-    "build",
-    "check",
-    "evaluate",
-    "score",
-    "explain",
-    "leaderboard",
-    "pack",
-    "verify",
-    "export",
-)
+COMMANDS = {
+    "doctor": "Prove each limit on this host with a tiny container.",
+    "data": "Make the embedded data set, or check your own.",
+    "build": "Build a submission's image, and the images under it where they are missing or changed.",
+    "check": "Lint the image, then run one case under the judged limits and say what to fix.",
+    "evaluate": "Run a submission on every case in a fresh container, measure, score and store it.",
+    "score": "Score what stored runs predicted, or a folder of predictions made elsewhere.",
+    "explain": "Score a case under several rules; say why they differ and where surfaces are far apart.",
+    "leaderboard": "Rank the teams of a challenge from the results on disk; no engine is needed.",
+    "pack": "Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256.",
+    "verify": "Re-read every record, file and seal; with --data also score again.",
+    "export": "Write the results as FLARE's organisers store them, or for an analysis with challengeR.",
+}
+"""Each command is the module of its name beside this one; the text is the first sentence of its help."""
 
 # Typer brings its own copy of click or uses the installed one, by version; this base is either's.
 _WRONG_USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
-def build_app() -> typer.Typer:
-    """Return the application with every command registered."""
-    app = typer.Typer(
-        help="Run segmentation submissions in containers, measure, score and rank them.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
+class _Unloaded(typer.core.TyperCommand):
+    """Stands for a command in lists and completions; its module is imported when it is called.
+
+    So `harness --help` does not wait for libraries that it has no use for.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Return the context of the command itself, loaded now."""
+        return load_command(str(self.name)).make_context(info_name, args, parent=parent, **extra)
+
+
+def load_command(name: str) -> Any:
+    """Import a command's module and return the click command that it registers."""
+    app = _typer()
+    app.callback()(lambda: None)  # makes it a group, however many commands there are
+    import_module(f"harness.cli.{name}").register(app)
+    return typer.main.get_group(app).commands[name]
+
+
+def build_app() -> Any:
+    """Return the application as a click group, with every command listed and none loaded."""
+    app = _typer(
+        help="Run segmentation submissions in containers, measure, score and rank them.", add_completion=True
     )
 
     @app.callback(invoke_without_command=True)
@@ -49,9 +64,20 @@ def build_app() -> typer.Typer:
             print(f"harness {__version__}")
             raise typer.Exit
 
-    for name in COMMANDS:
-        import_module(f"harness.cli.{name}").register(app)
-    return app
+    group: Any = typer.main.get_command(app)
+    for name, summary in COMMANDS.items():
+        group.add_command(_Unloaded(name=name, callback=None, help=summary))
+    return group
+
+
+def _typer(*, add_completion: bool = False, **options: Any) -> typer.Typer:
+    return typer.Typer(
+        no_args_is_help=True,
+        add_completion=add_completion,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        **options,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -63,14 +89,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; every expected failure is one line on stderr."""
     try:
-        result = typer.main.get_command(build_app()).main(
-            args=list(argv), prog_name="harness", standalone_mode=False
-        )
+        result = build_app().main(args=list(argv), prog_name="harness", standalone_mode=False)
     except HarnessError as error:
-        say(f"harness: {error.one_line()}")
+        _say(f"harness: {error.one_line()}")
         return error.exit_code
     except EvaluatorError as error:
-        say(f"harness: {error}")
+        _say(f"harness: {error}")
         return EXIT_USAGE
     except _WRONG_USAGE as error:
         error.show()
@@ -82,7 +106,7 @@ def run(argv: Sequence[str]) -> int:
         return EXIT_OK
     except OSError as error:
         what, where, mend = in_words(error)
-        say(f"harness: {HarnessError(what, where=where, mend=mend).one_line()}")
+        _say(f"harness: {HarnessError(what, where=where, mend=mend).one_line()}")
         return EXIT_INFRASTRUCTURE
     if result == EXIT_INTERRUPTED:
         # Typer turns ^C into this code without a word.
@@ -90,6 +114,12 @@ def run(argv: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _say(text: str) -> None:
+    from harness.cli.display import say  # loads rich, which no success of --help or --version needs
+
+    say(text)
+
+
 def _interrupted() -> int:
-    say("harness: interrupted; the same command takes up where it stopped")
+    _say("harness: interrupted; the same command takes up where it stopped")
     return EXIT_INTERRUPTED

@@ -9,7 +9,7 @@ import typer
 from harness.challenge import load_challenge, shipped_names
 from harness.cli import options
 from harness.cli.display import say
-from harness.engine.registry import open_engine
+from harness.engine.registry import images_of, open_engine
 from harness.errors import ConfigurationError
 from harness.submission.build import build as build_image
 from harness.submission.build import ensure
@@ -37,10 +37,10 @@ def build(
     """
     if (team is None) != all_teams:
         raise ConfigurationError("name one TEAM, or give --all", mend="E.g. `harness build small_unet`.")
-    client = open_engine().client
+    images = images_of(open_engine())
     if team is not None:
         submission = find(team, submissions)
-        show(build_image(submission, challenge=load_challenge(challenge).name, client=client, progress=say))
+        show(build_image(submission, challenge=load_challenge(challenge).name, images=images, progress=say))
         return
     built: dict[str, BuiltImage] = {}
     for name in discover(submissions):
@@ -49,9 +49,9 @@ def build(
             say(f"{name}: not built; it must be trained first, which makes {', '.join(submission.missing)}")
             continue
         for rules in shipped_names():
-            image = build_image(submission, challenge=rules, client=client, progress=say)
+            image = build_image(submission, challenge=rules, images=images, progress=say)
             built.setdefault(image.reference, image)
-    for image in (*built.values(), ensure(client, EVALUATOR, say)):
+    for image in (*built.values(), ensure(images, EVALUATOR, say)):
         show(image)
 
 

@@ -10,17 +10,17 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
-from harness.challenge.metrics import facts_of, with_unit
-from harness.cli import options
+from harness.challenge.metrics import facts_of, in_a_line
+from harness.cli import options, preflight
 from harness.cli.display import say
 from harness.cli.evaluate import entry_for, prepared
 from harness.cli.observer import ConsoleObserver
-from harness.engine.registry import open_engine
+from harness.cli.preflight import archive_of, judge_of
+from harness.engine.registry import images_of, open_engine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
-from harness.submission.lint import lint
 from harness.text import printable
 
 _LOG_LINES = 20
@@ -40,14 +40,28 @@ def command(
     image: options.Image = None,
     split: options.Split = None,
     case: Annotated[str | None, typer.Option("--case", help="The case to run; default: the first.")] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Only look into an archive: no engine, no data, no case.")
+    ] = False,
+    driver: Annotated[
+        str | None, typer.Option("--driver", help="The judge's NVIDIA driver; default: this host's.")
+    ] = None,
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
     writable_inputs: options.WritableInputs = False,
     runtime: options.Runtime = "",
 ) -> int:
-    """Lint the image, then run one case under the judged limits and say what to fix."""
+    """Lint the image, then run one case under the judged limits and say what to fix.
+
+    TEAM may also be the path of an image archive, as --image.
+    """
     rules = load_challenge(challenge)
+    image = archive_of(team, image)
+    team = None if team == image else team
+    if static:
+        judge = judge_of(rules, requires_root=requires_root, driver=driver)
+        return EXIT_OK if preflight.static(image, judge) else EXIT_SUBMISSION_FAILED
     dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
     engine = open_engine()
@@ -57,13 +71,13 @@ def command(
     entry = entry_for(
         engine, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
     )
-    errors = 0
-    command_line = rules.contract.command
-    for finding in lint(
-        engine.client, entry.image, command=command_line, requires_root=entry.opt_outs.requires_root
-    ):
-        errors += finding.level == "error"
-        print(f"{finding.level} {finding.rule}: {printable(finding.message)}. {finding.mend}")
+    judge = judge_of(
+        rules,
+        requires_root=entry.opt_outs.requires_root,
+        driver=driver,
+        platform=images_of(engine).platform,
+    )
+    sound = preflight.in_engine(images_of(engine), entry.image, judge)
     with tempfile.TemporaryDirectory(prefix="flareharness-check-") as folder, ConsoleObserver() as observer:
         request = EvaluationRequest(
             team=entry.team,
@@ -78,7 +92,7 @@ def command(
         )
         finished = evaluate(request, engine=engine, observer=observer)
         succeeded = show(finished)
-    return EXIT_OK if succeeded and not errors else EXIT_SUBMISSION_FAILED
+    return EXIT_OK if succeeded and sound else EXIT_SUBMISSION_FAILED
 
 
 def show(finished: RunResults) -> bool:
@@ -94,10 +108,10 @@ def show(finished: RunResults) -> bool:
         )
     for score in finished.scores:
         for label in score.scores:
-            known = [(facts_of(key), value) for key, value in label.scores.items() if value is not None]
+            known = {key: value for key, value in label.scores.items() if value is not None}
             if known:
-                shown = (f"{facts.title} {with_unit(facts, value)}" for facts, value in known)
-                print(f"{label.organ}: {', '.join(shown)}")
+                means = (in_a_line(facts_of(key), value) for key, value in known.items())
+                print(f"{label.organ}: {', '.join(means)}")
     if execution.outcome is Outcome.SUCCEEDED:
         return True
     log = finished.folder / "cases" / execution.case / "container.log"

@@ -81,12 +81,14 @@ def check(
 ) -> int:
     """Read every file to its end, compare each label's grid with its image's, and print what is there."""
     from harness.challenge import load_challenge
-    from harness.data.check import check_dataset
+    from harness.data.check import check_channels, check_dataset
     from harness.data.dataset import open_dataset
     from harness.data.repair import repair_dataset
 
     rules = load_challenge(challenge) if challenge is not None else None
     dataset = open_dataset(folder, split=split, need_labels=False)
+    if rules is not None:
+        check_channels(dataset, rules.contract.channels)
     with progress("checking the data") as advance:
         facts = check_dataset(dataset, labels=rules.labels if rules else None, progress=advance)
     with progress("fingerprint") as advance:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import typer
 from rich.text import Text
 
+from harness.cli import options
 from harness.cli.display import stdout
 from harness.engine.registry import open_engine
 from harness.errors import EXIT_OK, EXIT_PREREQUISITE_MISSING
-from harness.run.doctor import checks
+from harness.run.doctor import Check, checks, packages
 from harness.text import printable
 
 _VERDICTS = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("n/a", "dim")}
@@ -19,14 +22,19 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(command)
 
 
-def command() -> int:
+def command(runtime: options.Runtime = "") -> int:
     """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold."""
     console = stdout()
     failed = 0
-    for check in checks(open_engine()):
+    for check in _all_checks(runtime):
         word, style = _VERDICTS[check.passed]
         console.print(Text(f"{word:>6}", style=style), Text(printable(f"{check.name}: {check.detail}")))
-        if check.passed is False:
-            failed += 1
+        failed += check.passed is False
+        if check.mend and not check.passed:
             console.print(Text(printable(f"       {check.mend}")))
     return EXIT_PREREQUISITE_MISSING if failed else EXIT_OK
+
+
+def _all_checks(runtime: str) -> Iterator[Check]:
+    yield packages()
+    yield from checks(open_engine(), runtime=runtime)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +13,10 @@ from harness.challenge import Challenge, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.cli.observer import ConsoleObserver
-from harness.data.check import check_dataset, require_sound
+from harness.data.check import check_channels, check_dataset, require_sound
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
+from harness.engine.images import ImageClient
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.results.folder import RunResults
@@ -33,6 +34,7 @@ class Entry:
     Attributes:
         team: The name of its row.
         image: The image's digest; the process engine takes the submission's folder.
+        environment: `NAME=value`, what a folder that is run unbuilt would get from its Dockerfile.
     """
 
     team: str
@@ -40,6 +42,7 @@ class Entry:
     image: str
     device: Literal["cpu", "cuda"]
     opt_outs: OptOuts
+    environment: tuple[str, ...] = ()
 
 
 def register(app: typer.Typer) -> None:
@@ -96,6 +99,7 @@ def command(
         image=entry.image,
         device=entry.device,
         opt_outs=entry.opt_outs,
+        environment=entry.environment,
         challenge=rules,
         dataset=dataset,
         results=results,
@@ -115,6 +119,7 @@ def prepared(
 ) -> Dataset:
     """Open a data set with references and read every file of it, so that nothing runs on a broken one."""
     dataset = open_dataset(folder, split=split)
+    check_channels(dataset, challenge.contract.channels)
     if cases:
         dataset = dataset.select(cases)
     with progress("checking the data") as advance:
@@ -140,19 +145,22 @@ def entry_for(
         ConfigurationError: neither a team nor an image is named, or the engine runs no images.
     """
     if image is not None:
-        if engine.client is None:
+        if engine.images is None:
             raise ConfigurationError(
                 f"the engine {engine.facts.name} runs folders, not images",
                 where="--image",
                 mend="Use --engine docker.",
             )
         return image_entry(
-            image, team, challenge=challenge, client=engine.client, device=device, opt_outs=opt_outs
+            image, team, challenge=challenge, images=engine.images, device=device, opt_outs=opt_outs
         )
     submission = _submission(team, submissions)
-    if engine.client is None:
-        return _entry(submission, str(submission.folder.resolve()), opt_outs)
-    built = build(submission, challenge=challenge.name, client=engine.client, progress=say)
+    if engine.images is None:
+        say("NOT ISOLATED: the submission runs as a process with your own rights, and its row is marked")
+        entry = _entry(submission, str(submission.folder.resolve()), opt_outs)
+        arguments = submission.manifest.build_args_for(challenge.name)
+        return replace(entry, environment=tuple(f"{name}={value}" for name, value in arguments.items()))
+    built = build(submission, challenge=challenge.name, images=engine.images, progress=say)
     return _entry(submission, built.digest, opt_outs)
 
 
@@ -161,14 +169,14 @@ def image_entry(
     team: str | None,
     *,
     challenge: Challenge,
-    client: object,
+    images: ImageClient,
     device: str | None,
     opt_outs: OptOuts,
 ) -> Entry:
     """Take an image by tag, from a `docker save` archive, or from an OCI layout, and pin it."""
     if device not in (None, "cpu", "cuda"):
         raise ConfigurationError(f"{device!r} is no device", where="--device", mend="Use cpu or cuda.")
-    loaded = take_in(image, challenge=challenge.name, client=client, progress=say)
+    loaded = take_in(image, challenge=challenge.name, images=images, progress=say)
     return Entry(
         team=team or team_of(image),
         title="",

@@ -32,7 +32,7 @@ def command(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
 ) -> int:
-    """Score a case under several rules; say why they differ and where the worst millimetres are."""
+    """Score a case under several rules; say why they differ and where surfaces are far apart."""
     from evaluator.explain import explain
     from evaluator.explain_pages import as_html, as_text
 

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from harness.challenge.metrics import facts_of, with_unit
+from harness.challenge.metrics import facts_of, in_a_line
 from harness.cli.display import Advance, plain_progress, say, stderr
 from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
@@ -110,8 +110,5 @@ def score_line(score: ScoreRecord) -> str:
             values.setdefault(key, []).extend([] if value is None else [value])
     means = []
     for key, known in values.items():
-        facts = facts_of(key)
-        mean = sum(known) / len(known) if known else None
-        shown = f"{100 * mean:.1f} %" if mean is not None and facts.percent else with_unit(facts, mean)
-        means.append(f"{facts.title} {shown}")
+        means.append(in_a_line(facts_of(key), sum(known) / len(known) if known else None))
     return f"  {score.case}: {', '.join(means) or 'no label is annotated'} ({score.profile})"

@@ -11,7 +11,7 @@ from harness.challenge import load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.data.dataset import file_sha256
-from harness.engine.registry import open_engine
+from harness.engine.registry import images_of, open_engine
 from harness.submission.build import build
 from harness.submission.find import find
 from harness.submission.pack import pack
@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256."""
     submission = find(team, submissions)
-    client = open_engine().client
-    image = build(submission, challenge=load_challenge(challenge).name, client=client, progress=say)
+    images = images_of(open_engine())
+    image = build(submission, challenge=load_challenge(challenge).name, images=images, progress=say)
     with progress("packing") as advance:
-        archive = pack(client, image.digest, team=submission.name, folder=output, progress=advance)
+        archive = pack(images, image.digest, team=submission.name, folder=output, progress=advance)
     print(f"{archive}\t{file_sha256(archive)}")

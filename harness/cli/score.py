@@ -92,6 +92,13 @@ def score_stored(
     for run in runs:
         say(f"{run.record.team} {run.record.run}")
         with ConsoleObserver() as observer:
-            score_run(run.folder, dataset, profile=profile, again=again, observer=observer)
+            score_run(
+                run.folder,
+                dataset,
+                profile=profile,
+                metrics=challenge.computed_metrics,
+                again=again,
+                observer=observer,
+            )
         print(run.folder)
     return 0

@@ -103,6 +103,27 @@ def require_sound(facts: list[CaseFacts]) -> None:
     )
 
 
+def check_channels(dataset: Dataset, names: tuple[str, ...]) -> None:
+    """Refuse a data set whose cases have other channels than the challenge says.
+
+    Args:
+        dataset: The data set.
+        names: The challenge's channels; none means one image a case.
+
+    Raises:
+        ConfigurationError: a method would be given another input than the challenge promises.
+    """
+    count = len(dataset.cases[0].channels)
+    if count == max(1, len(names)):
+        return
+    shown = ", ".join(f'"{name}"' for name in dataset.channels or ("CT", "PET", "...")[:count])
+    raise ConfigurationError(
+        f"the data has {count} channel(s) a case and the challenge {max(1, len(names))}",
+        where=dataset.folder,
+        mend=f"Write `channels = [{shown}]` into the challenge's [contract], or take the images of others out.",
+    )
+
+
 def check_case(case: Case, *, labels: LabelTable | None = None) -> CaseFacts:
     """Read the files of one case to their ends; see `check_dataset`."""
     findings: list[Finding] = []

@@ -64,7 +64,7 @@ def images_of(folder: Path) -> ImageNames:
         raise ConfigurationError(
             f"no file is named <case>{IMAGE_SUFFIX}; there is {some(found.others)}",
             where=folder,
-            mend="Submissions are given NIfTI: `harness data check --repair DIR` writes such copies.",
+            mend="Submissions are given NIfTI: store each image as .nii.gz, for instance with SimpleITK.",
         )
     _no_other_volumes(found, folder, IMAGE_SUFFIX)
     parsed = {stem: _CHANNEL.fullmatch(stem) for stem in found.stems}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.engine.logs import LogKeeper
+
+if TYPE_CHECKING:  # it imports the SDK of one engine
+    from harness.engine.images import ImageClient
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ class ImageInfo:
     """An image as the engine holds it.
 
     Attributes:
-        digest: The content-addressed id, never a tag.
+        digest: The engine's own content-addressed id, never a tag.
         source: What a container is made from, if that is not the digest: the process engine's folder.
+        identity: The digest of the image's config, the same in every store; empty where it has none.
         environment: What it sets, `NAME=value`.
         volumes: Folders that it declares as volumes.
     """
@@ -112,6 +116,7 @@ class ImageInfo:
     user: str = ""
     platform: str = ""
     source: str = ""
+    identity: str = ""
     environment: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
 
@@ -220,8 +225,8 @@ class ContainerEngine(Protocol):
         """Where it listens, as `open_engine` takes it; None for one that does not."""
 
     @property
-    def client(self) -> Any:
-        """The API by which images are built and loaded; None for an engine that runs folders."""
+    def images(self) -> ImageClient | None:
+        """Its images, which are built, loaded and looked up by it; None for an engine that runs folders."""
 
     def image(self, reference: str) -> ImageInfo:
         """Return what a reference stands for, now. Nothing is pulled.

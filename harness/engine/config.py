@@ -15,11 +15,10 @@ DEFAULTS = {
     "LOGNAME": "submission",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-"""What a program asks for that an image for root leaves to chance. The image's own value wins.
+"""What a program asks for that an image for root leaves to chance. The image's own value wins."""
 
-HOME alone sends the usual caches (~/.cache, ~/.config, torch's hub) to the one writable place. They are not
-named one by one: an image that sets HOME or XDG_CACHE_HOME to where its weights are must find them there.
-"""
+HOMES = {"XDG_CACHE_HOME": "/tmp/.cache", "XDG_CONFIG_HOME": "/tmp/.config"}
+"""Folders that follow from HOME: an image that sets HOME to where its weights are must find them there."""
 
 CACHES = {
     "TMPDIR": "/tmp",
@@ -79,7 +78,8 @@ def create_request(spec: ContainerSpec, *, cores: int, podman: bool = False) -> 
 def environment(spec: ContainerSpec) -> list[str]:
     """Return the variables that a container gets besides those of its image, which win over our defaults."""
     own = dict(entry.partition("=")[::2] for entry in spec.image_environment)
-    given = {name: value for name, value in DEFAULTS.items() if name not in own}
+    defaults = DEFAULTS if "HOME" in own else DEFAULTS | HOMES
+    given = {name: value for name, value in defaults.items() if name not in own}
     given |= {name: value for name, value in CACHES.items() if not _writable(own.get(name, ""), spec)}
     given |= _nvidia(own, spec) | dict(spec.environment)
     return [f"{name}={value}" for name, value in given.items()]

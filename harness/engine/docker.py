@@ -25,6 +25,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from harness.engine.address import addresses
 from harness.engine.base import ContainerSpec, Declared, EngineFacts, ExitState, ImageInfo, StartRefused
 from harness.engine.config import create_request
+from harness.engine.identity import identify
+from harness.engine.images import DockerImages
 from harness.engine.logs import LogKeeper
 from harness.engine.volumes import copy_declared
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
@@ -71,6 +73,16 @@ _HOST_LACKS = (
         "container-init binary not found",
         "the container engine lacks an init for its containers",
         "Install the package `catatonit` (Podman) or `docker-init`.",
+    ),
+    (
+        "apparmor",
+        "the container engine cannot load the AppArmor profile that this kernel asks for",
+        "Install the package `apparmor` and restart the engine.",
+    ),
+    (
+        "cgroup mountpoint does not exist",
+        "the container engine finds no cgroups",
+        "Mount them at /sys/fs/cgroup (Debian's package `cgroupfs-mount` does) and restart the engine.",
     ),
 )
 """What an engine says when the host lacks something: text, what it means, the mend."""
@@ -131,6 +143,11 @@ class DockerEngine:
         self._api = client.api
 
     @cached_property
+    def images(self) -> DockerImages:
+        """The images that it holds."""
+        return DockerImages(self.client)
+
+    @cached_property
     def facts(self) -> EngineFacts:
         """What answers, and which limits it says it cannot enforce."""
         with _engine_errors("asking the engine what it is"):
@@ -154,24 +171,22 @@ class DockerEngine:
 
     def image(self, reference: str) -> ImageInfo:
         """See `ContainerEngine.image`."""
-        try:
-            with _engine_errors("looking up the image"):
-                found = self._api.inspect_image(reference)
-        except ImageNotFound as error:
+        found = self.images.inspect(reference)
+        if found is None:
             raise ConfigurationError(
                 "there is no such image on this host",
                 where=reference,
                 mend="Build or load it first; nothing is pulled.",
-            ) from error
-        identifier, config = str(found["Id"]), found.get("Config") or {}
+            )
         return ImageInfo(
             reference=reference,
-            digest=identifier if identifier.startswith("sha256:") else f"sha256:{identifier}",
-            size_bytes=int(found.get("Size") or 0),
-            user=str(config.get("User") or ""),
-            platform=f"{found.get('Os', '')}/{found.get('Architecture', '')}",
-            environment=tuple(map(str, config.get("Env") or ())),
-            volumes=tuple(sorted(map(str, config.get("Volumes") or ()))),
+            digest=found.id,
+            size_bytes=found.size_bytes,
+            user=found.user,
+            platform=found.platform,
+            identity=identify(self.images, found).config_digest,
+            environment=found.environment,
+            volumes=found.volumes,
         )
 
     def import_image(self, archive: bytes, tag: str) -> None:

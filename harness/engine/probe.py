@@ -27,7 +27,11 @@ TOOLS = (
 
 
 def probe_image(
-    engine: ContainerEngine, *, tools: Iterable[str] = TOOLS, files: Mapping[str, bytes] | None = None
+    engine: ContainerEngine,
+    *,
+    tools: Iterable[str] = TOOLS,
+    files: Mapping[str, bytes] | None = None,
+    repository: str = REPOSITORY,
 ) -> ImageInfo:
     """Return an image with the host's tools in /bin, made unless it is there already.
 
@@ -35,12 +39,13 @@ def probe_image(
         engine: Where it is made.
         tools: Names of programs; those this host lacks are left out, except `sh`.
         files: More files by absolute path, executable for everyone.
+        repository: What its tag begins with; the tag's version is the hash of what is in it.
 
     Raises:
         PrerequisiteError: this host has no Linux shell to copy.
     """
     content = _userland(tools) | {path.lstrip("/"): data for path, data in (files or {}).items()}
-    tag = f"{REPOSITORY}:{_content_hash(content)}"
+    tag = f"{repository}:{_content_hash(content)}"
     try:
         return engine.image(tag)
     except ConfigurationError:

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def open_engine(address: str | None = None) -> ProcessEngine:
 
 
 class ProcessEngine:
-    """Runs submission folders; an "image" is a folder's path."""
+    """Runs submission folders; an "image" is a folder's path, its environment what a Dockerfile would set."""
 
     facts = EngineFacts(
         name="process", version=platform.python_version(), isolated=False, cores=os.cpu_count() or 1
@@ -44,7 +45,7 @@ class ProcessEngine:
 
     registered = "process"
     address = None
-    client = None
+    images = None
 
     def import_image(self, archive: bytes, tag: str) -> None:
         """Refuse: an "image" is a folder here."""
@@ -78,7 +79,8 @@ class ProcessEngine:
 
     def create(self, spec: ContainerSpec) -> ProcessContainer:
         """Prepare a process; `spec.image` is the folder."""
-        return ProcessContainer(spec)
+        given = dict(pair.split("=", 1) for pair in spec.image_environment)
+        return ProcessContainer(replace(spec, environment=given | dict(spec.environment)))
 
     def copy_declared(
         self, image: ImageInfo, *, inside: tuple[str, ...], labels: Mapping[str, str]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from harness.engine.base import ContainerEngine
 from harness.errors import ConfigurationError
+
+if TYPE_CHECKING:  # it imports the SDK of one engine
+    from harness.engine.images import ImageClient
 
 ENGINES = {
     "docker": "harness.engine.docker",
@@ -36,3 +40,16 @@ def open_engine(name: str = DEFAULT_ENGINE, *, address: str | None = None) -> Co
         )
     opened: ContainerEngine = import_module(ENGINES[name]).open_engine(address)
     return opened
+
+
+def images_of(engine: ContainerEngine) -> ImageClient:
+    """Return the images that an engine holds.
+
+    Raises:
+        ConfigurationError: it runs folders.
+    """
+    if engine.images is None:
+        raise ConfigurationError(
+            f"the engine {engine.facts.name} runs folders, not images", mend="Use --engine docker."
+        )
+    return engine.images

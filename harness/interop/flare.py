@@ -21,7 +21,6 @@ from evaluator.table import write_scores
 from harness.files import write_whole
 from harness.leaderboard import Division, RunValues
 from harness.leaderboard.counting import Counting
-from harness.leaderboard.values import Floats
 
 EFFICIENCY_COLUMNS = (
     "Name",
@@ -89,12 +88,12 @@ def efficiency_csv(run: RunValues, counting: Counting) -> str:
     The peak of the CPU utilisation is not measured here: a share of an instant says nothing.
     """
     columns = [
-        _charged(run, "runtime_s", counting),
-        _charged(run, "peak_gpu_memory_bytes", counting) / _MB,
-        _charged(run, "gpu_memory_auc_byte_s", counting) / _MB,
+        counting.charged(run, "runtime_s"),
+        counting.charged(run, "peak_gpu_memory_bytes") / _MB,
+        counting.charged(run, "gpu_memory_auc_byte_s") / _MB,
         np.full(len(run.cases), np.nan),
-        _charged(run, "cpu_utilisation_auc_percent_s", counting),
-        _charged(run, "peak_memory_bytes", counting) / _MB,
+        counting.charged(run, "cpu_utilisation_auc_percent_s"),
+        counting.charged(run, "peak_memory_bytes") / _MB,
         run.resource("memory_auc_byte_s") / _MB,
     ]
     output = io.StringIO()
@@ -119,12 +118,6 @@ def _label_score(label: Label, scores: Mapping[str, float]) -> LabelScore:
         false_positive_voxels=0,
         false_negative_voxels=0,
     )
-
-
-def _charged(run: RunValues, name: str, counting: Counting) -> Floats:
-    failed = counting.stated(name)
-    measured = run.resource(name)
-    return measured if failed is None else np.where(run.succeeded, measured, failed)
 
 
 def _stem(team: str, number: int) -> str:

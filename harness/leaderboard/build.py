@@ -114,6 +114,9 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
     rules = counting(runs, options.challenge, options.scheme)
     competing, guests, notes = _competitors(runs, options.scheme)
     metrics, left_out = _ranked_metrics(competing, options.scheme, across_hosts=options.across_hosts)
+    labels = options.challenge.labels
+    if others := [run.record.team for run in runs if run.record.challenge.labels != labels]:
+        notes.append(f"Scored under other labels or tolerances than are here now: {', '.join(others)}.")
     notes += _notes(runs, metrics, left_out, across_hosts=options.across_hosts)
 
     analysis = None

@@ -103,6 +103,12 @@ class Counting:
             return np.where(run.succeeded, measured, np.nan)
         return np.where(run.succeeded, measured, charge)
 
+    def charged(self, run: RunValues, metric: str) -> Floats:
+        """Return a measurement as it was, (cases,), with failed cases at the scheme's value if it has one."""
+        stated = self.stated(metric)
+        measured = run.resource(metric)
+        return measured if stated is None else np.where(run.succeeded, measured, stated)
+
     def value_table(self, runs: Sequence[RunValues], metrics: Sequence[Metric]) -> ValueTable:
         """Lay out the values that are ranked: metrics x cases x teams."""
         cases = len(runs[0].cases)

@@ -82,7 +82,15 @@ def to_markdown(leaderboard: Leaderboard) -> str:
         ]
         columns = shown_columns(challenge, division.rows)
         percent = f"{100 * leaderboard.confidence:g} %"
-        headings = ["rank", percent, "team", *(column.title for column in columns), "failed", "host", "marks"]
+        headings = [
+            "rank",
+            percent,
+            "team",
+            *(text.markdown_text(column.title) for column in columns),
+            "failed",
+            "host",
+            "marks",
+        ]
         aligned = ["--:", ":-:", "---", *("--:" for _ in columns), "--:", ":-:", "---"]
         lines += [_line(headings), _line(aligned)]
         for row in division.rows:

@@ -6,6 +6,8 @@ interval can be missed, and the record says so by its method.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +16,11 @@ from harness.errors import InfrastructureError, PrerequisiteError
 
 BY_PROCESS = "nvml-process-sampled"
 BY_DEVICE = "nvml-device-minus-baseline-sampled"
+
+CHOICE = "FLAREHARNESS_GPU"
+"""Names the GPU, by number or UUID, on a host with several or with MIG instances."""
+
+_MIG_ENABLED = 1
 
 
 def load_nvml() -> Any:
@@ -30,25 +37,27 @@ def load_nvml() -> Any:
 
 
 class Gpu:
-    """One GPU of this host, and what was on it before the container.
+    """One GPU of this host, or one MIG instance, and what was on it before the container.
 
     Attributes:
         uuid: How an engine is told to attach it.
         name: The model.
         driver: The driver's version.
         total_bytes: Device memory.
-        method: How `used_bytes` got its last number.
+        method: How the largest of `used_bytes` was got.
     """
 
-    def __init__(self, index: int = 0, *, nvml: Any = None) -> None:
+    def __init__(self, chosen: int | str | None = None, *, nvml: Any = None) -> None:
         """Open a GPU.
 
         Args:
-            index: NVML's number of it.
+            chosen: NVML's number of it, or the UUID of a GPU or MIG instance; by default what the variable
+                FLAREHARNESS_GPU says, or else the first.
             nvml: The bindings, or something that answers like them.
 
         Raises:
-            PrerequisiteError: there is no driver, or no such GPU.
+            PrerequisiteError: there is no driver, no such GPU, or it is split into MIG instances and none
+                of them was named.
         """
         self._nvml = nvml if nvml is not None else load_nvml()
         try:
@@ -59,13 +68,11 @@ class Gpu:
                 where=str(error),
                 mend="Install the driver, run on a host with a GPU, or evaluate a CPU submission.",
             ) from error
-        count = self._nvml.nvmlDeviceGetCount()
-        if not 0 <= index < count:
+        try:
+            self._handle = self._find(os.environ.get(CHOICE, "0") if chosen is None else str(chosen))
+        except PrerequisiteError:
             self._nvml.nvmlShutdown()
-            raise PrerequisiteError(
-                f"there is no GPU {index}", mend=f"This host has {count}; the first is 0."
-            )
-        self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            raise
         self.uuid = _text(self._nvml.nvmlDeviceGetUUID(self._handle))
         self.name = _text(self._nvml.nvmlDeviceGetName(self._handle))
         self.driver = _text(self._nvml.nvmlSystemGetDriverVersion())
@@ -73,17 +80,58 @@ class Gpu:
         self.method = BY_PROCESS
         self._baseline_bytes = 0
         self._exclusive = False
+        self._largest = -1
+
+    def _find(self, chosen: str) -> Any:
+        if not chosen.isdigit():
+            try:
+                return self._nvml.nvmlDeviceGetHandleByUUID(chosen)
+            except self._nvml.NVMLError as error:
+                raise PrerequisiteError(
+                    f"there is no GPU {chosen}", where=str(error), mend="`nvidia-smi -L` lists what there is."
+                ) from error
+        count, index = self._nvml.nvmlDeviceGetCount(), int(chosen)
+        if index >= count:
+            raise PrerequisiteError(
+                f"there is no GPU {index}", mend=f"This host has {count}; the first is 0."
+            )
+        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+        if instances := self._instances(handle):
+            raise PrerequisiteError(
+                f"GPU {index} is split into MIG instances, and a container gets one of them",
+                mend=f"Name it: {CHOICE}={instances[0]}"
+                + (f" (or {', '.join(instances[1:])})." if instances[1:] else "."),
+            )
+        return handle
+
+    def _instances(self, handle: Any) -> list[str]:
+        """Return the UUIDs of a GPU's MIG instances; none where it is whole or too old for them."""
+        found = []
+        try:
+            if self._nvml.nvmlDeviceGetMigMode(handle)[0] != _MIG_ENABLED:
+                return []
+            for number in range(self._nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+                with contextlib.suppress(self._nvml.NVMLError):  # fewer than there may be
+                    instance = self._nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+                    found.append(_text(self._nvml.nvmlDeviceGetUUID(instance)))
+        except self._nvml.NVMLError:
+            return []
+        return found or ["the UUID of an instance, of which there is none yet"]
 
     def note_baseline(self) -> None:
         """Remember what is in use now, before the container starts."""
         self._exclusive = not self._processes()
         self._baseline_bytes = self._device_bytes()
+        self.method, self._largest = BY_PROCESS, -1
 
     def used_bytes(self, owns: Callable[[int], bool]) -> int | None:
-        """Return the device memory that a container's processes hold now.
+        """Return the device memory that a container holds now.
 
-        Where the driver gives no number per process, and nothing else was on the GPU at the start, it is
-        what the whole device holds above that start. On a shared GPU it is then unknown.
+        On a GPU that nothing else used at the start it is the larger of two: the sum over the processes, and
+        what the whole device holds above that start. The driver attributes managed memory to no process,
+        knows none in some virtual machines, and numbers those of other PID namespaces in its own way; the
+        device's own count misses nothing. On a shared GPU only the processes' sum can be told apart, and it
+        is unknown where the driver gives none.
 
         Args:
             owns: Says of a host process id whether it is the container's.
@@ -93,17 +141,20 @@ class Gpu:
         """
         processes = self._processes()
         owned = [process.usedGpuMemory for process in processes if owns(process.pid)]
-        strangers = len(processes) - len(owned)
-        if owned and all(used is not None for used in owned) and not (self._exclusive and strangers):
-            self.method = BY_PROCESS
-            return int(sum(owned))
-        if not processes:
-            return 0
-        if self._exclusive:
-            # Inside a PID namespace of its own the driver's numbers cannot be traced to a container.
-            self.method = BY_DEVICE
-            return max(0, self._device_bytes() - self._baseline_bytes)
-        return None if owned else 0
+        told = int(sum(used for used in owned if used is not None))
+        if not self._exclusive:
+            if any(used is None for used in owned):
+                return None
+            self._keep(told, BY_PROCESS)
+            return told
+        above = max(0, self._device_bytes() - self._baseline_bytes)
+        used = max(told, above)
+        self._keep(used, BY_PROCESS if told >= above else BY_DEVICE)
+        return used
+
+    def _keep(self, used: int, method: str) -> None:
+        if used > self._largest:
+            self._largest, self.method = used, method
 
     def close(self) -> None:
         """Let go of the driver."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
+from evaluator.labels import Label
 from evaluator.metrics import MetricFacts
 from harness.challenge import Metric
 from harness.challenge.metrics import is_fraction, shown_value
@@ -152,9 +153,7 @@ def organ_table(scene: Scene, facts: MetricFacts) -> Figure:
     low = known[int(0.05 * (len(known) - 1))] if known else 0.0
     high = known[-1] if known else 1.0
     best = [column.best(scene.rows) for column in columns]
-    head = "".join(
-        f'<th scope="col"><button type="button">{escape(column.title)}</button></th>' for column in columns
-    )
+    head = "".join(map(_organ_heading, scene.challenge.labels))
     body = []
     for row, line in enumerate(cells):
         team = escape(printable(scene.rows[row].team))
@@ -174,6 +173,12 @@ def organ_table(scene: Scene, facts: MetricFacts) -> Figure:
         Markup(markup),
         wide=True,
     )
+
+
+def _organ_heading(label: Label) -> str:
+    """Return a label's heading, underlined with its colour where the challenge names one."""
+    style = f' style="border-bottom: 3px solid {escape(label.colour)}"' if label.colour else ""
+    return f'<th scope="col"{style}><button type="button">{escape(label.name)}</button></th>'
 
 
 def _tick(facts: MetricFacts, value: float) -> str:

@@ -15,6 +15,7 @@ from harness.challenge.metrics import heading_unit, is_fraction, shown_value, wi
 from harness.challenge.model import column_name
 from harness.leaderboard import Row
 from harness.leaderboard.columns import organ_columns
+from harness.leaderboard.model import MARKS
 from harness.report.cases import Failure, failures, outcome_name, own_cases
 from harness.report.index_page import Fact, Pair, run_facts
 from harness.report.overlays import Picture
@@ -185,7 +186,7 @@ def _accuracy(scene: Scene, row: Row) -> list[Fact]:
 def _notes(scene: Scene, index: int) -> list[str]:
     row = scene.rows[index]
     notes = [f"Not ranked: {item.metric.title}, because {item.reason}." for item in scene.division.left_out]
-    return notes + [f"This row {_MARKED[mark]}." for mark in row.marks]
+    return notes + [f"This row {_MARKED.get(mark, MARKS[mark][1])}." for mark in row.marks]
 
 
 def _endings(outcomes: Mapping[str, int]) -> list[str]:

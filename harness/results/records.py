@@ -116,9 +116,18 @@ class LabelScoreRecord(_Record):
         {},
         description="by metric; null where the rules leave the label out, empty where nothing was computed",
     )
+    dsc: Number | None = Field(None, description="as in `scores`, where most readers look for it")
+    nsd: Number | None = Field(None, description="as in `scores`, where most readers look for it")
     reference_ml: float | None = None
     prediction_ml: float | None = None
     note: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _where_most_look(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("scores"), dict):
+            return values
+        return values | {name: values["scores"].get(name) for name in ("dsc", "nsd")}
 
 
 FORMER_SCORES = {"dsc": "dsc", "nsd": "nsd", "hd95_mm": "hd95", "assd_mm": "masd"}
@@ -180,7 +189,10 @@ class ImageFacts(_Record):
     """The image that was run, pinned."""
 
     reference: str
-    digest: str = Field(description="sha256 image id, the content that ran")
+    digest: str = Field(description="the engine's own sha256 id of what ran")
+    identity: str = Field(
+        "", description="sha256 of the image's config as it was handed in, the same in every engine's store"
+    )
     size_bytes: int
     user: str = ""
     platform: str = ""

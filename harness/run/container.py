@@ -14,6 +14,7 @@ from harness.engine.logs import LogKeeper
 from harness.measure.cgroup import CaseCgroup, parent_name
 from harness.measure.enginestats import EngineStats
 from harness.measure.process import ProcessTree
+from harness.measure.reload import reloaded_since
 from harness.results.records import Stages, Usage
 from harness.run.context import RUN_LABEL, Instruments, Job, Meter, Rules
 from harness.run.outcome import largest_file_bytes
@@ -27,6 +28,7 @@ class Ran:
 
     Attributes:
         stages: Without the harvest, which comes later.
+        gpu_taken: The host took its GPU away while it ran.
     """
 
     state: ExitState
@@ -34,6 +36,7 @@ class Ran:
     usage: Usage
     stages: Stages
     log: LogKeeper
+    gpu_taken: bool = False
 
 
 def run_container(
@@ -95,7 +98,8 @@ def run_container(
         run_s=watched.run_s,
         teardown_s=clock() - ended,
     )
-    return Ran(state, watched, usage, stages, container.log())
+    taken = rules.gpu is not None and facts.cgroup_driver == "systemd" and reloaded_since(started)
+    return Ran(state, watched, usage, stages, container.log(), gpu_taken=taken)
 
 
 def container_spec(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +25,8 @@ from harness.results.records import ExecutionRecord, OptOuts, Outcome
 from harness.run.context import RUN_LABEL, Bench, Instruments, Job, Places, Rules
 from harness.run.execute import execute_case
 from harness.run.request import container_owner, results_label
+from harness.run.space import make_template
+from harness.submission.recipes import checkout
 
 MIB = 1024**2
 
@@ -32,6 +38,7 @@ _LIMITS = Limits(
     log_bytes=64 * 1024,
     time_s=20.0,
 )
+_PURPOSES = ("env", "engine", "base", "browser", "podman", "vm")
 _ALLOCATED = 48 * MIB
 _SHARE_OF_A_CORE = 0.25
 
@@ -67,14 +74,24 @@ class _Probe:
     limits: dict[str, float] = field(default_factory=dict)
 
 
-def checks(engine: ContainerEngine) -> Iterator[Check]:
+def checks(engine: ContainerEngine, *, runtime: str = "") -> Iterator[Check]:
     """Yield the checks of this host, one at a time as they are done; about ten seconds in all.
+
+    Where not even a plain container starts, that is said once, and the limits are not tried.
 
     Args:
         engine: What runs containers here.
+        runtime: The OCI runtime to prove; by default the engine's own.
     """
     facts = engine.facts
-    yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores")
+    users = ", users mapped" if facts.maps_users else ""
+    yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores{users}")
+    if facts.runtimes:
+        known = runtime in ("", *facts.runtimes)
+        detail = f"{runtime or facts.runtimes[0]}, of {', '.join(facts.runtimes)}"
+        yield Check("OCI runtime", known, detail, "Register it in the engine's configuration.")
+        if not known:
+            return
     yield Check(
         "engine's own warnings",
         not facts.warnings,
@@ -88,11 +105,43 @@ def checks(engine: ContainerEngine) -> Iterator[Check]:
         return
     yield Check("probe image", True, f"{REPOSITORY}, {image.size_bytes / MIB:.1f} MiB")
     with tempfile.TemporaryDirectory(prefix="flareharness-doctor-") as folder:
-        rules, bench = _rules(image, Path(folder)), _bench(engine, Path(folder))
+        rules = replace(_rules(image, Path(folder)), runtime=runtime)
+        bench = _bench(engine, Path(folder))
+        bound = bench.places.template is not None
+        yield Check(
+            "output on a file system of its own",
+            True if bound else None,
+            "mounted, with no set-uid programs and no devices" if bound else "counted instead",
+            "" if bound else "It takes root, loop devices and mkfs.ext4 (e2fsprogs).",
+        )
         with bench.instruments.gatekeeper:
+            plain = _run(_PLAIN, rules, bench)
+            yield plain
+            if not plain.passed:
+                return
             for probe in _PROBES:
                 yield _run(probe, rules, bench)
     yield _gpu_check()
+
+
+def packages() -> Check:
+    """Say which packages of docker/packages.txt are not here; what each is for decides whether it matters."""
+    try:
+        script = checkout() / "docker" / "packages.sh"
+    except HarnessError as error:
+        return Check("packages", None, error.what, error.mend)
+    found = subprocess.run(
+        ["sh", str(script), "--missing", *_PURPOSES],
+        env=os.environ | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    missing = found.stdout.splitlines()
+    if not missing:
+        return Check("packages", True, "all that the project's commands and tests use")
+    names = " ".join(line.partition(":")[0] for line in missing)
+    return Check("packages", None, f"not here: {'; '.join(missing)}", f"apt-get install {names}")
 
 
 def _rules(image: ImageInfo, folder: Path) -> Rules:
@@ -105,15 +154,17 @@ def _rules(image: ImageInfo, folder: Path) -> Rules:
         secret="doctor",
         owner=container_owner(OptOuts())[0],
         label=results_label(folder),
+        cpusets=(str(min(os.sched_getaffinity(0))),),
     )
 
 
 def _bench(engine: ContainerEngine, folder: Path) -> Bench:
-    can_give_away = container_owner(OptOuts())[1]
-    return Bench(
-        Places(folder / "work", folder / "cache", folder / "run", can_give_away),
-        Instruments(engine, Gatekeeper([]), find_hierarchy()),
-    )
+    can_give_away = container_owner(OptOuts())[1] and not engine.facts.maps_users
+    work = folder / "work"
+    work.mkdir()
+    places = Places(work, folder / "cache", folder / "run", can_give_away)
+    template = make_template(work, _LIMITS.output_bytes)
+    return Bench(replace(places, template=template), Instruments(engine, Gatekeeper([]), find_hierarchy()))
 
 
 def _run(probe: _Probe, rules: Rules, bench: Bench) -> Check:
@@ -126,13 +177,13 @@ def _run(probe: _Probe, rules: Rules, bench: Bench) -> Check:
     try:
         execution = execute_case(Job(case, 1, rules), bench=bench)
     except HarnessError as error:
-        return Check(probe.name, False, error.what, error.mend or probe.mend)
+        return Check(probe.name, False, f"{error.what} ({error.where})", error.mend or probe.mend)
     finally:
         bench.instruments.engine.reap(RUN_LABEL, rules.label)
     log_file = bench.places.kept("probe") / "container.log"
     log = log_file.read_text(errors="replace") if log_file.is_file() else ""
     detail = f"{execution.outcome.value}: {execution.evidence.summary}"
-    if execution.outcome is Outcome.INFRASTRUCTURE:
+    if execution.outcome in (Outcome.INFRASTRUCTURE, Outcome.START_FAILED):
         return Check(probe.name, False, detail, probe.mend)
     held, shown = probe.judge(execution, log)
     return Check(probe.name, held, shown or detail, "" if held else probe.mend)
@@ -183,17 +234,36 @@ def _peak(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
 
 
 def _cpu_share(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
+    """A busy loop got its share of CPU time, or the kernel says that it held the loop back.
+
+    Either will do: a virtual machine that waits for a busy host is charged for the waiting.
+    """
     cpu_s, run_s = execution.usage.cpu_s, execution.stages.run_s
     if cpu_s is None or run_s is None:
         return False, "CPU time could not be read"
-    shown = f"{cpu_s:.2f} CPU s in {run_s:.2f} s under a quota of {_SHARE_OF_A_CORE:g}"
-    return cpu_s <= (_SHARE_OF_A_CORE * run_s) * 1.2 + 0.1, shown
+    throttled_s = execution.usage.throttled_s or 0.0
+    shown = f"{cpu_s:.2f} CPU s in {run_s:.2f} s under a quota of {_SHARE_OF_A_CORE:g}, "
+    shown += f"held back for {throttled_s:.2f} s"
+    return cpu_s <= (_SHARE_OF_A_CORE * run_s) * 1.2 + 0.1 or throttled_s > run_s / 4, shown
+
+
+def _one_core(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
+    found = re.search(r"^Cpus_allowed_list:\t(\S+)$", log, flags=re.MULTILINE)
+    allowed = found[1] if found else "unknown"
+    return allowed.isdigit(), f"a container with one core may use core {allowed}"
 
 
 def _killed_in_time(execution: ExecutionRecord, log: str) -> tuple[bool, str]:
     run_s = execution.stages.run_s or 0.0
     return execution.outcome is Outcome.TIME_LIMIT and run_s < 6.0, f"gone after {run_s:.2f} s of 1 s allowed"
 
+
+_PLAIN = _Probe(
+    "a plain container starts",
+    "echo started",
+    lambda execution, log: (log.strip() == "started", "it started and ended"),
+    "Make `docker run --rm IMAGE true` work first; the engine's log tells more (journalctl -u docker).",
+)
 
 _CGROUP_MEND = "Run the harness on the engine's host, with /sys/fs/cgroup readable."
 _UPGRADE = "Upgrade the container engine; see docs/isolation.md for what it must support."
@@ -266,6 +336,12 @@ _PROBES = (
         _cpu_share,
         "Enable CONFIG_CFS_BANDWIDTH in the kernel. " + _CGROUP_MEND,
         {"cpus": _SHARE_OF_A_CORE, "time_s": 2.0},
+    ),
+    _Probe(
+        "cores can be chosen",
+        "cat /proc/self/status",
+        _one_core,
+        "Enable the cpuset controller; a rootless engine needs it delegated by systemd.",
     ),
     _Probe(
         "time limit kills",

@@ -105,6 +105,7 @@ def _verdict(job: Job, bench: Bench, stage: Stage, ran: Ran, kept: Path) -> Verd
         engine_error=ran.state.error,
         full=ran.watched.full,
         silent=ran.log.total_bytes == 0,
+        gpu_taken=ran.gpu_taken,
         met_read_only=any(text in ran.log.content()[-_LOG_END:] for text in _READ_ONLY),
     )
     if (failure := classify(seen, job.rules.limits)) is not None:

@@ -65,7 +65,7 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
     rules = Rules(
         run=run,
         image=image.source or image.digest,
-        image_environment=image.environment,
+        image_environment=(*image.environment, *request.environment),
         runtime=runtime,
         limits=request.enforced_limits,
         contract=request.challenge.contract,
@@ -244,6 +244,7 @@ def _new_record(request: EvaluationRequest, opened: Opened) -> RunRecord:
         image=ImageFacts(
             reference=image.reference,
             digest=image.digest,
+            identity=image.identity,
             size_bytes=image.size_bytes,
             user=image.user,
             platform=image.platform,

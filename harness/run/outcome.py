@@ -39,6 +39,7 @@ class Observed:
         full: Scratch folders in memory that were full, and their sizes in bytes.
         silent: It printed nothing at all.
         met_read_only: It printed, near its end, that a file system is read-only.
+        gpu_taken: The host took its GPU away meanwhile.
     """
 
     exit_code: int | None
@@ -54,6 +55,7 @@ class Observed:
     full: Mapping[str, int] = field(default_factory=dict)
     silent: bool = False
     met_read_only: bool = False
+    gpu_taken: bool = False
 
     def evidence(self, summary: str, *, limit: float | None = None, value: float | None = None) -> Evidence:
         """Return a summary with what it rests on."""
@@ -150,6 +152,9 @@ def _end(seen: Observed) -> Verdict | None:
     if seen.stop is Stop.OPEN_FILES:
         summary = f"killed with {seen.stop_value:.0f} open files over all its processes"
         return Verdict(Outcome.CRASHED, seen.evidence(summary, limit=OPEN_FILES_LIMIT, value=seen.stop_value))
+    if code != 0 and seen.gpu_taken:
+        summary = f"exit code {code}, after a reload of systemd took the GPU away from the container"
+        return Verdict(Outcome.INFRASTRUCTURE, seen.evidence(summary))
     if code != 0:
         summary = f"exit code {code}{_signal_name(code)}{_hints(seen)}"
         return Verdict(Outcome.CRASHED, seen.evidence(summary))

@@ -37,6 +37,7 @@ class EvaluationRequest:
         runtime: OCI runtime, by the engine's name for it, instead of the challenge's or the engine's own.
         cache: Where scrubbed inputs are kept between runs.
         argv: The command line, for the record.
+        environment: `NAME=value`, for a folder that is run unbuilt: what its Dockerfile would set.
     """
 
     team: str
@@ -55,6 +56,7 @@ class EvaluationRequest:
     runtime: str = ""
     cache: Path = field(default_factory=default_cache)
     argv: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
 
     @property
     def enforced_limits(self) -> Limits:
@@ -72,7 +74,7 @@ def run_id(
 ) -> str:
     """Return the run's name: the same for the same evaluation, another for a changed one."""
     identity = {
-        "image": image.digest,
+        "image": image.identity or image.digest,
         "dataset": fingerprint,
         "limits": request.enforced_limits.model_dump(mode="json"),
         "contract": request.challenge.contract.model_dump(mode="json"),

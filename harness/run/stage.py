@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import io
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from evaluator import EvaluatorError, read_header
 from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
+from evaluator.inflate import PIECE_BYTES, GzipParts
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import whole_file
@@ -75,7 +77,7 @@ def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """Make the folders for one container.
 
     Args:
-        case: The case; its image is scrubbed of header texts and extensions.
+        case: The case; its images are scrubbed of header texts and extensions.
         rules: The run's.
         places: This host's. The path of `work` shows inside the container, so it names no case.
 
@@ -84,15 +86,16 @@ def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """
     opaque = opaque_id(rules.secret, rules.run, case.id)
     try:
-        scrubbed = scrubbed_input(case, places.cache)
+        channels = [scrubbed_input(path, places.cache) for path in case.channels]
         stage = empty_stage(rules, places, opaque=opaque)
-        given = stage.inputs / f"{opaque}{rules.contract.input_suffix}"
-        if stage.writable_inputs:
-            shutil.copyfile(scrubbed, given)
-            _give(given, rules, places, mode=0o666)
-        else:
-            link_or_copy(scrubbed, given)
-        _read_once(given)
+        for number, scrubbed in enumerate(channels):
+            given = stage.inputs / f"{opaque}{rules.contract.channel_suffix(number)}"
+            if stage.writable_inputs:
+                shutil.copyfile(scrubbed, given)
+                _give(given, rules, places, mode=0o666)
+            else:
+                link_or_copy(scrubbed, given)
+            _read_once(given)
     except OSError as error:
         raise InfrastructureError(
             f"case {case.id} cannot be staged",
@@ -136,17 +139,16 @@ def _give(path: Path, rules: Rules, places: Places, *, mode: int) -> None:
         path.chmod(mode)
 
 
-def scrubbed_input(case: Case, cache: Path) -> Path:
-    """Return the case's image without texts, extensions or trailing bytes, made once per content."""
-    assert case.image is not None, "a case to run has an image"
-    packed = case.image.read_bytes()
+def scrubbed_input(image: Path, cache: Path) -> Path:
+    """Return an image without texts, extensions or trailing bytes, made once per content."""
+    packed = image.read_bytes()
     target = cache / f"{hashlib.sha256(packed).hexdigest()}.{_RULES}.nii.gz"
     if target.is_file():
         target.touch()
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as unfinished:
-        unfinished.write_bytes(scrub(case.image, packed))
+        unfinished.write_bytes(scrub(image, packed))
         unfinished.chmod(0o644)
     _prune(cache, keep=target)
     return target
@@ -239,13 +241,11 @@ def default_cache() -> Path:
 
 
 def _inflate(packed: bytes, at_least: int) -> bytes:
-    pieces, total = [], 0
-    while packed and total < at_least:
-        inflater = zlib.decompressobj(wbits=31)
-        pieces.append(inflater.decompress(packed))
-        total += len(pieces[-1])
-        packed = inflater.unused_data.lstrip(b"\0")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    parts, pieces, total = GzipParts(io.BytesIO(packed)), [], 0
+    while total < at_least and (piece := parts.read(PIECE_BYTES)):
+        pieces.append(piece)
+        total += len(piece)
+    return b"".join(pieces)
 
 
 def _read_once(path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from evaluator import EvaluatorError, GeometryError, Scoring, score_case
+from evaluator import EvaluatorError, GeometryError, Scoring
 from evaluator import __version__ as evaluator_version
+from evaluator.metrics import METRICS
 from evaluator.scores import CaseScore
 from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
@@ -25,7 +26,13 @@ from harness.results.records import (
 
 
 def score_execution(
-    execution: ExecutionRecord, case: Case, *, challenge: Challenge, folder: Path, profile: str
+    execution: ExecutionRecord,
+    case: Case,
+    *,
+    challenge: Challenge,
+    folder: Path,
+    profile: str,
+    metrics: tuple[str, ...] = (),
 ) -> ScoreRecord:
     """Return the scores of one executed case.
 
@@ -37,6 +44,7 @@ def score_execution(
         challenge: Labels and metrics.
         folder: The run's folder, which holds the prediction.
         profile: The scoring profile.
+        metrics: What to compute; by default what the challenge names.
 
     Raises:
         ConfigurationError: the reference cannot be read.
@@ -51,7 +59,7 @@ def score_execution(
             raise InfrastructureError(
                 "a harvested prediction is gone or changed", where=prediction, mend="See `harness verify`."
             )
-    scoring = Scoring(challenge.labels, profile=profile, metrics=challenge.computed_metrics)
+    scoring = Scoring(challenge.labels, profile=profile, metrics=metrics or challenge.computed_metrics)
     notes: tuple[str, ...] = ()
     try:
         scored = _score(case, prediction, scoring)
@@ -74,26 +82,32 @@ def score_execution(
 
 
 def unscored(
-    results: RunResults, cases: Mapping[str, Case], *, profile: str, again: bool = False
+    results: RunResults,
+    cases: Mapping[str, Case],
+    *,
+    profile: str,
+    metrics: tuple[str, ...] = (),
+    again: bool = False,
 ) -> Iterator[ExecutionRecord]:
     """Yield the final executions that have no current score under a profile.
 
-    A score is current if it is of the same prediction and the same reference, holds every metric that the
-    challenge names, and was made by this version of the evaluator.
+    A score is current if it is of the same prediction and the same reference, holds every metric that is
+    wanted, and was made by this version of the evaluator.
 
     Args:
         results: The run.
         cases: The data set's, by id; executions of others are left out.
         profile: The scoring profile.
+        metrics: What is wanted; by default what the run's own challenge names.
         again: Yield all of them.
     """
     scores = results.final_scores(profile)
+    wanted = metrics or results.record.challenge.computed_metrics
     for execution in results.final_executions().values():
         case = cases.get(execution.case)
         if execution.outcome is Outcome.INFRASTRUCTURE or case is None or case.label is None:
             continue
         score = scores.get(execution.case)
-        wanted = results.record.challenge.computed_metrics
         if again or score is None or not _is_current(score, execution, case.label, wanted):
             yield execution
 
@@ -103,6 +117,7 @@ def score_run(
     dataset: Dataset,
     *,
     profile: str | None = None,
+    metrics: tuple[str, ...] = (),
     again: bool = False,
     observer: Observer | None = None,
 ) -> RunResults:
@@ -112,6 +127,7 @@ def score_run(
         folder: The run's folder.
         dataset: Must hold every case of the run, with its reference.
         profile: Instead of the challenge's.
+        metrics: What to compute beside what the run's own challenge names.
         again: Also where a current score is there already.
         observer: Told of each score.
 
@@ -131,7 +147,13 @@ def score_run(
         )
     with RunWriter(folder, results.record) as writer:
         score_missing(
-            writer, cases, challenge, profile=profile or challenge.profile, again=again, observer=observer
+            writer,
+            cases,
+            challenge,
+            profile=profile or challenge.profile,
+            metrics=in_table_order({*challenge.computed_metrics, *metrics}),
+            again=again,
+            observer=observer,
         )
     return read_run(folder)
 
@@ -143,15 +165,35 @@ def score_missing(
     *,
     profile: str,
     observer: Observer,
+    metrics: tuple[str, ...] = (),
     again: bool = False,
 ) -> None:
     """Write the scores that a run lacks. See `score_run`."""
-    for execution in unscored(read_run(writer.folder), cases, profile=profile, again=again):
+    lacking = unscored(read_run(writer.folder), cases, profile=profile, metrics=metrics, again=again)
+    for execution in lacking:
         observer.case_stage(execution.case, "score")
         score = score_execution(
-            execution, cases[execution.case], challenge=challenge, folder=writer.folder, profile=profile
+            execution,
+            cases[execution.case],
+            challenge=challenge,
+            folder=writer.folder,
+            profile=profile,
+            metrics=metrics,
         )
         observer.case_scored(writer.add_score(score))
+
+
+def in_table_order(metrics: Collection[str]) -> tuple[str, ...]:
+    """Return computed metrics in the order of the evaluator's table."""
+    return tuple(key for key in METRICS if key in metrics)
+
+
+def metrics_of(score: ScoreRecord) -> tuple[str, ...]:
+    """Return the metrics that a score holds; none of a case without a usable prediction."""
+    held = {
+        key for scores in (*(label.scores for label in score.scores), score.case_scores) for key in scores
+    }
+    return in_table_order(held)
 
 
 def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
@@ -178,6 +220,8 @@ def _holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
 
 
 def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
+    from evaluator import score_case  # its kernels take longer to load than a command line may take to answer
+
     assert case.label is not None
     try:
         return score_case(

@@ -15,7 +15,7 @@ from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, chain_fau
 from harness.results.key import Key, known_key
 from harness.results.records import ExecutionRecord, ScoreRecord
 from harness.results.seal import SEAL_FILE
-from harness.scoring.score import cases_by_id, score_execution
+from harness.scoring.score import cases_by_id, metrics_of, score_execution
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ def _scored_otherwise(results: RunResults, score: ScoreRecord, dataset: Dataset)
             challenge=results.record.challenge,
             folder=results.folder,
             profile=score.profile,
+            metrics=metrics_of(score),
         )
     except HarnessError as error:
         return Problem(error.where, error.what)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import requests
-from docker.errors import APIError, DockerException
-
+from harness.engine.cache import cache_folder
+from harness.engine.images import EngineRefused, ImageClient
 from harness.errors import ConfigurationError, PrerequisiteError
-from harness.submission.image import CONTENT_LABEL, Progress, content_of, engine_answers, inspect, patient
+from harness.submission.image import CONTENT_LABEL, Progress, content_of
 from harness.submission.program import run_script
-from harness.submission.recipes import cache_folder, checkout
+from harness.submission.recipes import checkout
 
 REGISTRY_IMAGE = "python:3.11-slim-bookworm"
 DEBOOTSTRAP_IMAGE = "flareharness/debootstrap:bookworm"
@@ -59,61 +57,40 @@ def sources() -> tuple[BaseSource, ...]:
     return (known[chosen],)
 
 
-def provide(client: Any, allowed: tuple[BaseSource, ...], progress: Progress) -> BaseSource:
+def provide(images: ImageClient, allowed: tuple[BaseSource, ...], progress: Progress) -> BaseSource:
     """Make one of the allowed sources present in the engine, and return it.
 
     Raises:
         PrerequisiteError: no registry answers, and debootstrap is impossible here.
     """
     for source in allowed:
-        if is_present(client, source):
+        if is_present(images, source):
             return source
     alone = len(allowed) == 1
     for source in allowed:
         if source.kind == "debootstrap":
-            _debootstrap(client, source, progress)
+            _debootstrap(images, source, progress)
             return source
-        if alone or _registry_answers(client, source.reference):
-            _pull(client, source.reference, progress)
+        if alone or images.is_offered(source.reference, within_s=REGISTRY_ANSWER_S):
+            _pull(images, source.reference, progress)
             return source
         progress("no registry answers: the base is made with debootstrap")
     raise AssertionError("sources() never returns nothing")
 
 
-def is_present(client: Any, source: BaseSource) -> bool:
+def is_present(images: ImageClient, source: BaseSource) -> bool:
     """Whether the engine has the source's image, made from the script as it is now."""
     if source.kind == "registry":
-        return inspect(client, source.reference) is not None
-    return content_of(client, source.reference) == source.identity
+        return images.inspect(source.reference) is not None
+    return content_of(images, source.reference) == source.identity
 
 
-def _registry_answers(client: Any, reference: str) -> bool:
-    """Ask the engine, which knows its mirrors and proxies; a question that hangs is left behind."""
-    answer: list[bool] = []
-
-    def ask() -> None:
-        try:
-            client.api.inspect_distribution(reference)
-        except (DockerException, requests.exceptions.RequestException, OSError):
-            answer.append(False)
-        else:
-            answer.append(True)
-
-    asking = threading.Thread(target=ask, daemon=True, name="registry-question")
-    asking.start()
-    asking.join(REGISTRY_ANSWER_S)
-    return answer == [True]
-
-
-def _pull(client: Any, reference: str, progress: Progress) -> None:
+def _pull(images: ImageClient, reference: str, progress: Progress) -> None:
     progress(f"pulling {reference}")
     try:
-        with engine_answers(f"pulling {reference}"), patient(client):
-            for event in client.api.pull(reference, stream=True, decode=True):
-                if error := event.get("error"):
-                    raise _not_pulled(reference, error)
-    except APIError as error:
-        raise _not_pulled(reference, str(error.explanation or error)) from error
+        images.pull(reference)
+    except EngineRefused as error:
+        raise _not_pulled(reference, str(error)) from error
 
 
 def _not_pulled(reference: str, why: str) -> PrerequisiteError:
@@ -124,16 +101,10 @@ def _not_pulled(reference: str, why: str) -> PrerequisiteError:
     )
 
 
-def _debootstrap(client: Any, source: BaseSource, progress: Progress) -> None:
+def _debootstrap(images: ImageClient, source: BaseSource, progress: Progress) -> None:
     archive = _root_file_system(source, progress)
     progress(f"importing {source.reference}")
-    with engine_answers("importing the base"), patient(client):
-        client.api.import_image(
-            src=str(archive),
-            repository=source.reference.partition(":")[0],
-            tag=source.reference.partition(":")[2],
-            changes=[f'LABEL {CONTENT_LABEL}="{source.identity}"'],
-        )
+    images.import_root(archive, source.reference, {CONTENT_LABEL: source.identity})
 
 
 def _root_file_system(source: BaseSource, progress: Progress) -> Path:

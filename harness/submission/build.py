@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
-from docker.errors import APIError
-
+from harness.engine.images import EngineImage, EngineRefused, ImageClient
 from harness.errors import InfrastructureError, SubmissionError
 from harness.submission.base import provide, sources
-from harness.submission.builder import BuildFailed, run_build
+from harness.submission.builder import Build, BuildFailed, build_limits, run_build
 from harness.submission.context import Entry, collect, content_hash
-from harness.submission.dockerfile import parents
+from harness.submission.dockerfile import ESCAPES, fetched, instructions, is_readable, parents
 from harness.submission.find import Submission
-from harness.submission.image import (
-    BuiltImage,
-    Progress,
-    content_of,
-    describe,
-    engine_answers,
-    inspect,
-    patient,
-    silent,
-)
+from harness.submission.image import BuiltImage, Progress, content_of, describe, silent
 from harness.submission.lock import build_lock
 from harness.submission.recipes import RECIPES, Recipe, checkout
+from harness.submission.remove import is_ours
 from harness.submission.wheels import ensure_wheels
 
 SUBMISSION_IMAGES = "flareharness/submission"
 
 
-def build(submission: Submission, *, challenge: str, client: Any, progress: Progress = silent) -> BuiltImage:
+def build(
+    submission: Submission, *, challenge: str, images: ImageClient, progress: Progress = silent
+) -> BuiltImage:
     """Return a submission's image for a challenge, building it and our images under it if need be.
 
     The image's tag is the hash over its build context, build arguments and parents, so an image
@@ -40,7 +32,7 @@ def build(submission: Submission, *, challenge: str, client: Any, progress: Prog
     Args:
         submission: See `harness.submission.find`.
         challenge: The challenge's name; submission.toml may have build arguments of its own for it.
-        client: A `docker.DockerClient`.
+        images: The engine's images.
         progress: Gets one line of the build at a time.
 
     Raises:
@@ -61,10 +53,10 @@ def build(submission: Submission, *, challenge: str, client: Any, progress: Prog
             mend=f"Train it first: make train TEAM={submission.name} DATA=dir.",
         )
     with build_lock(progress):
-        return _build_submission(client, submission, challenge, progress)
+        return _build_submission(images, submission, challenge, progress)
 
 
-def ensure(client: Any, reference: str, progress: Progress = silent) -> BuiltImage:
+def ensure(images: ImageClient, reference: str, progress: Progress = silent) -> BuiltImage:
     """Return one of our own images (see `RECIPES`), building it and its parents where missing or changed.
 
     Raises:
@@ -72,78 +64,73 @@ def ensure(client: Any, reference: str, progress: Progress = silent) -> BuiltIma
         InfrastructureError: fetching wheels, building, or the engine failed.
     """
     with build_lock(progress):
-        _ensure_recipe(client, RECIPES[reference], progress)
-        return _present(client, reference)
+        _ensure_recipe(images, RECIPES[reference], progress)
+        return _present(images, reference)
 
 
-def _build_submission(client: Any, submission: Submission, challenge: str, progress: Progress) -> BuiltImage:
+def _build_submission(
+    images: ImageClient, submission: Submission, challenge: str, progress: Progress
+) -> BuiltImage:
     build_args = submission.manifest.build_args_for(challenge)
     text = submission.dockerfile.read_text(encoding="utf-8", errors="replace")
+    _refuse_forbidden(submission, text, build_args)
     parent_contents = [
-        _ensure_parent(client, name, submission, progress) for name in parents(text, build_args)
+        _ensure_parent(images, name, submission, progress) for name in parents(text, build_args)
     ]
     context = collect(submission.folder)
     content = content_hash(context, more=[build_args, parent_contents])
     reference = f"{SUBMISSION_IMAGES}/{submission.name}:{content[:16]}"
-    if content_of(client, reference) != content:
+    if content_of(images, reference) != content:
+        network = submission.manifest.build_network
+        build = Build(reference, context, build_args, content, network=network)
         try:
-            run_build(
-                client,
-                reference,
-                context,
-                build_args=build_args,
-                content=content,
-                network=submission.manifest.build_network,
-                progress=progress,
-            )
+            run_build(images, build, build_limits(images.host, ours=False), progress)
         except BuildFailed as failure:
             raise _not_built(submission, failure) from failure
-    return _present(client, reference)
+    return _present(images, reference)
 
 
-def _ensure_recipe(client: Any, recipe: Recipe, progress: Progress) -> str:
+def _ensure_recipe(images: ImageClient, recipe: Recipe, progress: Progress) -> str:
     """Return the content hash of the image, which the engine has afterwards."""
     root = checkout()
     context = collect(
         root / "docker" / recipe.folder, {name: root / path for name, path in recipe.files.items()}
     )
     if recipe.parent is None:
-        return _ensure_base(client, recipe, context, progress)
-    parent_content = _ensure_recipe(client, RECIPES[recipe.parent], progress)
+        return _ensure_base(images, recipe, context, progress)
+    parent_content = _ensure_recipe(images, RECIPES[recipe.parent], progress)
     content = content_hash(context, more=[dict(recipe.build_args), parent_content])
-    if content_of(client, recipe.reference) != content:
+    if content_of(images, recipe.reference) != content:
         if recipe.wheels is not None:
             wheels = ensure_wheels(recipe.wheels, progress)
             context += tuple(Entry(f"wheels/{path.name}", path) for path in sorted(wheels.glob("*.whl")))
-        _build_own(client, recipe, recipe.parent, context, content, progress)
+        _build_own(images, recipe, recipe.parent, context, content, progress)
     return content
 
 
-def _ensure_base(client: Any, recipe: Recipe, context: Sequence[Entry], progress: Progress) -> str:
+def _ensure_base(images: ImageClient, recipe: Recipe, context: Sequence[Entry], progress: Progress) -> str:
     allowed = sources()
     contents = {source: content_hash(context, more=[source.identity]) for source in allowed}
-    present = content_of(client, recipe.reference)
+    present = content_of(images, recipe.reference)
     if present is not None and present in contents.values():
         return present
-    source = provide(client, allowed, progress)
-    _build_own(client, recipe, source.reference, context, contents[source], progress)
+    source = provide(images, allowed, progress)
+    _build_own(images, recipe, source.reference, context, contents[source], progress)
     return contents[source]
 
 
 def _build_own(
-    client: Any, recipe: Recipe, parent: str, context: Sequence[Entry], content: str, progress: Progress
+    images: ImageClient,
+    recipe: Recipe,
+    parent: str,
+    context: Sequence[Entry],
+    content: str,
+    progress: Progress,
 ) -> None:
-    superseded = describe(client, recipe.reference)
+    superseded = images.inspect(recipe.reference)
+    build = Build(recipe.reference, tuple(context), {"PARENT": parent, **recipe.build_args}, content)
     try:
-        run_build(
-            client,
-            recipe.reference,
-            context,
-            build_args={"PARENT": parent, **recipe.build_args},
-            content=content,
-            network=False,
-            progress=progress,
-        )
+        run_build(images, build, build_limits(images.host, ours=True), progress)
     except BuildFailed as failure:
         raise InfrastructureError(
             f"{recipe.reference} does not build: {failure.why}",
@@ -152,28 +139,76 @@ def _build_own(
         ) from failure
     if superseded is not None:
         # Nobody can name it any more; the engine keeps it while an older submission stands on it.
-        with engine_answers("removing a superseded image"), suppress(APIError):
-            client.api.remove_image(superseded.digest)
+        with suppress(EngineRefused):
+            images.remove(superseded.id)
 
 
-def _ensure_parent(client: Any, name: str, submission: Submission, progress: Progress) -> str:
+def _refuse_forbidden(submission: Submission, text: str, build_args: Mapping[str, str]) -> None:
+    """Refuse what reaches beyond the context and the parents, however the builder may read the lines.
+
+    Raises:
+        SubmissionError: ADD of an address, which the engine itself would fetch from where it stands; or a
+            parent of ours that is no base, such as another team's image.
+    """
+    for escape in ESCAPES:
+        _refuse_addresses(submission, instructions(text, escape=escape))
+        for name in parents(text, build_args, escape=escape):
+            if not is_readable(name):
+                raise SubmissionError(
+                    f"the image does not build: its parent {name!r} is a name that cannot be read",
+                    where=submission.dockerfile,
+                    mend="Name the image, or give the variable a default before the first FROM.",
+                )
+            if is_ours(name) and name not in RECIPES:
+                raise _foreign_parent(submission, name)
+
+
+def _refuse_addresses(submission: Submission, lines: Sequence[str], *, parent: str = "") -> None:
+    if addresses := fetched(lines):
+        of_parent = f" (ONBUILD of {parent})" if parent else ""
+        raise SubmissionError(
+            f"the Dockerfile ADDs what the engine would fetch: {addresses[0][:200]}{of_parent}",
+            where=submission.dockerfile,
+            mend="COPY a file of the folder; with build_network = true a RUN line may download.",
+        )
+
+
+def _foreign_parent(submission: Submission, name: str) -> SubmissionError:
+    return SubmissionError(
+        f"the Dockerfile builds on {name}, an image of the harness that no submission may build on",
+        where=submission.dockerfile,
+        mend=f"Build on {', '.join(sorted(RECIPES)[:1])} or flareharness/runtime:cpu, by name.",
+    )
+
+
+def _ensure_parent(images: ImageClient, name: str, submission: Submission, progress: Progress) -> str:
     """Make a submission's parent image present, and return what identifies its content."""
     if name in RECIPES:
-        return _ensure_recipe(client, RECIPES[name], progress)
-    found = inspect(client, name)
-    if found is None and "$" not in name:
+        return _ensure_recipe(images, RECIPES[name], progress)
+    found = images.inspect(name)
+    if found is None:
         progress(f"pulling {name}")
         try:
-            with engine_answers(f"pulling {name}"), patient(client):
-                client.images.pull(name)
-        except APIError as error:
+            images.pull(name)
+        except EngineRefused as error:
             raise SubmissionError(
-                f"the Dockerfile builds on {name}, which is not here and cannot be pulled: {_text(error)}",
+                f"the Dockerfile builds on {name}, which is not here and cannot be pulled: {error}",
                 where=submission.dockerfile,
                 mend="Load that image first, or build on flareharness/runtime:cpu.",
             ) from error
-        found = inspect(client, name)
-    return str(found["Id"]) if found else name
+        found = images.inspect(name)
+    if found is None:
+        return name
+    if _is_id_of(name, found) or any(is_ours(tag) for tag in found.tags):
+        raise _foreign_parent(submission, name)
+    _refuse_addresses(submission, found.on_build, parent=name)
+    return found.id
+
+
+def _is_id_of(name: str, image: EngineImage) -> bool:
+    """Whether a name is an id, whole or in part: a stranger's folder may name images by tags alone."""
+    digits = name.removeprefix("sha256:")
+    return image.id.removeprefix("sha256:").startswith(digits)
 
 
 def _not_built(submission: Submission, failure: BuildFailed) -> SubmissionError:
@@ -183,14 +218,10 @@ def _not_built(submission: Submission, failure: BuildFailed) -> SubmissionError:
     return SubmissionError(f"the image does not build: {failure.why}", where=submission.dockerfile, mend=mend)
 
 
-def _present(client: Any, reference: str) -> BuiltImage:
-    image = describe(client, reference)
+def _present(images: ImageClient, reference: str) -> BuiltImage:
+    image = describe(images, reference)
     if image is None:
         raise InfrastructureError(
             "the image was built, and is gone again", where=reference, mend="Run it again."
         )
     return image
-
-
-def _text(error: APIError) -> str:
-    return " ".join(str(error.explanation or error).split())

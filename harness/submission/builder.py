@@ -5,16 +5,27 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from docker.errors import APIError
-
-from harness.errors import InfrastructureError
+from harness.engine.images import (
+    BuildLimits,
+    BuildRequest,
+    EngineHost,
+    EngineRefused,
+    ImageClient,
+    full_disk,
+    is_full_disk,
+)
 from harness.submission.context import Entry, write_tar
-from harness.submission.image import CONTENT_LABEL, Progress, engine_answers, inspect, patient
+from harness.submission.image import CONTENT_LABEL, Progress
 
+BUILD_TIME_S = 3600.0
+"""How long one build may take: it holds the host's build lock meanwhile."""
+
+_MEMORY_OF_AN_UNKNOWN_HOST = 4 << 30
 _LOG_LINES = 6
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"^Step \d+/\d+ : (\w+)")
@@ -35,53 +46,66 @@ class BuildFailed(Exception):
         self.log = log
 
 
-def run_build(
-    client: Any,
-    reference: str,
-    context: Iterable[Entry],
-    *,
-    build_args: Mapping[str, str],
-    content: str,
-    network: bool,
-    progress: Progress,
-) -> None:
+@dataclass(frozen=True)
+class Build:
+    """What is to be built.
+
+    Attributes:
+        reference: The tag.
+        context: What is sent, Dockerfile included.
+        arguments: As for `docker build --build-arg`.
+        content: Stored as the image's content label.
+        network: Whether RUN lines have the engine's network; otherwise they have none.
+    """
+
+    reference: str
+    context: tuple[Entry, ...]
+    arguments: Mapping[str, str]
+    content: str
+    network: bool = False
+
+
+def build_limits(host: EngineHost, *, ours: bool) -> BuildLimits:
+    """Return what RUN lines may use: three quarters of the memory, and a stranger's all cores but one."""
+    cores = host.cores if ours else max(1, host.cores - 1)
+    memory = host.memory_bytes * 3 // 4 or _MEMORY_OF_AN_UNKNOWN_HOST
+    return BuildLimits(memory_bytes=memory, cpus=cores, time_s=BUILD_TIME_S)
+
+
+def run_build(images: ImageClient, build: Build, limits: BuildLimits, progress: Progress) -> None:
     """Build an image and tag it.
 
     Args:
-        client: A `docker.DockerClient`.
-        reference: The tag.
-        context: What is sent, Dockerfile included.
-        build_args: As for `docker build --build-arg`.
-        content: Stored as the image's content label.
-        network: Whether RUN lines have the engine's network; otherwise they have none.
+        images: The engine's images.
+        build: What is to be built.
+        limits: What RUN lines may use, and how long it may take.
         progress: Gets each line of the build.
 
     Raises:
-        BuildFailed: the Dockerfile does not build.
+        BuildFailed: the Dockerfile does not build, or not within its limits.
         InfrastructureError: the engine went away, or its disk is full.
     """
-    progress(f"building {reference}")
+    progress(f"building {build.reference}")
     log = _Log(progress)
-    with tempfile.TemporaryFile(prefix="flareharness-context-") as archive, patient(client):
-        write_tar(context, archive)
+    with tempfile.TemporaryFile(prefix="flareharness-context-") as archive:
+        write_tar(build.context, archive)
         archive.seek(0)
+        request = BuildRequest(
+            tag=build.reference,
+            context=archive,
+            arguments=build.arguments,
+            labels={CONTENT_LABEL: build.content},
+            network=build.network,
+            limits=limits,
+        )
         try:
-            with engine_answers(f"building {reference}"):
-                for event in client.api.build(
-                    fileobj=archive,
-                    custom_context=True,
-                    tag=reference,
-                    buildargs=dict(build_args),
-                    labels={CONTENT_LABEL: content},
-                    network_mode=None if network else "none",
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                ):
-                    log.take(event)
-        except APIError as error:
-            raise BuildFailed(" ".join(str(error.explanation or error).split())) from error
-    _drop_stages(client, log.made)
+            for event in images.build(request):
+                log.take(event)
+        except EngineRefused as error:
+            raise BuildFailed(str(error)) from error
+        except TimeoutError as error:
+            raise BuildFailed(f"it took longer than {limits.time_s / 60:.0f} min", log.last) from error
+    _drop_stages(images, log.made)
 
 
 class _Log:
@@ -94,6 +118,11 @@ class _Log:
         self._instruction = ""
         self._unfinished = ""
 
+    @property
+    def last(self) -> str:
+        """The last lines, on one."""
+        return " / ".join(self._last)
+
     def take(self, event: Mapping[str, Any]) -> None:
         # Events follow what a program wrote at once, which may be part of a line.
         *lines, self._unfinished = f"{self._unfinished}{event.get('stream', '')}".split("\n")
@@ -102,14 +131,10 @@ class _Log:
             if plain:
                 self._line(plain)
         if error := event.get("error"):
-            why, log = " ".join(str(error).split()), " / ".join(self._last)
-            if "no space left on device" in f"{why} {log}".lower():
-                raise InfrastructureError(
-                    "the disk is full",
-                    where="building an image",
-                    mend="Free space where the engine keeps its images.",
-                )
-            raise BuildFailed(why, log)
+            why = " ".join(str(error).split())
+            if is_full_disk(f"{why} {self.last}"):
+                raise full_disk("building an image")
+            raise BuildFailed(why, self.last)
 
     def _line(self, line: str) -> None:
         self._last.append(line.strip())
@@ -120,14 +145,13 @@ class _Log:
             self.made.append(made[1])
 
 
-def _drop_stages(client: Any, made: list[str]) -> None:
+def _drop_stages(images: ImageClient, made: list[str]) -> None:
     """Remove the images of stages that the final one was copied from: they keep whole parents alive.
 
     The engine refuses to remove what the final image stands on, so its own steps stay as a cache.
     """
-    with engine_answers("removing build stages"):
-        for image in reversed(made):
-            found = inspect(client, image)
-            if found is not None and not found.get("RepoTags"):
-                with suppress(APIError):
-                    client.api.remove_image(image, noprune=True)
+    for image in reversed(made):
+        found = images.inspect(image)
+        if found is not None and not found.tags:
+            with suppress(EngineRefused):
+                images.remove(image, keep_parents=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import requests
-from docker.errors import APIError, DockerException
-
-from harness.errors import InfrastructureError
+from harness.engine.identity import identify
+from harness.engine.images import EngineImage, ImageClient
 
 CONTENT_LABEL = "io.flareharness.content"
 """SHA-256 over all that an image was made from; equal means there is nothing to build."""
@@ -32,6 +28,7 @@ class BuiltImage:
         digest: The engine's content-addressed id, `sha256:...`; what is run.
         user: The image's user as its author set it; empty means root.
         platform: `linux/amd64`.
+        identity: The digest of its config, the same in every store; of an archive, as it was handed in.
     """
 
     reference: str
@@ -39,65 +36,28 @@ class BuiltImage:
     size_bytes: int
     user: str
     platform: str
+    identity: str
 
 
-def describe(client: Any, reference: str) -> BuiltImage | None:
+def describe(images: ImageClient, reference: str) -> BuiltImage | None:
     """Return the image that the engine has under a tag or id now, or None."""
-    found = inspect(client, reference)
-    if found is None:
-        return None
-    identifier = str(found["Id"])
+    found = images.inspect(reference)
+    return None if found is None else built(images, reference, found)
+
+
+def built(images: ImageClient, reference: str, found: EngineImage) -> BuiltImage:
+    """Return an image that was looked up under a name that an evaluation can use."""
     return BuiltImage(
         reference=reference,
-        digest=identifier if identifier.startswith("sha256:") else f"sha256:{identifier}",
-        size_bytes=int(found.get("Size") or 0),
-        user=str((found.get("Config") or {}).get("User") or ""),
-        platform=f"{found.get('Os', '')}/{found.get('Architecture', '')}",
+        digest=found.id,
+        size_bytes=found.size_bytes,
+        user=found.user,
+        platform=found.platform,
+        identity=identify(images, found).config_digest,
     )
 
 
-def content_of(client: Any, reference: str) -> str | None:
+def content_of(images: ImageClient, reference: str) -> str | None:
     """Return the content label of the image under a tag, or None where there is no such image or label."""
-    found = inspect(client, reference)
-    labels = ((found or {}).get("Config") or {}).get("Labels") or {}
-    return labels.get(CONTENT_LABEL)
-
-
-def inspect(client: Any, reference: str) -> dict[str, Any] | None:
-    """Return what the engine says of an image, or None where it has none of that name."""
-    try:
-        with engine_answers("looking up an image"):
-            answer: dict[str, Any] = client.api.inspect_image(reference)
-            return answer
-    except APIError as error:
-        if error.status_code in (400, 404):  # 400: not even the form of a name
-            return None
-        raise InfrastructureError(
-            "the engine cannot look up an image", where=str(error.explanation)
-        ) from error
-
-
-@contextmanager
-def engine_answers(doing: str) -> Iterator[None]:
-    """Turn a lost connection to the engine into one InfrastructureError; the engine's own answers pass."""
-    try:
-        yield
-    except DockerException:
-        raise
-    except (requests.exceptions.RequestException, OSError) as error:
-        raise InfrastructureError(
-            f"the container engine went away while {doing}",
-            where=" ".join(str(error).split())[:200],
-            mend="Start it, and run the same command again.",
-        ) from error
-
-
-@contextmanager
-def patient(client: Any) -> Iterator[None]:
-    """Lift the client's time limit for calls in which the engine is silent while it moves gigabytes."""
-    before = client.api.timeout
-    client.api.timeout = None
-    try:
-        yield
-    finally:
-        client.api.timeout = before
+    found = images.inspect(reference)
+    return None if found is None else found.labels.get(CONTENT_LABEL)

@@ -4,51 +4,38 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from docker.errors import APIError
-
+from harness.engine.identity import Identity, recall, remember
+from harness.engine.images import EngineImage, EngineRefused, ImageClient
 from harness.errors import ConfigurationError, InfrastructureError, SubmissionError
-from harness.submission.archive import (
-    ArchivedImage,
-    ArchiveLimits,
-    Blobs,
-    FolderBlobs,
-    TarBlobs,
-    check_layers,
-    read_image,
-    rewritten,
-)
+from harness.submission.archive import ArchivedImage, read_image
+from harness.submission.blobs import Blobs, unpacked_archive
 from harness.submission.build import build
-from harness.submission.find import open_submission
-from harness.submission.image import BuiltImage, Progress, describe, engine_answers, inspect, patient, silent
-from harness.submission.recipes import cache_folder
-from harness.submission.tarstream import Decompressed
+from harness.submission.find import MANIFEST, open_submission
+from harness.submission.image import BuiltImage, Progress, built, describe, silent
+from harness.submission.layers import RULES, ArchiveLimits, archive_anew, check_layers
+from harness.submission.sources import SUFFIXES, is_archive_name, opened
 
 INTAKE_IMAGES = "flareharness/intake"
-_CHUNK = 1 << 20
-_ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def take_in(
     source: str,
     *,
     challenge: str,
-    client: Any,
+    images: ImageClient,
     progress: Progress = silent,
     limits: ArchiveLimits | None = None,
 ) -> BuiltImage:
     """Return the image that `source` stands for, in the engine and pinned by digest.
 
     Args:
-        source: An image's tag or id on this host; a `docker save` tar, gzipped or not; an OCI layout
-            as tar or folder; or a submission's folder with a Dockerfile.
+        source: An image's tag or id on this host; a `docker save` archive or an OCI layout, as a tar
+            under any compression that `docker load` takes or as a folder; or a submission's folder
+            with a Dockerfile.
         challenge: The challenge's name, for a folder's build arguments.
-        client: A `docker.DockerClient`.
+        images: The engine's images.
         progress: Gets one line at a time.
         limits: What an archive may hold.
 
@@ -59,18 +46,16 @@ def take_in(
     """
     path = Path(source)
     limits = limits or ArchiveLimits()
-    if path.is_dir():
-        if any((path / name).is_file() for name in ("index.json", "manifest.json")):
-            return _load(FolderBlobs(path), path.resolve().name, client, limits, progress)
-        return build(open_submission(path), challenge=challenge, client=client, progress=progress)
-    if path.is_file():
-        with _unpacked(path, limits, progress) as plain:
-            return _load(TarBlobs(plain), path.name, client, limits, progress)
-    if source.startswith((".", "/", "~")) or source.endswith(_ARCHIVE_SUFFIXES):
+    if path.is_dir() and ((path / MANIFEST).is_file() or unpacked_archive(path) is None):
+        return build(open_submission(path), challenge=challenge, images=images, progress=progress)
+    if path.exists():
+        with opened(path, limits.unpacked_bytes, progress) as blobs:
+            return _load(blobs, path.resolve().name, images, limits, progress)
+    if is_archive_name(source):
         raise ConfigurationError(
             "there is no such image archive or folder", where=source, mend="Check the path."
         )
-    image = describe(client, source)
+    image = describe(images, source)
     if image is None:
         raise ConfigurationError(
             "there is no such image on this host",
@@ -83,37 +68,51 @@ def take_in(
 def team_of(source: str) -> str:
     """Return the team's name that an archive's file name or an image's tag stands for, in lower case."""
     name = source.partition("@")[0].rstrip("/").rpartition("/")[2]
-    for suffix in (".tar.gz", ".tgz", ".tar"):
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
         name = name.removesuffix(suffix)
     name = re.sub(r"[^a-z0-9]+", "_", name.partition(":")[0].lower()).strip("_")
     return name or "unnamed"
 
 
-def _load(blobs: Blobs, name: str, client: Any, limits: ArchiveLimits, progress: Progress) -> BuiltImage:
-    image = read_image(blobs, platform=_platform(client))
+def _load(
+    blobs: Blobs, name: str, images: ImageClient, limits: ArchiveLimits, progress: Progress
+) -> BuiltImage:
+    image = read_image(blobs, platform=images.platform)
+    identity = Identity(image.digest, image.diff_ids, RULES)
     reference = f"{INTAKE_IMAGES}/{team_of(name)}:{image.digest.removeprefix('sha256:')[:16]}"
-    if not _holds(client, reference, image):
-        progress(f"checking {len(image.layers)} layers of {name}")
-        _check_space(client, check_layers(blobs, image, limits))
-        progress(f"loading {reference}")
-        _send(client, rewritten(blobs, image, reference))
-        if not _holds(client, reference, image):
-            raise InfrastructureError("the engine loaded another image than it was given", where=reference)
-    loaded = describe(client, reference)
-    assert loaded is not None
-    return loaded
+    held = images.inspect(reference)
+    if held is None or recall(held.id) != identity:
+        held = _loaded_anew(blobs, image, reference, images, limits, progress)
+        remember(held.id, identity)
+    return built(images, reference, held)
 
 
-def _holds(client: Any, reference: str, image: ArchivedImage) -> bool:
-    found = inspect(client, reference)
-    return found is not None and tuple((found.get("RootFS") or {}).get("Layers") or ()) == image.diff_ids
+def _loaded_anew(
+    blobs: Blobs,
+    image: ArchivedImage,
+    reference: str,
+    images: ImageClient,
+    limits: ArchiveLimits,
+    progress: Progress,
+) -> EngineImage:
+    progress(f"checking {len(image.layers)} layers of {reference}")
+    clean = check_layers(blobs, image, limits)
+    _check_space(images, clean.unpacked_bytes)
+    progress(f"loading {reference}")
+    try:
+        images.load(archive_anew(blobs, clean, reference))
+    except EngineRefused as error:
+        raise SubmissionError("the engine refuses the image", where=str(error)) from error
+    found = images.inspect(reference)
+    if found is None or found.diff_ids != clean.diff_ids or found.config_digest not in ("", clean.digest):
+        raise InfrastructureError("the engine loaded another image than it was given", where=reference)
+    return found
 
 
-def _check_space(client: Any, unpacked_bytes: int) -> None:
+def _check_space(images: ImageClient, unpacked_bytes: int) -> None:
     """Refuse what would fill the engine's disk, where that disk is one of this host."""
-    with engine_answers("asking where it keeps images"):
-        folder = Path(client.api.info().get("DockerRootDir") or "")
-    if not folder.is_absolute() or not folder.is_dir():
+    folder = images.folder
+    if folder is None:
         return
     needed = 2 * unpacked_bytes  # the engine keeps what it is sent until the layers are unpacked
     if (free := shutil.disk_usage(folder).free) < needed:
@@ -122,55 +121,3 @@ def _check_space(client: Any, unpacked_bytes: int) -> None:
             where=folder,
             mend="Free space where the engine keeps its images.",
         )
-
-
-def _send(client: Any, archive: Iterator[bytes]) -> None:
-    try:
-        with engine_answers("loading an image"), patient(client):
-            for event in client.api.load_image(archive):
-                if error := event.get("error"):
-                    raise _refusal(str(error))
-    except APIError as error:
-        raise _refusal(str(error.explanation or error)) from error
-
-
-def _refusal(text: str) -> Exception:
-    if "no space left on device" in text.lower():
-        return InfrastructureError(
-            "the disk is full", where="loading an image", mend="Free space where the engine keeps its images."
-        )
-    return SubmissionError("the engine refuses the image", where=" ".join(text.split()))
-
-
-def _platform(client: Any) -> str:
-    with engine_answers("asking for its platform"):
-        version = client.api.version()
-    return f"{version.get('Os', 'linux')}/{version.get('Arch', 'amd64')}"
-
-
-@contextmanager
-def _unpacked(path: Path, limits: ArchiveLimits, progress: Progress) -> Iterator[Path]:
-    """Give the archive without its gzip, in the cache folder while it is needed."""
-    with path.open("rb") as file:
-        source = Decompressed(file, max_bytes=limits.unpacked_bytes)
-        if not source.is_compressed:
-            yield path
-            return
-        progress(f"decompressing {path.name}")
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache_folder(), prefix="intake-", suffix=".tar") as plain:
-            _copy(source.read, plain.write)
-            plain.flush()
-            yield Path(plain.name)
-
-
-def _copy(read: Callable[[int], bytes], write: Callable[[bytes], Any]) -> None:
-    folder = cache_folder()
-    while data := read(_CHUNK):
-        if shutil.disk_usage(folder).free < 2 * len(data) + (1 << 28):
-            raise InfrastructureError(
-                "the disk is nearly full",
-                where=folder,
-                mend="Free space, or set FLAREHARNESS_CACHE to another disk.",
-            )
-        write(data)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.errors import PrerequisiteError
+from harness.engine.cache import made_cache_folder, unwritable
 from harness.results.lock import FileLock
 from harness.submission.image import Progress
-from harness.submission.recipes import cache_folder
 
 
 @contextmanager
@@ -19,15 +18,11 @@ def build_lock(progress: Progress) -> Iterator[None]:
         PrerequisiteError: the cache folder cannot be written.
         InfrastructureError: its disk knows no locks.
     """
-    lock = FileLock(cache_folder() / "build.lock")
+    lock = FileLock(made_cache_folder() / "build.lock")
     try:
         lock.take(lambda holder: progress("another build is under way on this host; waiting for it"))
     except OSError as error:
-        raise PrerequisiteError(
-            f"the cache folder cannot be written: {error.strerror}",
-            where=lock.path.parent,
-            mend="Set FLAREHARNESS_CACHE to a folder of yours.",
-        ) from error
+        raise unwritable(error) from error
     try:
         yield
     finally:

@@ -6,11 +6,13 @@ import gzip
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, cast
 
+from harness.engine.images import EngineRefused, ImageClient
 from harness.errors import ConfigurationError, InfrastructureError
-from harness.submission.archive import TarBlobs, read_image, rewritten, rewritten_size
-from harness.submission.image import engine_answers, inspect, patient
+from harness.submission.archive import read_image
+from harness.submission.blobs import TarBlobs
+from harness.submission.layers import archive_as_it_is, size_as_it_is
 from harness.submission.load import team_of
 
 _GZIP_LEVEL = 4
@@ -18,7 +20,7 @@ _GZIP_LEVEL = 4
 
 
 def pack(
-    client: Any,
+    images: ImageClient,
     reference: str,
     *,
     team: str,
@@ -31,7 +33,7 @@ def pack(
     gives the image the tag `team:latest`.
 
     Args:
-        client: A `docker.DockerClient`.
+        images: The engine's images.
         reference: The image's tag or id.
         team: Its lower case is the archive's and the image's name.
         folder: Where the archive goes; made if it is missing.
@@ -41,7 +43,8 @@ def pack(
         ConfigurationError: there is no such image, or the folder cannot be written.
         InfrastructureError: the engine failed, or the disk is full.
     """
-    if inspect(client, reference) is None:
+    found = images.inspect(reference)
+    if found is None:
         raise ConfigurationError(
             "there is no such image on this host", where=reference, mend="Build or load it first."
         )
@@ -50,17 +53,17 @@ def pack(
     partial = folder / f".{name}.tar.gz.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", suffix=".tar") as saved:
-            _save(client, reference, saved.write)
+        with tempfile.TemporaryFile(dir=folder, prefix=f".{name}.") as saved:
+            _save(images, found.id, saved.write)
             saved.flush()
-            blobs = TarBlobs(Path(saved.name))
-            image = read_image(blobs)
-            total, done = rewritten_size(blobs, image), 0
+            blobs = TarBlobs(cast(BinaryIO, saved), where=reference)
+            image = read_image(blobs, platform=found.platform)
+            total, done = size_as_it_is(blobs, image), 0
             with (
                 partial.open("wb") as file,
                 gzip.GzipFile("", "wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0) as packed,
             ):
-                for data in rewritten(blobs, image, f"{name}:latest"):
+                for data in archive_as_it_is(blobs, image, f"{name}:latest"):
                     packed.write(data)
                     done += len(data)
                     progress(min(done, total), total)
@@ -74,13 +77,15 @@ def pack(
     return target
 
 
-def _save(client: Any, reference: str, write: Callable[[bytes], Any]) -> None:
-    with engine_answers("saving an image"), patient(client):
-        for chunk in client.api.get_image(reference):
+def _save(images: ImageClient, reference: str, write: Callable[[bytes], object]) -> None:
+    try:
+        for chunk in images.save(reference):
             _write(write, chunk)
+    except EngineRefused as error:
+        raise InfrastructureError("the engine cannot save the image", where=str(error)) from error
 
 
-def _write(write: Callable[[bytes], Any], chunk: bytes) -> None:
+def _write(write: Callable[[bytes], object], chunk: bytes) -> None:
     try:
         write(chunk)
     except OSError as error:

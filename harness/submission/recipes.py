@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,9 +102,3 @@ def checkout() -> Path:
         where=Path.cwd(),
         mend="Run from a checkout of the project, or load the images that another machine saved.",
     )
-
-
-def cache_folder() -> Path:
-    """Return where wheels and the base's files are kept: FLAREHARNESS_CACHE, or ~/.cache/flareharness."""
-    chosen = os.environ.get("FLAREHARNESS_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "flareharness"

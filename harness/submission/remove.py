@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-from docker.errors import APIError
-
+from harness.engine.images import EngineRefused, ImageClient
 from harness.errors import HarnessError
-from harness.submission.image import engine_answers
 
 OURS = "flareharness/"
 
 
+_REGISTRIES = ("localhost/", "docker.io/", "index.docker.io/")
+"""What may stand before a name without changing what it means; Podman puts the first before all of ours."""
+
+
 def is_ours(tag: str) -> bool:
-    """Whether the project made this tag."""
+    """Whether the project made this tag, however an engine writes it."""
+    for registry in _REGISTRIES:
+        tag = tag.removeprefix(registry)
     return tag.startswith(OURS)
 
 
-def remove_images(client: Any) -> tuple[list[str], list[str]]:
+def remove_images(images: ImageClient) -> tuple[list[str], list[str]]:
     """Remove all tags that start with `flareharness/`, and return those removed and those still in use."""
     removed, in_use = [], []
-    with engine_answers("removing images"):
-        tags = [tag for image in client.api.images() for tag in image.get("RepoTags") or []]
-        # Children first: the engine keeps a parent's layers while a child has them.
-        for tag in sorted(filter(is_ours, tags), key=lambda tag: "/submission/" not in tag):
-            try:
-                client.api.remove_image(tag)
-            except APIError:
-                in_use.append(tag)
-            else:
-                removed.append(tag)
+    tags = [tag for image in images.list() for tag in image.tags]
+    # Children first: the engine keeps a parent's layers while a child has them.
+    for tag in sorted(filter(is_ours, tags), key=lambda tag: "/submission/" not in tag):
+        try:
+            images.remove(tag)
+        except EngineRefused:
+            in_use.append(tag)
+        else:
+            removed.append(tag)
     return removed, in_use
 
 
 def _main() -> int:
-    from docker.client import from_env
+    from harness.engine.registry import images_of, open_engine
 
     try:
-        removed, in_use = remove_images(from_env())
+        removed, in_use = remove_images(images_of(open_engine()))
     except HarnessError as error:
         sys.stderr.write(f"{error.one_line()}\n")
         return error.exit_code

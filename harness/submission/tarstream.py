@@ -6,7 +6,6 @@ and remembers every member. An archive from outside may be made to hurt by each 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -21,8 +20,9 @@ LONGEST_PATH = 4096
 """The kernel's own limit, PATH_MAX."""
 
 _CHUNK = 1 << 20
-_Kind = Literal["file", "folder", "symlink", "hardlink", "device", "fifo"]
-_KINDS: dict[bytes, _Kind] = {
+_LONGEST_NUMBER = 18
+Kind = Literal["file", "folder", "symlink", "hardlink", "device", "fifo"]
+_KINDS: dict[bytes, Kind] = {
     b"0": "file",
     b"\0": "file",
     b"7": "file",
@@ -45,22 +45,50 @@ class Readable(Protocol):
 class RefusedArchiveError(SubmissionError):
     """An image archive is damaged, or does what no honest one does."""
 
-    def __init__(self, what: str, *, where: object = "") -> None:
+    def __init__(self, what: str, *, where: object = "", mend: str = "") -> None:
         super().__init__(
-            f"the image archive is refused: {what}", where=where, mend="Make it with `docker save NAME:TAG`."
+            f"the image archive is refused: {what}",
+            where=where,
+            mend=mend or "Make it with `docker save NAME:TAG`.",
+        )
+
+    def add_where(self, where: object) -> None:
+        """Say which archive is meant, where that is not said yet."""
+        if not self.where:
+            self.where = str(where)
+            self.args = (self.one_line(),)
+
+
+class CutShortError(RefusedArchiveError):
+    """An archive ends where it cannot: a copy or a download was interrupted."""
+
+    def __init__(self, within: str) -> None:
+        super().__init__(
+            f"it is cut short: it ends in the middle of {within}",
+            mend="Copy or download it again, and compare its size or SHA-256.",
         )
 
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of a tar. `name` and `target` are as written; see `safe_name`."""
+    """One entry of a tar.
+
+    Attributes:
+        name: As written; see `safe_name`.
+        target: Of a link, as written.
+        mtime_s: Seconds since 1970, whole; 0 where the header has no sensible time.
+        offset: Where its bytes begin in the tar.
+    """
 
     name: str
-    kind: _Kind
+    kind: Kind
     size: int
     target: str
     mode: int
     offset: int
+    uid: int = 0
+    gid: int = 0
+    mtime_s: int = 0
 
 
 class TarStream:
@@ -81,9 +109,11 @@ class TarStream:
         self._position = 0
         self._data_end = 0
         self._next_header = 0
+        self.count = 0
+        self.is_whole = False
+        """Whether the tar's end mark was seen: a writer that was interrupted leaves none."""
 
     def __iter__(self) -> Iterator[Member]:
-        count = 0
         overrides: dict[str, str] = {}
         while (header := self._header()) is not None:
             kind, size = header[156:157], _number(header[124:136])
@@ -96,8 +126,8 @@ class TarStream:
                 elif kind == b"K":
                     overrides["linkpath"] = _text(extension)
                 continue
-            count += 1
-            if count > self._max_members:
+            self.count += 1
+            if self.count > self._max_members:
                 raise RefusedArchiveError(f"it has more than {self._max_members} entries")
             yield self._member(header, size, overrides)
             overrides = {}
@@ -109,7 +139,7 @@ class TarStream:
             return b""
         data = self._source.read(wanted)
         if not data:
-            raise RefusedArchiveError("it ends in the middle of a file")
+            raise CutShortError("a file")
         self._position += len(data)
         return data
 
@@ -121,14 +151,15 @@ class TarStream:
             raise RefusedArchiveError(f"it holds an entry of the unknown type {header[156:157]!r}")
         prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
         name = _text(header[0:100])
-        if "size" in overrides:
-            if not overrides["size"].isdecimal():
-                raise RefusedArchiveError("an extended header's size is no number")
-            size = int(overrides["size"])
-        if kind != "file":
-            size = 0
+        size = _override(overrides, "size", size)
         name = overrides.get("path", f"{prefix}/{name}" if prefix else name)
         target = overrides.get("linkpath", _text(header[157:257]))
+        if header[156:157] == b"\0" and name.endswith("/"):  # how tars of before 1988 write folders
+            if size:
+                raise RefusedArchiveError(f"it holds a folder with bytes of its own, {name[:200]!r}")
+            kind = "folder"
+        if kind != "file":
+            size = 0
         if max(len(name), len(target)) > LONGEST_PATH:
             raise RefusedArchiveError(f"it holds a path of {max(len(name), len(target))} characters")
         self._data_end = self._position + size
@@ -140,6 +171,9 @@ class TarStream:
             target=target,
             mode=_number(header[100:108]) & 0o7777,
             offset=self._position,
+            uid=_override(overrides, "uid", _number(header[108:116])),
+            gid=_override(overrides, "gid", _number(header[116:124])),
+            mtime_s=_time(overrides, header[136:148]),
         )
 
     def _header(self) -> bytes | None:
@@ -147,13 +181,16 @@ class TarStream:
         while (left := self._next_header - self._position) > 0:
             skipped = self._source.read(min(left, _CHUNK))
             if not skipped:
-                raise RefusedArchiveError("it ends in the middle of a file")
+                raise CutShortError("a file")
             self._position += len(skipped)
         header = self._exactly(BLOCK)
         if not header.strip(b"\0"):
+            self.is_whole = bool(header)
             return None
+        if len(header) < BLOCK:
+            raise CutShortError("a header")
         unsigned = sum(header[:148]) + sum(b" " * 8) + sum(header[156:])
-        if len(header) < BLOCK or _number(header[148:156]) != unsigned:
+        if _number(header[148:156]) != unsigned:
             raise RefusedArchiveError("a header is damaged, or this is no tar")
         self._data_end = self._next_header = self._position
         return header
@@ -163,7 +200,7 @@ class TarStream:
             raise RefusedArchiveError(f"it holds an extended header of {size} bytes")
         data = self._exactly(-(-size // BLOCK) * BLOCK)
         if len(data) < size:
-            raise RefusedArchiveError("it ends in the middle of a header")
+            raise CutShortError("a header")
         self._data_end = self._next_header = self._position
         return data[:size]
 
@@ -174,68 +211,6 @@ class TarStream:
             size -= len(data)
             self._position += len(data)
         return b"".join(parts)
-
-
-class Decompressed:
-    """Read a stream that may be gzip-compressed; anything else passes as it is.
-
-    Args:
-        source: The stream.
-        max_bytes: The most that may come out of it.
-
-    Raises:
-        RefusedArchiveError: on creation, when it is zstd, xz or bzip2; while reading, when more
-            comes out than allowed or the data is damaged.
-    """
-
-    _FOREIGN = ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ", "xz"), (b"BZh", "bzip2"))
-
-    def __init__(self, source: Readable, *, max_bytes: int) -> None:
-        self._source = source
-        self._left = max_bytes
-        self._input = b""
-        while len(self._input) < 6 and (data := source.read(6 - len(self._input))):
-            self._input += data
-        for magic, name in self._FOREIGN:
-            if self._input.startswith(magic):
-                raise RefusedArchiveError(f"it is compressed with {name}; only gzip is read")
-        self.is_compressed = self._input.startswith(b"\x1f\x8b")
-        self._inflate = zlib.decompressobj(wbits=31) if self.is_compressed else None
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; nothing at the end."""
-        data = self._inflated(size) if self._inflate is not None else self._plain(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise RefusedArchiveError("it unpacks to more than is allowed")
-        return data
-
-    def _plain(self, size: int) -> bytes:
-        if not self._input:
-            return self._source.read(size)
-        data, self._input = self._input[:size], self._input[size:]
-        return data
-
-    def _inflated(self, size: int) -> bytes:
-        assert self._inflate is not None
-        while True:
-            if self._inflate.eof:
-                # gzip streams may follow each other; zeros after the last are padding.
-                rest = self._inflate.unused_data.lstrip(b"\0") or self._source.read(_CHUNK).lstrip(b"\0")
-                if not rest:
-                    return b""
-                self._inflate, self._input = zlib.decompressobj(wbits=31), rest
-            if not self._input:
-                self._input = self._source.read(_CHUNK)
-                if not self._input:
-                    raise RefusedArchiveError("its compressed data ends too early")
-            try:
-                data = self._inflate.decompress(self._input, size)
-            except zlib.error as error:
-                raise RefusedArchiveError("its compressed data is damaged") from error
-            self._input = self._inflate.unconsumed_tail
-            if data:
-                return data
 
 
 def safe_name(name: str, *, rooted: bool = False) -> str:
@@ -268,6 +243,24 @@ def _number(field: bytes) -> int:
     return int(digits, 8) if digits else 0
 
 
+def _override(overrides: dict[str, str], key: str, value: int) -> int:
+    """Return what an extended header says of a number, or else the header's own value."""
+    text = overrides.get(key)
+    if text is None:
+        return value
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+        raise RefusedArchiveError(f"an extended header's {key} is no number")
+    return int(text)
+
+
+def _time(overrides: dict[str, str], field: bytes) -> int:
+    """Return whole seconds: programs compare them (Python its bytecode's), fractions nobody does."""
+    whole = overrides.get("mtime", "").partition(".")[0]
+    if whole.isascii() and whole.isdigit() and len(whole) <= _LONGEST_NUMBER:
+        return int(whole)
+    return 0 if field[0] == 0xFF else min(_number(field), 1 << 40)
+
+
 def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
@@ -283,5 +276,8 @@ def _pax(data: bytes) -> dict[str, str]:
         key, equals, value = record.partition(b"=")
         if not equals or not value.endswith(b"\n"):
             raise RefusedArchiveError("an extended header is damaged")
-        found[key.decode("utf-8", "replace")] = value[:-1].decode("utf-8", "surrogateescape")
+        name, text = key.decode("utf-8", "replace"), value[:-1].decode("utf-8", "surrogateescape")
+        found.pop(name, None)
+        if text:  # an empty value takes back what was said before
+            found[name] = text
     return found

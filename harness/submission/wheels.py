@@ -8,9 +8,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from harness.engine.cache import cache_folder
 from harness.submission.image import Progress, silent
 from harness.submission.program import run_script
-from harness.submission.recipes import WheelSet, cache_folder, checkout
+from harness.submission.recipes import WheelSet, checkout
 
 CONSTRAINTS = "constraints-runtime.txt"
 TOOLS = "docker/wheelhouse-tools.txt"
@@ -35,6 +36,8 @@ def ensure_wheels(wheels: WheelSet, progress: Progress = silent) -> Path:
     if (folder / _COMPLETE).is_file():
         return folder
     house.mkdir(parents=True, exist_ok=True)
+    for left in house.glob(".*"):  # of a build that was killed; the build lock allows one at a time
+        shutil.rmtree(left, ignore_errors=True)
     partial = house / f".{folder.name}.{os.getpid()}"
     requirements = [str(path) for path in sources[3:]]
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from containers import MIB, Arena, affine, reference_labels
+from containers import MIB, TEST_IMAGES, Arena, affine, kept_until_the_end, reference_labels
 
 from harness.results.records import Outcome
 
@@ -223,7 +223,7 @@ def test_an_image_without_the_contracts_shell_does_not_start(arena: Arena) -> No
     from harness.engine.probe import probe_image
 
     request = arena.request("exit 0")
-    bare = probe_image(arena.engine, tools=("sh", "sleep")).digest
+    bare = kept_until_the_end(probe_image(arena.engine, tools=("sh", "sleep"), repository=TEST_IMAGES))
     from dataclasses import replace
 
     from harness.run.evaluate import evaluate

@@ -35,6 +35,7 @@ def test_make_alone_lists_every_target_for_people(repository):
         (["train"], "TEAM=name"),
         (["train", "TEAM=small_unet"], "DATA=folder"),
         (["train", "TEAM=nobody", "DATA=x"], "no submissions/nobody/train.py"),
+        (["evaluate", "TEAM=small_unet", "ENGINE=proces"], "ENGINE=proces is unknown"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(repository, arguments, said):
@@ -55,3 +56,12 @@ def test_a_host_without_python_3_11_hears_how_to_get_it(repository, tmp_path):
     assert "no Python 3.11 or later was found" in done.stderr
     assert "apt-get install python3.11" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_engine_process_asks_for_no_engine_and_puts_the_runtimes_python_first(repository):
+    planned = make("-n", "evaluate", "TEAM=small_unet", "ENGINE=process", repository=repository)
+    assert planned.returncode == 0
+    assert f'PATH="{repository}/.venv-process/bin:$PATH"' in planned.stdout
+    assert "--engine process" in planned.stdout
+    assert "docker/ping.py" not in planned.stdout
+    assert "engine.sh" not in planned.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import packages
 import pytest
 
 from harness.challenge import load_challenge
@@ -30,9 +31,8 @@ ATTACKS = (
 
 @pytest.fixture(scope="module")
 def browser():
+    packages.want("browser")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("NO BROWSER TEST: apt-get install chromium chromium-driver")
     options = selenium.ChromeOptions()
     options.binary_location = chromium
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,900"):

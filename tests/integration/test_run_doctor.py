@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 import time
@@ -10,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import packages
 import pytest
-from containers import Arena
+from containers import Arena, remove_test_images
+from docker.api import APIClient
+from docker.errors import APIError
 
 from harness.engine.docker import DockerEngine, connect
 from harness.errors import PrerequisiteError
@@ -25,8 +27,13 @@ PERFECT = """
 in=$(ls "$FLARE_INPUTS")
 cp /workspace/good.nii.gz "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
 """
+WITHOUT_APPARMOR = (
+    "AppArmor enabled on system but the docker-default profile could not be loaded: running apparmor_parser "
+    'failed with output: error: exec: "apparmor_parser": executable file not found in $PATH'
+)
 PROVED = {
     "engine",
+    "a plain container starts",
     "files are shared with the engine",
     "no network",
     "read-only root",
@@ -37,6 +44,8 @@ PROVED = {
     "peak memory",
     "process limit",
     "CPU quota",
+    "cores can be chosen",
+    "output on a file system of its own",
     "time limit kills",
     "output is watched",
     "/tmp is limited",
@@ -46,8 +55,7 @@ PROVED = {
 @pytest.fixture
 def podman() -> Iterator[DockerEngine]:
     """Podman behind its Docker-compatible socket."""
-    if shutil.which("podman") is None:
-        pytest.skip("PODMAN MISSING: install podman and catatonit to run this test")
+    packages.want("podman")
     with tempfile.TemporaryDirectory(prefix="podman-") as folder:
         address = f"unix://{folder}/podman.sock"
         service = subprocess.Popen(
@@ -65,6 +73,7 @@ def podman() -> Iterator[DockerEngine]:
             else:
                 pytest.skip("PODMAN DOES NOT ANSWER: `podman system service` did not open its socket")
             yield engine
+            remove_test_images(engine)
             engine.close()
         finally:
             service.terminate()
@@ -102,6 +111,22 @@ def test_podman_runs_a_submission_like_docker(podman: DockerEngine, arena: Arena
     loud = arena.run("yes | head -c 10M; echo the end" + PERFECT)
     assert loud.executions[0].outcome is Outcome.SUCCEEDED
     assert loud.executions[0].evidence.last_log_line == "the end"
+
+
+def test_where_no_container_starts_that_is_said_once_and_nothing_else_is_tried(
+    engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a kernel with AppArmor whose engine finds no apparmor_parser."""
+
+    def refuse(self: object, identifier: str) -> None:
+        raise APIError("500", explanation=WITHOUT_APPARMOR)
+
+    monkeypatch.setattr(APIClient, "start", refuse)
+    found = list(checks(engine))
+    assert [check.name for check in found if check.passed is False] == ["a plain container starts"]
+    assert found[-1].name == "a plain container starts"
+    assert "AppArmor" in found[-1].detail
+    assert found[-1].mend == "Install the package `apparmor` and restart the engine."
 
 
 def test_no_engine_is_one_clear_line(tmp_path: Path) -> None:

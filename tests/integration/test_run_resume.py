@@ -96,7 +96,20 @@ def many(arena: Arena, cases: int = 4) -> Arena:
 def containers_left(arena: Arena) -> int:
     """Count the arena's containers, running or not."""
     label = f"{RUN_LABEL}={label_of(arena.folder)}"
-    return len(arena.engine.client.containers.list(all=True, filters={"label": label}))
+    return len(arena.engine.client.api.containers(all=True, filters={"label": label}))
+
+
+def running_commands(arena: Arena) -> list[str]:
+    """What runs in the arena's containers."""
+    label = f"{RUN_LABEL}={label_of(arena.folder)}"
+    return [found["Command"] for found in arena.engine.client.api.containers(filters={"label": label})]
+
+
+def wait_for_a_case(arena: Arena, process: subprocess.Popen[bytes]) -> None:
+    """Return once a case's container runs."""
+    while not any("predict.sh" in command for command in running_commands(arena)):
+        assert process.poll() is None, (arena.folder / "stderr").read_text()
+        time.sleep(0.02)
 
 
 def essence(results: RunResults) -> list[object]:
@@ -177,9 +190,7 @@ def test_an_interrupt_leaves_nothing_running_and_the_next_call_resumes(arena: Ar
 def test_orphans_of_a_killed_harness_are_reaped(arena: Arena) -> None:
     many(arena)
     process = start(arena, "sleep 100000")
-    while containers_left(arena) == 0:
-        time.sleep(0.02)
-    time.sleep(0.3)
+    wait_for_a_case(arena, process)
     process.kill()
     process.wait()
     assert containers_left(arena) == 1
@@ -191,6 +202,22 @@ def test_orphans_of_a_killed_harness_are_reaped(arena: Arena) -> None:
 
     evaluate(arena.request(SLOW), engine=arena.engine, observer=Listening())
     assert notes == ["removed 1 container(s) that an earlier run left behind"]
+    assert containers_left(arena) == 0
+
+
+def test_a_container_ends_with_a_harness_that_was_killed(arena: Arena) -> None:
+    """Nobody would hold it to its limits until somebody calls again."""
+    process = start(many(arena), "sleep 100000")
+    wait_for_a_case(arena, process)
+    process.kill()
+    process.wait()
+    for _ in range(300):
+        if not running_commands(arena):
+            break
+        time.sleep(0.1)
+    assert running_commands(arena) == []
+    assert containers_left(arena) == 1, "it is ended; the next call removes it"
+    arena.run(SLOW)
     assert containers_left(arena) == 0
 
 
@@ -302,7 +329,10 @@ class PrivateEngine:
 
     def start(self) -> DockerEngine:
         """Start it and return once it answers."""
+        # A host's own configuration of its engine must not meet the options below.
+        (self.folder / "daemon.json").write_text("{}")
         options = {
+            "config-file": self.folder / "daemon.json",
             "data-root": self.folder / "data",
             "exec-root": self.folder / "exec",
             "pidfile": self.folder / "pid",

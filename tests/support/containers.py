@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import psutil
 import pytest
+from docker.errors import APIError
 
 from harness.challenge import Challenge, Limits, load_challenge
 from harness.data.dataset import Dataset, open_dataset
+from harness.engine.base import ImageInfo
 from harness.engine.docker import DockerEngine, connect
-from harness.engine.probe import probe_image
+from harness.engine.probe import TOOLS, probe_image
 from harness.errors import PrerequisiteError
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts
@@ -25,6 +29,9 @@ from harness.run.request import EvaluationRequest
 MIB = 1024**2
 SHAPE = (24, 20, 16)
 SPACING = (0.8, 0.9, 2.5)
+TEST_IMAGES = os.environ.setdefault("FLAREHARNESS_TEST_IMAGES", f"flareharness/test-{os.getpid()}")
+"""Of this test run and the harnesses it starts: one beside it must not lose its images to our clean-up."""
+_MADE: set[str] = set()
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +42,21 @@ def engine() -> Iterator[DockerEngine]:
     except PrerequisiteError as error:
         pytest.skip(f"NO CONTAINER ENGINE: {error}")
     yield found
+    remove_test_images(found)
     found.close()
+
+
+def remove_test_images(engine: DockerEngine) -> None:
+    """Remove from an engine what these tests made there."""
+    for tag in _MADE:
+        with contextlib.suppress(APIError):
+            engine.client.api.remove_image(tag)
+
+
+def kept_until_the_end(image: ImageInfo) -> str:
+    """Return an image's id; its tag, which begins with TEST_IMAGES, is removed when the tests have run."""
+    _MADE.add(image.reference)
+    return image.digest
 
 
 def affine() -> np.ndarray:
@@ -89,16 +110,22 @@ class Arena:
         }
     )
 
-    def image(self, script: str, files: Mapping[str, bytes] | None = None) -> str:
+    def image(
+        self, script: str, files: Mapping[str, bytes] | None = None, *, tools: Sequence[str] = TOOLS
+    ) -> str:
         """Return the id of an image with this predict.sh, and a perfect prediction as good.nii.gz."""
         content = {"/workspace/predict.sh": script.encode(), "/workspace/good.nii.gz": self.good}
-        return probe_image(self.engine, files=content | dict(files or {})).digest
+        image = probe_image(
+            self.engine, tools=tools, files=content | dict(files or {}), repository=TEST_IMAGES
+        )
+        return kept_until_the_end(image)
 
     def request(
         self,
         script: str,
         files: Mapping[str, bytes] | None = None,
         *,
+        tools: Sequence[str] = TOOLS,
         opt_outs: OptOuts | None = None,
         dataset: Dataset | None = None,
         **limits: object,
@@ -106,7 +133,7 @@ class Arena:
         """Return the request to evaluate a script under the arena's limits, some of them changed."""
         return EvaluationRequest(
             team="stranger",
-            image=self.image(script, files),
+            image=self.image(script, files, tools=tools),
             challenge=self.challenge,
             dataset=dataset or self.dataset,
             results=self.folder / "results",
@@ -132,8 +159,9 @@ def arena(engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     dataset = make_dataset(tmp_path / "data")
     good = write_volume(tmp_path / "good.nii.gz", reference_labels()).read_bytes()
     yield Arena(engine, tmp_path, dataset, load_challenge("phantom"), good)
-    left = engine.client.containers.list(all=True, filters={"label": RUN_LABEL})
-    assert not [container for container in left if container.labels[RUN_LABEL] == label_of(tmp_path)]
+    ours = {"label": f"{RUN_LABEL}={label_of(tmp_path)}"}
+    assert engine.client.api.containers(all=True, filters=ours) == []
+    assert not engine.client.api.volumes(filters=ours)["Volumes"]
     assert not (tmp_path / "results" / ".work").exists()
 
 
@@ -149,7 +177,7 @@ def processes_named() -> Callable[[str], int]:
     """Count this host's processes whose command line holds a text."""
 
     def count(text: str) -> int:
-        found = subprocess.run(["pgrep", "-fc", "--", text], capture_output=True, text=True, check=False)
-        return int(found.stdout or 0)
+        lines = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+        return sum(text in line for line in lines)
 
     return count

@@ -85,6 +85,7 @@ def make_case(
     index: int,
     split: str = "Val",
     shape: tuple[int, int, int] | None = None,
+    spacing_mm: tuple[float, float, float] | None = None,
     view: str = "abdomen",
 ) -> PhantomCase:
     """Make one phantom. The same arguments give the same voxels on every machine of one kind.
@@ -95,17 +96,23 @@ def make_case(
         split: `Tr`, `Val` or `Ts`.
         shape: Voxels along x, y, z; by default 128 x 128 and as many slices as the protocol says. The
             field of view is the patient's, so more voxels are smaller ones.
+        spacing_mm: Voxel size along x, y, z, about; as many voxels as the field of view then needs.
         view: What is scanned: the `abdomen`, or `anywhere` between shoulders and thighs, slabs and cuts
             included. Both show the same patients.
 
     Raises:
-        ConfigurationError: there is no such split or view, or the shape is too small to show an organ.
+        ConfigurationError: there is no such split or view, the shape is too small to show an organ, or both
+            shape and voxel size are given.
     """
+    if shape is not None and spacing_mm is not None:
+        raise ConfigurationError("shape and voxel size are both given", mend="Give one of them.")
     check_recipe(split=split, shape=shape, view=view)
     root = np.random.SeedSequence([seed, index, SPLITS[split]])
     body_seed, texture_seed, noise_seed, protocol_seed = root.spawn(4)
     patient = draw_patient(np.random.default_rng(body_seed))
     protocol = draw_protocol(patient, np.random.default_rng(protocol_seed), view)
+    if spacing_mm is not None:
+        shape = _shape_of(protocol, spacing_mm)
     grid = _grid(protocol, shape)
     hu, label, tumours = _paint(grid, patient, protocol, texture_seed)
     tissue = np.rint(hu).astype(np.int16)
@@ -156,6 +163,12 @@ def _paint(
         if shown
     ]
     return hu, label, told
+
+
+def _shape_of(protocol: Protocol, spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+    extent_mm = (protocol.field_of_view_mm, protocol.field_of_view_mm, protocol.length_mm)
+    sizes = (max(_SMALLEST_SHAPE, round(e / s)) for e, s in zip(extent_mm, spacing_mm, strict=True))
+    return next(sizes), next(sizes), next(sizes)
 
 
 def _grid(protocol: Protocol, shape: tuple[int, int, int] | None) -> Grid:

@@ -113,6 +113,21 @@ def lacks_tumour(annotated: frozenset[int]) -> bool:
     return TUMOUR not in annotated
 
 
+def _images_and_labels(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    images = _files(data / "imagesTr", IMAGE_ENDING)
+    labels = _files(data / "labelsTr", LABEL_ENDING)
+    if not images:
+        raise AnnotationError(
+            f"no imagesTr/<case>{IMAGE_ENDING} in {data}; give the folder that holds imagesTr."
+        )
+    if orphans := sorted(labels.keys() - images.keys()):
+        raise AnnotationError(
+            f"{data / 'labelsTr'}: {len(orphans)} label(s) without an image ({_some(orphans)}); "
+            f"add imagesTr/{orphans[0]}{IMAGE_ENDING} or take the label away."
+        )
+    return images, labels
+
+
 def read_annotations(data: Path, table: Path | None = None, *, complete: bool = False) -> AnnotationTable:
     """Find the cases of a FLARE-layout folder and what each of them annotates.
 
@@ -131,17 +146,7 @@ def read_annotations(data: Path, table: Path | None = None, *, complete: bool = 
             a label has no image, or the table cannot be read, names an unknown case or label, or says that a
             case without a label file annotates something.
     """
-    images = _files(data / "imagesTr", IMAGE_ENDING)
-    labels = _files(data / "labelsTr", LABEL_ENDING)
-    if not images:
-        raise AnnotationError(
-            f"no imagesTr/<case>{IMAGE_ENDING} in {data}; give the folder that holds imagesTr."
-        )
-    if orphans := sorted(labels.keys() - images.keys()):
-        raise AnnotationError(
-            f"{data / 'labelsTr'}: {len(orphans)} label(s) without an image ({_some(orphans)}); "
-            f"add imagesTr/{orphans[0]}{IMAGE_ENDING} or take the label away."
-        )
+    images, labels = _images_and_labels(data)
     description = data / "dataset.json"
     content = _json(description) if description.is_file() else {}
     if not isinstance(content, dict):

@@ -63,7 +63,14 @@ def annotates_tumour(volume: Volume) -> bool:
 
 
 def fuse_store(
-    volumes: Sequence[Volume], *, organs: Path, teacher: Path, out: Path, seed: int, device: torch.device
+    volumes: Sequence[Volume],
+    *,
+    organs: Path,
+    teacher: Path,
+    out: Path,
+    seed: int,
+    device: torch.device,
+    coarser: float = 1.0,
 ) -> None:
     """Write phantoms with fused labels: their annotation, and what both models say where it is silent.
 
@@ -76,6 +83,7 @@ def fuse_store(
         out: The store to write.
         seed: Of the scanner's noise.
         device: Where the models run.
+        coarser: Factor on the voxels of both models' grids; above 1 for a rehearsal that need not see well.
     """
     out.mkdir(parents=True, exist_ok=True)
     organ_plan, organ_network = load_model(organs)
@@ -97,7 +105,7 @@ def fuse_store(
         organ_map = _labelled(
             hu,
             volume.spacing_mm,
-            Grid(organ_plan.spacing_mm, organ_plan.intensity, len(organ_plan.labels)),
+            Grid(_times(coarser, organ_plan.spacing_mm), organ_plan.intensity, len(organ_plan.labels)),
             organ_plan.patch,
             organ_engine.logits,
         )
@@ -105,7 +113,9 @@ def fuse_store(
         tumour_map = _labelled(
             hu,
             volume.spacing_mm,
-            Grid((volume.spacing_mm[0], *teacher_plan.spacing_mm), teacher_plan.intensity, 2),
+            Grid(
+                (volume.spacing_mm[0], *_times(coarser, teacher_plan.spacing_mm)), teacher_plan.intensity, 2
+            ),
             (SLICES, *teacher_plan.patch),
             of_slices,
         )
@@ -114,6 +124,10 @@ def fuse_store(
         write_volume(
             path, volume.hu.cpu().numpy(), fused.labels, volume.spacing_mm, kind="phantom", facts=volume.facts
         )
+
+
+def _times(factor: float, spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    return tuple(factor * size for size in spacing_mm)
 
 
 def scanned(volume: Volume, seed: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +29,11 @@ class Method(Protocol):
 
 
 def add_folder_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every method has; its image needs none of them."""
-    parser.add_argument("--inputs", type=Path, default=Path("/workspace/inputs"))
-    parser.add_argument("--outputs", type=Path, default=Path("/workspace/outputs"))
+    """The options that every method has; its image needs none of them. The harness names the folders."""
+    inputs = Path(os.environ.get("FLARE_INPUTS", "/workspace/inputs"))
+    outputs = Path(os.environ.get("FLARE_OUTPUTS", "/workspace/outputs"))
+    parser.add_argument("--inputs", type=Path, default=inputs)
+    parser.add_argument("--outputs", type=Path, default=outputs)
     parser.add_argument("--profile", action="store_true", help="say where the time of each case goes")
 
 

@@ -244,6 +244,12 @@ def test_files_of_windows_editors_are_read(own, encoding, ending):
     [
         (("tolerance_mm = 2.5", "tolerance = 2.5"), r"no key labels\[3\].tolerance .*mean tolerance_mm"),
         (("value = 9", "value = 2"), "the label value 2 occurs twice"),
+        (("value = 9", "value = true"), r"labels\[3\].value is True"),
+        (
+            ("[[ranking.metrics]]", '[[ranking.metrics]]\nmetric = "runtime"\n[[ranking.metrics]]'),
+            "ranked twice",
+        ),
+        (('group = "bones"', "group = 3"), r"labels\[1\].group is 3"),
         (("value = 9", "value = 900"), r"labels\[3\].value is 900"),
         (('"effusion"', '"femur"'), "the label name 'femur' occurs twice"),
         (('"effusion"', '"bones"'), "'bones' is also the name of a label"),
@@ -256,7 +262,13 @@ def test_files_of_windows_editors_are_read(own, encoding, ending):
         (('metric = "hd95"', 'metric = "hd59"'), r"metrics\[2\].metric: there is no metric 'hd59'.*hd95"),
         (('labels = "bones"', 'labels = "bone"'), "no group of labels 'bone'. Did you mean bones"),
         (('metric = "runtime_s"', 'metric = "runtime_s"\nlabels = "bones"'), "takes no `labels`"),
+        (('title = "Bones', 'profile = "flair"\ntitle = "Bones'), "profile: there is no profile.*mean flare"),
         (("[ranking]", '[scoring]\nmetrics = ["runtime_s"]\n[ranking]'), "is measured in every run"),
+        (('"femur"', '"a\\nb"'), r"labels\[1\].name: it must be words without control"),
+        (
+            ("[limits]", "[label_groups]\nbones = [9]\n[limits]"),
+            "'bones' is the group of labels .1, 2. already",
+        ),
         (('"knee"', '"My Knee"'), "name is 'My Knee'.*lower case"),
         (('title = "Bones', 'label_table = "flare22"\ntitle = "Bones'), "both .*labels.* and label_table"),
     ],

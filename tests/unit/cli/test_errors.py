@@ -21,7 +21,7 @@ def failing(monkeypatch):
         def only() -> None:
             raise error
 
-        monkeypatch.setattr(application, "build_app", lambda: app)
+        monkeypatch.setattr(application, "build_app", lambda: typer.main.get_command(app))
 
     return make
 

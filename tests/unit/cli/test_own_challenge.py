@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -182,7 +183,7 @@ def test_the_report_draws_every_metric(
     options = ["--challenge", str(place / "hand.toml"), "--results", str(results), "--view", view]
     assert run(["leaderboard", "report", *options, "--data", str(place / "data"), "-o", str(tmp_path)]) == 0
     index = (tmp_path / "index.html").read_text()
-    for words in ("HD95 tendons, mm", "for whom (MASD)?", "extensor tendon", "∞"):
+    for words in ("HD95 tendons, mm", "for whom (MASD)?", "extensor tendon", "∞", "solid #c08040"):
         assert words in index
     pages = [page.read_text() for page in tmp_path.glob("submissions/*.html")]
     assert len(pages) == 2
@@ -215,3 +216,17 @@ def test_the_run_is_verified_and_scored_again_to_the_same(
     before = {path: path.read_bytes() for path in results.glob("hand/*/*/scores.jsonl")}
     assert run(["score", "--data", str(place / "data"), *options]) == 0
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_metric_that_is_named_later_is_computed_from_the_stored_predictions(
+    place: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "hand.toml").write_text(TOML.replace('metric = "hd95"', 'metric = "assd"'))
+    assert "no score holds it: `harness score` computes it" in leaderboard(tmp_path, capsys)
+    options = ["--challenge", str(tmp_path / "hand.toml"), "--results", str(tmp_path / "results")]
+    assert run(["score", "--data", str(place / "data"), *options]) == 0
+    assert "ASSD tendons mm" in leaderboard(tmp_path, capsys, "-f", "md")
+    stored = json.loads(leaderboard(tmp_path, capsys, "-f", "json"))["divisions"][0]
+    assert stored["ranked_on"] == ["dsc:bones", "assd:tendons"]
+    assert run(["verify", "--results", str(tmp_path / "results"), "--data", str(place / "data")]) == 0

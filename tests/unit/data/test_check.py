@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluator import Label, LabelTable
-from harness.data.check import check_dataset, require_sound
+from harness.data.check import check_channels, check_dataset, require_sound
 from harness.data.dataset import open_dataset
 from harness.errors import ConfigurationError
 
@@ -123,3 +123,15 @@ def test_channels_off_the_grid_of_the_first_are_refused(folder):
     assert findings(folder) == []
     save(folder / "imagesVal" / "a_0001.nii.gz", (4, 5, 7), np.int16)
     refused(folder, r"a channel of case a is not on the grid of its first")
+
+
+@pytest.mark.parametrize("names", [(), ("CT", "PET")])
+def test_other_channels_than_the_challenge_says_are_refused(folder, names):
+    save(folder / "imagesVal" / "a_0001.nii.gz", (4, 5, 6), np.int16)
+    two = open_dataset(folder)
+    (folder / "imagesVal" / "a_0001.nii.gz").unlink()
+    one = open_dataset(folder)
+    fits, other = (two, one) if names else (one, two)
+    check_channels(fits, names)
+    with pytest.raises(ConfigurationError, match=r"channel\(s\) a case and the challenge .*`channels = \["):
+        check_channels(other, names)

@@ -54,7 +54,10 @@ def test_copies_state_one_place_and_hold_the_same_voxels(folder):
     assert after.name == "two places"
     facts = check_dataset(after)
     assert facts[0].findings == ()
-    for old, new in ((before.cases[0].image, after.cases[0].image), (before.cases[0].label, after.cases[0].label)):
+    for old, new in (
+        (before.cases[0].image, after.cases[0].image),
+        (before.cases[0].label, after.cases[0].label),
+    ):
         assert readers_disagree(read_header(new)) == ()
         assert np.array_equal(voxels(old), voxels(new))
         assert voxels(old).dtype == voxels(new).dtype
@@ -68,7 +71,7 @@ def test_a_label_on_the_other_place_comes_to_its_images(folder):
 
 def test_a_label_that_nobody_gave_a_place_gets_its_images(folder):
     save(folder / "labelsTr" / "a.nii.gz", np.ones((6, 5, 4), np.uint8), np.eye(4))
-    with pytest.raises(ConfigurationError, match="no geometry was written.*--repair"):
+    with pytest.raises(ConfigurationError, match=r"no geometry was written.*--repair"):
         require_sound(check_dataset(open_dataset(folder)))
     require_sound(check_dataset(repaired(folder)))
 

@@ -22,6 +22,12 @@ REFUSALS = [
     ("image operating system windows does not match", StartRefused),
     ('could not select device driver "nvidia" with capabilities: [[gpu]]', PrerequisiteError),
     ("container-init binary not found on the host: stat /usr/libexec/podman/catatonit", PrerequisiteError),
+    (
+        "AppArmor enabled on system but the docker-default profile could not be loaded: "
+        'failed with output: exec: "apparmor_parser": executable file not found in $PATH',
+        PrerequisiteError,
+    ),
+    ("cgroups: cgroup mountpoint does not exist: unknown", PrerequisiteError),
     ("mkdir /var/lib/docker/overlay2/x: no space left on device", InfrastructureError),
     ("error mounting /results/.work/x: no such file or directory", InfrastructureError),
     ("error setting rlimit type 7: operation not permitted", InfrastructureError),

@@ -27,6 +27,6 @@ def test_an_address_reaches_the_engine() -> None:
 
 def test_an_engine_of_folders_takes_no_images() -> None:
     engine = open_engine("process")
-    assert (engine.client, engine.facts.isolated) == (None, False)
+    assert (engine.images, engine.facts.isolated) == (None, False)
     with pytest.raises(PrerequisiteError, match="runs folders, not images"):
         engine.import_image(b"", "a:b")

@@ -327,6 +327,8 @@ def test_a_refusal_says_what_was_written_and_how_to_mend_it(tmp_path: Path) -> N
     assert "no geometry was written (identity" in none_written and "CopyInformation" in none_written
     turned = diagnosed(tmp_path, labels().T, np.eye(4))
     assert "axes in reverse order" in turned and "SimpleITK are z, y, x" in turned
+    assert "another order" in diagnosed(tmp_path, labels().transpose(1, 0, 2), placed())
+    assert "no origin was written" in diagnosed(tmp_path, labels(), np.diag([*SIZES, 1.0]))
     assert "RAS" in diagnosed(tmp_path, labels(), WRONG["LPS taken for RAS"])
     assert "Resample" in diagnosed(tmp_path, labels()[:-1], placed())
 

@@ -208,13 +208,14 @@ def _score(
         prediction_sha256="a" * 64,
         reference_sha256="c" * 64,
         scores=tuple(labels),
+        case_scores={facts.key: 10 * plan.dsc for facts in challenge.case_metrics},
     )
 
 
 def _label_scores(dsc: float, challenge: Challenge) -> dict[str, float]:
     """Return every metric of a label; distances grow as the overlap falls."""
     known = {"dsc": dsc, "nsd": min(1.0, dsc + 0.03)}
-    return {key: known.get(key, 40 * (1 - dsc)) for key in challenge.computed_metrics}
+    return {facts.key: known.get(facts.key, 40 * (1 - dsc)) for facts in challenge.label_metrics}
 
 
 def values_of(run: Results, wanted: Wanted) -> RunValues:

@@ -85,5 +85,18 @@ def test_scores_from_before_a_metric_was_wanted_are_said_to_lack_it(challenge):
     assert [item.metric.key for item in alone.left_out] == ["hd95:organs"]
 
 
+def test_runs_from_before_the_labels_were_changed_are_named():
+    content = load_challenge("phantom").model_dump(mode="json") | {"label_table": None}
+    tight = [
+        {"value": 1, "name": "liver", "tolerance_mm": 1},
+        {"value": 14, "name": "tumor", "tolerance_mm": 1},
+    ]
+    groups = {"organs": [1], "tumour": [14]}
+    changed = Challenge.model_validate(content | {"labels": tight, "label_groups": groups})
+    runs = [make_run(Plan("old"), cases=3), make_run(Plan("new"), challenge=changed, cases=3)]
+    (division,) = build(runs, challenge=changed).divisions
+    assert "Scored under other labels or tolerances than are here now: old." in division.notes
+
+
 def test_a_time_that_no_limit_was_named_for_is_charged_the_limit(challenge):
     assert next(m.failed for m in challenge.ranking.metrics if m.measured) == challenge.limits.time_s

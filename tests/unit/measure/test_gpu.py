@@ -29,6 +29,7 @@ class FakeNvml:
     gpus: int = 1
     processes: list[tuple[int, int | None]] = field(default_factory=list)
     device_bytes: int = 0
+    instances: tuple[str, ...] = ()
     broken: bool = False
     closed: bool = False
     NVMLError = NVMLError
@@ -46,8 +47,28 @@ class FakeNvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
 
-    def nvmlDeviceGetUUID(self, handle: int) -> bytes:
-        return b"GPU-5ff3"
+    def nvmlDeviceGetUUID(self, handle: int | str) -> bytes:
+        return handle.encode() if isinstance(handle, str) else b"GPU-5ff3"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int | str:
+        if uuid in self.instances:
+            return uuid
+        if uuid != "GPU-5ff3":
+            raise NVMLError("Not Found")
+        return 0
+
+    def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
+        if not self.instances:
+            raise NVMLError("Not Supported")
+        return [1, 1]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: int) -> int:
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: int, index: int) -> str:
+        if index >= len(self.instances):
+            raise NVMLError("Not Found")
+        return self.instances[index]
 
     def nvmlDeviceGetName(self, handle: int) -> str:
         return "NVIDIA A100"
@@ -91,21 +112,58 @@ def test_nothing_of_ours_on_a_shared_gpu_is_zero() -> None:
     assert opened(nvml).used_bytes(lambda pid: False) == 0
 
 
-def test_an_exclusive_gpu_falls_back_to_the_device_above_its_baseline() -> None:
-    nvml = FakeNvml(device_bytes=450 * MIB)
-    gpu = opened(nvml)
-    nvml.processes, nvml.device_bytes = [(10, None)], 1450 * MIB
-    assert gpu.used_bytes(lambda pid: pid == 10) == 1000 * MIB
-    assert gpu.method == BY_DEVICE
+EXCLUSIVE = [
+    ("the driver gives no number per process", [(10, None)], 1000, 1000, BY_DEVICE),
+    ("the driver numbers processes of another PID namespace", [(4_000_000, 700)], 700, 700, BY_DEVICE),
+    ("managed memory belongs to no process", [(10, 300)], 5300, 5300, BY_DEVICE),
+    ("managed memory, and no process is listed", [], 5000, 5000, BY_DEVICE),
+    ("a process holds what the device does not count yet", [(10, 400)], 100, 400, BY_PROCESS),
+    ("a process beside ours that came later", [(10, 300), (1, 200)], 500, 500, BY_DEVICE),
+    ("nothing", [], 0, 0, BY_PROCESS),
+]
 
 
-def test_an_exclusive_gpu_counts_processes_that_cannot_be_traced() -> None:
+@pytest.mark.parametrize(
+    ("what", "processes", "above_mib", "used_mib", "method"), EXCLUSIVE, ids=[row[0] for row in EXCLUSIVE]
+)
+def test_on_an_exclusive_gpu_the_larger_of_processes_and_device_counts(
+    what: str, processes: list[tuple[int, int | None]], above_mib: int, used_mib: int, method: str
+) -> None:
     nvml = FakeNvml(device_bytes=450 * MIB)
     gpu = opened(nvml)
-    # The driver numbers processes of another PID namespace.
-    nvml.processes, nvml.device_bytes = [(4_000_000, 700 * MIB)], 1150 * MIB
-    assert gpu.used_bytes(lambda pid: False) == 700 * MIB
+    nvml.processes = [(pid, None if used is None else used * MIB) for pid, used in processes]
+    nvml.device_bytes = (450 + above_mib) * MIB
+    assert gpu.used_bytes(lambda pid: pid == 10) == used_mib * MIB
+    assert gpu.method == method
+
+
+def test_the_method_is_that_of_the_peak() -> None:
+    nvml = FakeNvml(device_bytes=0)
+    gpu = opened(nvml)
+    for device, process in ((900, 100), (200, 300)):
+        nvml.device_bytes, nvml.processes = device * MIB, [(10, process * MIB)]
+        gpu.used_bytes(lambda pid: True)
     assert gpu.method == BY_DEVICE
+    gpu.note_baseline()
+    assert gpu.method == BY_PROCESS
+
+
+def test_a_split_gpu_asks_for_one_of_its_instances() -> None:
+    nvml = FakeNvml(instances=("MIG-1", "MIG-2"))
+    with pytest.raises(PrerequisiteError, match=r"split into MIG instances.*=MIG-1 \(or MIG-2\)"):
+        Gpu(nvml=nvml)
+    assert nvml.closed
+
+
+def test_an_instance_is_opened_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAREHARNESS_GPU", "MIG-2")
+    with Gpu(nvml=FakeNvml(instances=("MIG-1", "MIG-2"))) as gpu:
+        assert gpu.uuid == "MIG-2"
+
+
+def test_an_unknown_uuid_is_one_clear_line() -> None:
+    with pytest.raises(PrerequisiteError, match=r"no GPU GPU-0000.*nvidia-smi -L"):
+        Gpu("GPU-0000", nvml=FakeNvml())
 
 
 def test_a_shared_gpu_without_numbers_is_unknown_not_zero() -> None:
@@ -113,10 +171,6 @@ def test_a_shared_gpu_without_numbers_is_unknown_not_zero() -> None:
     gpu = opened(nvml)
     nvml.processes.append((10, None))
     assert gpu.used_bytes(lambda pid: pid == 10) is None
-
-
-def test_an_idle_container_uses_nothing() -> None:
-    assert opened(FakeNvml(device_bytes=450 * MIB)).used_bytes(lambda pid: True) == 0
 
 
 def test_no_driver_is_a_missing_prerequisite() -> None:

@@ -7,8 +7,10 @@ import re
 import pytest
 
 from harness.challenge import Challenge, load_challenge
+from harness.errors import InfrastructureError
 from harness.report import write_report
 from harness.report.cases import sign_of
+from harness.report.evidence import last_executions
 from harness.results.records import OptOuts, Outcome
 from tests.unit.leaderboard.synthetic import Plan, build, make_run, write_evidence, write_run
 
@@ -176,3 +178,16 @@ def test_only_distances_make_a_report_without_percent(tmp_path):
     index, pages = write(tmp_path, [Plan("a"), Plan("b")], challenge=Challenge.model_validate(content))
     assert "MASD organs" in index
     assert all("MASD organs" in page for page in pages.values())
+
+
+def test_of_a_journal_only_the_asked_cases_become_records_and_the_last_attempt_counts(tmp_path):
+    run = make_run(Plan("team", outcomes={1: Outcome.INFRASTRUCTURE}), cases=3)
+    again = make_run(Plan("team", outcomes={1: Outcome.CRASHED}), cases=3).executions[1]
+    folder = write_run(type(run)(run.folder, run.record, (*run.executions, again), run.scores), tmp_path)
+    journal = folder / "cases.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"outcome":"succeeded"', b'"outcome":"unheard of"', 1))
+    (record,) = last_executions(folder, {"case_001", "case_999"}).values()
+    assert (record.case, record.outcome) == ("case_001", Outcome.CRASHED)
+    assert last_executions(folder, set()) == {}
+    with pytest.raises(InfrastructureError, match="damaged"):
+        last_executions(folder, {"case_000"})

@@ -70,6 +70,18 @@ TABLE = [
         replace(FINE, exit_code=127, last_log_line="sh: python: not found"),
         Outcome.CRASHED,
     ),
+    ("closed folders", replace(FINE, exit_code=137, stop=Stop.CLOSED), Outcome.OUTPUT_LIMIT),
+    (
+        "too many open files",
+        replace(FINE, exit_code=137, stop=Stop.OPEN_FILES, stop_value=600_000),
+        Outcome.CRASHED,
+    ),
+    (
+        "a GPU that the host took away",
+        replace(FINE, exit_code=1, gpu_taken=True),
+        Outcome.INFRASTRUCTURE,
+    ),
+    ("a GPU that the host took away when it was no longer needed", replace(FINE, gpu_taken=True), None),
     ("the engine does not know", replace(FINE, exit_code=None), Outcome.INFRASTRUCTURE),
 ]
 
@@ -88,7 +100,32 @@ def test_evidence_names_the_limit_and_what_was_seen() -> None:
     assert evidence.summary == "still running after 60 s"
 
 
-def test_a_signal_is_named() -> None:
-    verdict = classify(replace(FINE, exit_code=139), LIMITS)
+HINTS = [
+    (replace(FINE, exit_code=139), "exit code 139 (SIGSEGV)"),
+    (replace(FINE, exit_code=3, silent=True), "exit code 3; it printed nothing"),
+    (replace(FINE, exit_code=1, full={"/dev/shm": 64 * MIB}), "exit code 1; /dev/shm was full (64 MiB)"),
+    (replace(FINE, exit_code=135, full={"/tmp": MIB}), "exit code 135 (SIGBUS); /tmp was full (1 MiB)"),
+]
+
+
+@pytest.mark.parametrize(("seen", "summary"), HINTS, ids=[row[1] for row in HINTS])
+def test_what_may_explain_a_crash_is_said(seen: Observed, summary: str) -> None:
+    verdict = classify(seen, LIMITS)
     assert verdict is not None
-    assert verdict.evidence.summary == "exit code 139 (SIGSEGV)"
+    assert verdict.evidence.summary == summary
+
+
+def test_a_bus_error_and_a_read_only_file_system_are_explained() -> None:
+    for seen, word in (
+        (replace(FINE, exit_code=135), "as when /dev/shm is full"),
+        (replace(FINE, exit_code=1, met_read_only=True), r"writable_inputs"),
+    ):
+        verdict = classify(seen, LIMITS)
+        assert verdict is not None
+        assert word in verdict.evidence.summary
+
+
+def test_a_full_folder_explains_a_program_that_hangs() -> None:
+    verdict = classify(replace(FINE, stop=Stop.TIME, run_s=60.2, full={"/dev/shm": MIB}), LIMITS)
+    assert verdict is not None
+    assert verdict.evidence.summary == "still running after 60 s; /dev/shm was full (1 MiB)"

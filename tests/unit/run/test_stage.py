@@ -107,6 +107,20 @@ def test_the_stage_holds_one_input_and_an_empty_output(tmp_path: Path) -> None:
     assert stage.outputs.stat().st_mode & 0o777 == 0o777
 
 
+def test_every_channel_is_staged_under_its_number(tmp_path: Path) -> None:
+    paths = [talkative(tmp_path / name) for name in ("one", "two")]
+    case = Case("patient_0", paths[0], None, more_channels=(paths[1],))
+    stage = stage_case(case, RULES, places(tmp_path))
+    names = sorted(path.name for path in stage.inputs.iterdir())
+    assert names == [f"{stage.opaque}_0000.nii.gz", f"{stage.opaque}_0001.nii.gz"]
+    assert SECRET not in b"".join(gzip.decompress(path.read_bytes()) for path in stage.inputs.iterdir())
+
+
+def test_channels_have_numbers_also_where_the_first_has_none() -> None:
+    contract = Contract(input_suffix=".nii.gz")
+    assert [contract.channel_suffix(number) for number in range(2)] == [".nii.gz", "_0001.nii.gz"]
+
+
 def test_an_image_is_scrubbed_once(tmp_path: Path) -> None:
     case = Case("patient_0", talkative(tmp_path / "data"), None)
     stage_case(case, RULES, places(tmp_path))

@@ -95,5 +95,5 @@ def test_a_submission_that_is_not_trained_is_not_built(tmp_path):
     folder = make(tmp_path, "mine", manifest='name = "mine"\nneeds = ["weights"]')
     (folder / "Dockerfile").write_text("FROM scratch\n")
     with pytest.raises(SubmissionError, match="no weights, which its training makes") as caught:
-        build(open_submission(folder), challenge="phantom", client=None)
+        build(open_submission(folder), challenge="phantom", images=None)
     assert "make train TEAM=mine" in str(caught.value)

@@ -5,11 +5,12 @@ import tomllib
 
 import pytest
 
+from harness.engine.cache import cache_folder
 from harness.errors import ConfigurationError
 from harness.submission.base import sources
 from harness.submission.dockerfile import parents
 from harness.submission.load import team_of
-from harness.submission.recipes import RECIPES, cache_folder, checkout
+from harness.submission.recipes import RECIPES, checkout
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())

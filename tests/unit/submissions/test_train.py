@@ -7,6 +7,7 @@ import csv
 import json
 import subprocess
 import sys
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -212,6 +213,12 @@ def nnunet_plans(submissions, tmp_path):
 def test_the_published_configuration_and_trainer_are_found_by_nnunet_itself(
     submissions, tmp_path, monkeypatch
 ):
+    try:
+        import torchvision  # noqa: F401
+    except Exception:
+        # A build that does not fit torch. nnU-Net's search imports every trainer it has, and one kind of them
+        # needs it.
+        monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures.primus", MagicMock())
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
@@ -231,6 +238,9 @@ def test_the_published_configuration_and_trainer_are_found_by_nnunet_itself(
     assert list(trainer.configuration_manager.patch_size) == [96, 128, 128]
     assert list(trainer.configuration_manager.spacing) == [3.0, 2.0, 2.0]
     assert trainer.configuration_manager.data_identifier == "nnUNetPlans_3d_fullres"
+    cases = tmp_path / "preprocessed/Dataset001_x/nnUNetPlans_3d_fullres"
+    cases.mkdir(parents=True)
+    (cases / "case.b2nd").touch()
     trainer.initialize()
     assert sum(weight.numel() for weight in trainer.network.parameters()) == 5_602_950
     trainer.logger.log("train_losses", 0.0, 0)

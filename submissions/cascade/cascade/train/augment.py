@@ -66,21 +66,32 @@ class Augmentation:
         if chance(self.affine):
             scales = (1 + uniform(self.scale), 1 + uniform(self.scale), 1 + uniform(self.scale))
             image, labels = turned(image, labels, angle=uniform(self.angle), scales=scales)
+        image = self._other_tissue(image, labels, random)
+        if chance(self.gain):
+            image = image * (1 + uniform(self.gain_size))
+        if chance(self.shift):
+            image = image + uniform(self.shift_size)
+        return image, labels
+
+    def _other_tissue(
+        self, image: torch.Tensor, labels: torch.Tensor, random: torch.Generator
+    ) -> torch.Tensor:
+        """The image with labels of other intensity, coarse texture and noise."""
+
+        def strength(size: float) -> float:
+            return abs(float((2 * torch.rand((), generator=random) - 1) * size))
+
         if self.tissue_sd:
             count = int(labels.max()) + 1
             image = image + (self.tissue_sd * torch.randn(count, generator=random))[labels.long()]
         if self.texture_sd:
             coarse = torch.randn((1, 1, *(max(1, side // 4) for side in image.shape)), generator=random)
             texture = functional.interpolate(coarse, size=image.shape, mode="trilinear")[0, 0]
-            image = image + abs(uniform(self.texture_sd)) * texture
+            image = image + strength(self.texture_sd) * texture
         if self.noise_sd:
             noise = torch.randn(image.shape, generator=random)
-            image = image + abs(uniform(self.noise_sd)) * noise
-        if chance(self.gain):
-            image = image * (1 + uniform(self.gain_size))
-        if chance(self.shift):
-            image = image + uniform(self.shift_size)
-        return image, labels
+            image = image + strength(self.noise_sd) * noise
+        return image
 
 
 def turned(

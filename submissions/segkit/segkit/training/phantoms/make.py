@@ -80,33 +80,18 @@ def generator_version() -> int:
 
 
 def _make(folder: Path, seed: int, spacing_mm: tuple[float, float, float], index: int) -> None:
-    hu, label, spacing_xyz, facts = _noise_free(seed, index, spacing_mm)
-    facts = {"generator": generator_version(), "seed": seed, "index": index, **facts}
+    from harness.data.phantom import make_case
+
+    z, y, x = spacing_mm
+    phantom = make_case(seed=seed, index=index, split="Tr", spacing_mm=(x, y, z), view="anywhere")
     write_volume(
         _path(folder, seed, index),
-        _to_lps(hu),
-        _to_lps(label),
-        (spacing_xyz[2], spacing_xyz[1], spacing_xyz[0]),
+        _to_lps(phantom.tissue_hu),
+        _to_lps(phantom.label),
+        phantom.spacing_mm[::-1],
         kind="phantom",
-        facts=facts,
+        facts={"generator": generator_version(), "seed": seed, "index": index, **phantom.facts},
     )
-
-
-def _noise_free(seed: int, index: int, spacing_mm: tuple[float, float, float]) -> tuple:
-    """Hounsfield units and labels (x, y, z) of a patient before the scanner blurs and adds noise."""
-    from harness.data.phantom import case
-    from harness.data.phantom.patient import draw_patient
-    from harness.data.phantom.scanner import draw_protocol
-
-    root = np.random.SeedSequence([seed, index, case.SPLITS["Tr"]])
-    body_seed, texture_seed, _ = root.spawn(3)
-    patient = draw_patient(np.random.default_rng(body_seed))
-    protocol = draw_protocol(patient)
-    side = max(16, round(protocol.field_of_view_mm / spacing_mm[1]))
-    shape = (side, side, max(16, round(protocol.length_mm / spacing_mm[0])))
-    grid = case._grid(protocol, shape)
-    hu, label, tumours = case._paint(grid, patient, protocol, texture_seed)
-    return hu, label, grid.spacing_mm, case._facts(patient, protocol, tumours)
 
 
 def _to_lps(array: np.ndarray) -> np.ndarray:

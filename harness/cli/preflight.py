@@ -1,0 +1,109 @@
+"""What `harness check` says of an image before any case is run, from its archive or from an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.challenge import Challenge
+from harness.cli.display import progress, say
+from harness.engine.images import ImageClient
+from harness.errors import ConfigurationError, PrerequisiteError
+from harness.measure.gpu import Gpu
+from harness.submission.blobs import unpacked_archive
+from harness.submission.drivers import parsed_version
+from harness.submission.findings import Finding, Judge
+from harness.submission.lint import lint, lint_archive
+from harness.submission.sources import is_archive_name
+from harness.text import printable
+
+
+def archive_of(team: str | None, image: str | None) -> str | None:
+    """Return the source that is meant: --image, or a TEAM that is no name but an archive's path."""
+    if image is not None:
+        return image
+    if team is None:
+        return None
+    path = Path(team)
+    is_archive = is_archive_name(team) or path.is_file()
+    return team if is_archive or (path.is_dir() and unpacked_archive(path) is not None) else None
+
+
+def judge_of(
+    rules: Challenge, *, requires_root: bool, driver: str | None, platform: str | None = None
+) -> Judge:
+    """Return how a challenge runs an image.
+
+    Args:
+        rules: The challenge.
+        requires_root: Whether the submission opted out of an ordinary user.
+        driver: The judge's NVIDIA driver; None takes this host's, where it has one.
+        platform: What the engine runs, where one was asked.
+
+    Raises:
+        ConfigurationError: the driver is no version.
+    """
+    if driver is not None:
+        try:
+            parsed_version(driver)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{driver!r} is no driver version", where="--driver", mend="E.g. --driver 535.104.05."
+            ) from error
+    known = Judge(
+        command=rules.contract.command,
+        requires_root=requires_root,
+        driver=driver or _driver_of_this_host(),
+        folders=(rules.contract.inputs, rules.contract.outputs),
+    )
+    return known if platform is None else known.on(platform)
+
+
+def _driver_of_this_host() -> str:
+    try:
+        with Gpu() as gpu:
+            return gpu.driver
+    except PrerequisiteError:
+        return ""
+
+
+def static(source: str | None, judge: Judge) -> bool:
+    """Look an archive over without an engine, print what is found, and return whether nothing stops it.
+
+    Raises:
+        ConfigurationError: no archive is named, or there is none.
+        RefusedArchiveError: it is not taken in.
+    """
+    if source is None:
+        raise ConfigurationError(
+            "--static looks into an image archive",
+            mend="Name one: `harness check team.tar.gz --static`; `harness pack TEAM` writes it.",
+        )
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise ConfigurationError(
+            "there is no such image archive or folder", where=source, mend="Check the path."
+        )
+    with progress("layers read") as advance:
+        found = lint_archive(path, judge, progress=advance)
+    return show(found)
+
+
+def in_engine(images: ImageClient, image: str, judge: Judge) -> bool:
+    """Look an image of the engine over, print what is found, and return whether nothing stops it."""
+    return show(lint(images, image, judge))
+
+
+def show(findings: Iterable[Finding]) -> bool:
+    """Print each finding on a line of its own, and return whether none is an error.
+
+    What comes from the image, in the message and in the mend, cannot steer a terminal.
+    """
+    errors = warnings = 0
+    for finding in findings:
+        errors += finding.level == "error"
+        warnings += finding.level == "warning"
+        line = f"{finding.level} {finding.rule}: {finding.message}. {finding.mend}"
+        print(printable(" ".join(line.split())))
+    say(f"{errors} error(s), {warnings} warning(s)")
+    return errors == 0

@@ -1,0 +1,52 @@
+"""What is decided before the first case: cores and the OCI runtime."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.engine.base import EngineFacts
+from harness.errors import PrerequisiteError
+from harness.run.host import host_facts
+from harness.run.opening import _slots, chosen_runtime
+
+FACTS = EngineFacts("docker", "28", True, runtimes=("runc", "kata"))
+
+
+@pytest.mark.parametrize(
+    ("cpus", "jobs", "slots"),
+    [
+        (1.0, 1, ("0",)),
+        (1.5, 1, ("0,1",)),
+        (2.0, 2, ("0,1", "2,3")),
+        (1.0, 4, ("0", "1", "2", "3")),
+        (3.0, 2, ("0,1,2", "0,1,3")),
+    ],
+)
+def test_each_slot_has_as_many_cores_as_its_quota(cpus: float, jobs: int, slots: tuple[str, ...]) -> None:
+    assert _slots([0, 1, 2, 3], cpus, jobs) == slots
+
+
+def wish(host: str, challenge: str) -> Any:
+    return SimpleNamespace(
+        runtime=host, challenge=SimpleNamespace(contract=SimpleNamespace(runtime=challenge))
+    )
+
+
+def test_the_hosts_person_chooses_the_runtime_before_the_challenge() -> None:
+    assert chosen_runtime(wish("kata", "runc"), FACTS) == "kata"
+    assert chosen_runtime(wish("", "kata"), FACTS) == "kata"
+    assert chosen_runtime(wish("", ""), FACTS) == ""
+
+
+def test_a_runtime_that_the_engine_does_not_know_is_named_with_those_it_does() -> None:
+    with pytest.raises(PrerequisiteError, match=r"'runsc' .*it knows runc, kata"):
+        chosen_runtime(wish("", "runsc"), FACTS)
+
+
+def test_an_unusual_runtime_makes_another_host() -> None:
+    usual, unusual = host_facts(FACTS), host_facts(FACTS, runtime="kata")
+    assert (usual.runtime, unusual.runtime) == ("", "kata")
+    assert usual.likeness != unusual.likeness
