@@ -162,8 +162,8 @@ def read_run_values(folder: Path, *, wanted: Wanted) -> RunValues:
     return assemble(
         folder,
         record,
-        _executions(journal(CASES_FILE, seal and seal.cases)),
-        _scores(journal(SCORES_FILE, seal and seal.scores), wanted.label_metrics),
+        _executions(journal(CASES_FILE, seal.cases if seal else None)),
+        _scores(journal(SCORES_FILE, seal.scores if seal else None), wanted.label_metrics),
         wanted,
     )
 
