@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.files import write_whole
 from harness.leaderboard import Division
-from harness.leaderboard.uncertainty import Estimate, Samples, difference
+from harness.leaderboard.uncertainty import Estimate, Samples, differences
 from harness.text import csv_text
 
 _INTERVALS = ("mean", "n", "percentile_low", "percentile_high", "bca_low", "bca_high")
@@ -48,9 +48,10 @@ def _differences(division: Division, samples: Samples) -> Iterator[tuple[object,
     for metric in division.metrics:
         values = [division.counting.ranked_values(run, metric) for run in division.values[: len(ranked)]]
         for place, row in enumerate(ranked):
-            for other in range(place + 1, len(ranked)):
-                estimate = difference(values[place], values[other], samples)
-                yield (metric.key, csv_text(row.team), csv_text(ranked[other].team), *_cells(estimate))
+            others = ranked[place + 1 :]
+            gaps = differences(values[place], values[place + 1 :], samples)
+            for other, estimate in zip(others, gaps, strict=True):
+                yield (metric.key, csv_text(row.team), csv_text(other.team), *_cells(estimate))
 
 
 def _wins(division: Division) -> Iterator[tuple[object, ...]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from harness.leaderboard.ranking import Ints, ValueTable
 from harness.leaderboard.wilcoxon import ALPHA
@@ -104,7 +104,7 @@ def smallest_difference(values: Floats, tests: int) -> float | None:
     typical = float(np.median(spread))
     if typical <= 1e-12:
         return None
-    quantiles = student.ppf(1 - ALPHA / tests, cases - 1) + student.ppf(POWER, cases - 1)
+    quantiles = stdtrit(cases - 1, 1 - ALPHA / tests) + stdtrit(cases - 1, POWER)
     return float(quantiles * typical / math.sqrt(cases))
 
 

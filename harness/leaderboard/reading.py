@@ -228,12 +228,16 @@ def label_rows(labels: Sequence[Any], metrics: tuple[str, ...]) -> list[tuple[fl
     if len(metrics) > 1:
         get = itemgetter(*metrics)
         with suppress(KeyError):
-            return [(*_label_facts(label), *get(label["scores"])) for label in labels]
+            return [(*_FACTS(label), *get(label["scores"])) for label in labels]
     return [
         (*_label_facts(label), *[label["scores"].get(key, ABSENT) for key in metrics])
         for label in labels
         if label.get("scores")
     ]
+
+
+_FACTS = itemgetter("label", "reference_ml", "prediction_ml")
+"""As `_label_facts`, of a label that holds them all, and faster."""
 
 
 def _label_facts(label: Any) -> tuple[Any, Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from harness.leaderboard.columns import Column, mean
 from harness.leaderboard.counting import Counting
 from harness.leaderboard.model import Analysis, Row
 from harness.leaderboard.uncertainty import Estimate, Samples, estimates
-from harness.leaderboard.values import MISSING, OUTCOMES, RunValues
+from harness.leaderboard.values import MISSING, OUTCOMES, Floats, RunValues
 from harness.results.records import HostFacts
 
 
@@ -50,7 +51,11 @@ def describe_row(
     if ranked is not None:
         parts = ranked.ranking.metric_scores[:, place]
         scores = {m.key: float(part) for m, part in zip(ranked.table.metrics, parts, strict=True)}
-    cells = {column.key: column.value(counting, run) for column in columns}
+    per_case = {column: column.per_case(counting, run) for column in columns if column.per_case is not None}
+    cells = {
+        column.key: mean(per_case[column]) if column in per_case else column.value(counting, run)
+        for column in columns
+    }
     return Row(
         team=record.team,
         title=record.title,
@@ -67,7 +72,7 @@ def describe_row(
         metrics={metric.key: _metric_mean(run, metric, counting) for metric in counting.scheme.metrics},
         metric_scores=scores,
         cells=cells,
-        estimates=_estimates(run, counting, columns, samples),
+        estimates=_estimates(per_case, samples),
         charged=tuple(
             column.key for column in columns if column.penalty is not None and column.penalty(counting, run)
         ),
@@ -81,22 +86,16 @@ def describe_row(
     )
 
 
-def _estimates(
-    run: RunValues, counting: Counting, columns: list[Column], samples: Samples
-) -> dict[str, Estimate]:
+def _estimates(per_case: Mapping[Column, Floats], samples: Samples) -> dict[str, Estimate]:
     """Estimate the columns that are means; those of single labels get no intervals."""
-    means = [column for column in columns if column.per_case is not None]
-    found: dict[str, Estimate] = {}
     none = Samples(samples.counts[:0], samples.confidence)
+    found: dict[str, Estimate] = {}
     for organ, drawn in ((False, samples), (True, none)):
-        wanted = [column for column in means if column.organ is organ]
-        if not wanted:
-            continue
-        values = np.stack([column.per_case(counting, run) for column in wanted if column.per_case], axis=1)
-        measured = estimates(values, drawn)
-        found |= {
-            column.key: known for column, known in zip(wanted, measured, strict=True) if known is not None
-        }
+        wanted = [column for column in per_case if column.organ is organ]
+        if wanted:
+            measured = estimates(np.stack([per_case[column] for column in wanted], axis=1), drawn)
+            pairs = zip(wanted, measured, strict=True)
+            found |= {column.key: estimate for column, estimate in pairs if estimate is not None}
     return found
 
 

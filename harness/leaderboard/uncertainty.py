@@ -8,6 +8,7 @@ hold where the values are skewed, as scores near 100 % are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,60 +60,79 @@ def estimates(values: Floats, samples: Samples) -> list[Estimate | None]:
     Returns:
         An estimate per column, None where no case counts.
     """
-    known = ~np.isnan(values)
-    held = known.sum(axis=0)
-    finite = np.where(known & np.isfinite(values), values, 0.0)
-    infinite = np.asarray(np.isinf(values).any(axis=0))
-    sizes = samples.counts @ known.astype(np.float64)
-    means = np.divide(samples.counts @ finite, sizes, out=np.full(sizes.shape, np.nan), where=sizes > 0)
-    found: list[Estimate | None] = []
-    for column, n in enumerate(held):
-        if n == 0:
-            found.append(None)
-            continue
-        own = values[known[:, column], column]
-        mean = float(own.mean())
-        drawn = means[:, column][~np.isnan(means[:, column])]
-        if infinite[column] or n < 2 or not len(drawn):
-            found.append(Estimate(mean, int(n)))
-            continue
-        tail = (1 - samples.confidence) / 2
-        plain = _quantiles(drawn, tail, 1 - tail)
-        found.append(Estimate(mean, int(n), plain, _quantiles(drawn, *_corrected(own, drawn, tail))))
-    return found
+    by_column = np.ascontiguousarray(values.T)
+    known = ~np.isnan(by_column)
+    finite = np.where(known & np.isfinite(by_column), by_column, 0.0)
+    sizes = known.astype(np.float64) @ samples.counts.T
+    means = np.divide(finite @ samples.counts.T, sizes, out=np.full(sizes.shape, np.nan), where=sizes > 0)
+    means.sort(axis=1)  # which puts samples that hold no case that counts, NaN, last
+    drawn = (sizes > 0).sum(axis=1)
+    return [
+        _estimate(column[counts], ordered[:end], samples.confidence)
+        for column, counts, ordered, end in zip(by_column, known, means, drawn, strict=True)
+    ]
 
 
-def difference(first: Floats, second: Floats, samples: Samples) -> Estimate | None:
-    """Estimate the mean paired difference of two teams over the cases that count for both.
+def _estimate(values: Floats, means: Floats, confidence: float) -> Estimate | None:
+    """Estimate the mean of the values that count, from the means of samples in ascending order."""
+    n = len(values)
+    if n == 0:
+        return None
+    mean = float(values.mean())
+    if n < 2 or not len(means) or not np.isfinite(values).all():
+        return Estimate(mean, n)
+    tail = (1 - confidence) / 2
+    corrected = _corrected(values, means, tail)
+    return Estimate(
+        mean,
+        n,
+        percentile=(_quantile(means, tail), _quantile(means, 1 - tail)),
+        bca=(_quantile(means, corrected[0]), _quantile(means, corrected[1])),
+    )
+
+
+def differences(first: Floats, others: Sequence[Floats], samples: Samples) -> list[Estimate | None]:
+    """Estimate the mean paired differences of a team and others, over the cases that count for both.
 
     Args:
         first: float64 (cases,); NaN where a case does not count.
-        second: The same of the other team, subtracted.
+        others: The same of each other team, subtracted.
         samples: See `estimates`.
     """
+    if not others:
+        return []
     with np.errstate(invalid="ignore"):  # both infinitely far off differ by nothing that can be told
-        gap = first - second
-    return estimates(gap[:, None], samples)[0]
+        gaps = first[:, None] - np.stack(others, axis=1)
+    return estimates(gaps, samples)
 
 
-def _quantiles(samples: Floats, low: float, high: float) -> Ends:
-    ends = np.quantile(samples, [low, high])
-    return float(ends[0]), float(ends[1])
+def difference(first: Floats, second: Floats, samples: Samples) -> Estimate | None:
+    """Estimate the mean paired difference of two teams; see `differences`."""
+    return differences(first, [second], samples)[0]
 
 
-def _corrected(values: Floats, samples: Floats, tail: float) -> Ends:
+def _quantile(ordered: Floats, share: float) -> float:
+    """Return a quantile of ordered numbers, between two of them in proportion."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+
+
+def _corrected(values: Floats, means: Floats, tail: float) -> Ends:
     """Return the shares of samples that the BCa interval's ends are at, for a mean of `values`."""
     mean = values.mean()
     # Equal values differ by rounding alone, which must not look like a bias.
     slack = 1e-12 * max(1.0, float(np.abs(values).max()))
-    below = ((samples < mean - slack).mean() + (samples <= mean + slack).mean()) / 2
+    first, last = np.searchsorted(means, mean - slack, "left"), np.searchsorted(means, mean + slack, "right")
+    below = (first + last) / (2 * len(means))
     if below in (0.0, 1.0):
         return tail, 1 - tail
-    bias = ndtri(below)
-    # The jackknife of a mean: leaving a case out moves it by (mean - value) / (n - 1).
-    moves = mean - (values.sum() - values) / (len(values) - 1)
-    spread = (moves**2).sum() ** 1.5
-    bend = (moves**3).sum() / (6 * spread) if spread > 0 else 0.0
+    bias = float(ndtri(below))
+    # The jackknife of a mean: leaving a case out moves it by (value - mean) / (n - 1).
+    moves = (values - mean) / (len(values) - 1)
+    spread = float((moves**2).sum()) ** 1.5
+    bend = float((moves**3).sum()) / (6 * spread) if spread > 0 else 0.0
 
     def share(quantile: float) -> float:
         shifted = bias + quantile
