@@ -24,7 +24,7 @@ COMMANDS = {
     "leaderboard": "Rank the teams of a challenge from the results on disk; no engine is needed.",
     "pack": "Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256.",
     "verify": "Re-read every record, file and seal; with --data also score again.",
-    "export": "Write the results as FLARE's organisers store them, or for an analysis with challengeR.",
+    "export": "Write the results as FLARE's organisers store them, for challengeR, or as long tables.",
 }
 """Each command is the module of its name beside this one; the text is the first sentence of its help."""
 
