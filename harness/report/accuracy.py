@@ -119,7 +119,8 @@ def _heat_table(scene: Scene, facts: MetricFacts) -> Markup:
     head = "".join(_organ_heading(label) for label, _ in used)
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="Scores by organ">'
-        f'<table class="sortable heat" style="--least:{8 + 3.1 * len(used):.0f}rem"><thead><tr>'
+        f'<table class="sortable heat" style="--least:{8 + 3.1 * len(used):.0f}rem; '
+        f'--most:{12 + 9 * len(used)}rem"><thead><tr>'
         '<th scope="col" class="team">'
         f'<button type="button">method</button></th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>{heat_legend(axis, fraction=is_fraction(facts))}"

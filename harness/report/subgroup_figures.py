@@ -19,11 +19,15 @@ from harness.text import printable
 
 _NAMES = 108.0
 _METHODS = 20
+_LEAST_HIDDEN_CASES = 5
+"""On a hidden set a mean over fewer would tell of single cases."""
 
 
 def subgroup_figures(scene: Scene) -> list[Figure]:
     """Return the means over parts of the cases as drawings and as a table; nothing if no part is known."""
-    parts = scene.division.subgroups
+    parts = [
+        part for part in scene.division.subgroups if scene.shows_cases or part.cases >= _LEAST_HIDDEN_CASES
+    ]
     metrics = [metric for metric in scene.score_metrics if parts and metric.key in parts[0].means]
     if not metrics:
         return []
