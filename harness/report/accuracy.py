@@ -109,13 +109,18 @@ def _heat_table(scene: Scene, facts: MetricFacts) -> Markup:
     best = [column.best(scene.rows) for _, column in used]
     body = []
     for row, line in enumerate(cells):
-        tds = "".join(_cell(facts, axis, value, best[place]) for place, value in enumerate(line))
+        fair = [
+            column.can_be_best(scene.rows[row]) and value == best[place]
+            for place, ((_, column), value) in enumerate(zip(used, line, strict=True))
+        ]
+        tds = "".join(_cell(facts, axis, value, best=fair[place]) for place, value in enumerate(line))
         team = escape(printable(scene.rows[row].team))
         body.append(f'<tr data-t="{row}"><th scope="row" class="team">{team}</th>{tds}</tr>')
     head = "".join(_organ_heading(label) for label, _ in used)
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="Scores by organ">'
-        f'<table class="sortable heat" style="--least:{8 + 3.1 * len(used):.0f}rem"><thead><tr>'
+        f'<table class="sortable heat" style="--least:{8 + 3.1 * len(used):.0f}rem; '
+        f'--most:{12 + 9 * len(used)}rem"><thead><tr>'
         '<th scope="col" class="team">'
         f'<button type="button">method</button></th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>{heat_legend(axis, fraction=is_fraction(facts))}"
@@ -139,15 +144,14 @@ def _organ_heading(label: Label) -> str:
     return f'<th scope="col"{style}><button type="button">{escape(label.name)}</button></th>'
 
 
-def _cell(facts: MetricFacts, axis: Axis, value: float, best: float | None) -> str:
+def _cell(facts: MetricFacts, axis: Axis, value: float, *, best: bool) -> str:
     if np.isnan(value):
         return '<td data-v="">–</td>'
     share = (axis.at(value) - axis.low) / (axis.high - axis.low)
     depth = (
         heat_position(value) if is_fraction(facts) else share if facts.direction == "higher" else 1 - share
     )
-    worthless = is_fraction(facts) and value <= 0
-    classes = "best" if value == best and not worthless else ""
+    classes = "best" if best else ""
     classes += " light" if depth > 0.82 or depth < 0.1 else ""
     named = f' class="{classes.strip()}"' if classes else ""
     shown = f"{100 * value:.1f}" if facts.percent else shown_value(facts, value)

@@ -26,7 +26,7 @@ HIDDEN_LETTERS = 3000
 """What a team may learn of a hidden set's logs in all: enough for tracebacks, too little for pictures."""
 _HIDDEN_LOGS = 3
 _LONG_WORD = re.compile(r"\S{33,}")
-_NUMBER = re.compile(r"(?<![\w.])(?<!line )-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"(?<!line )(?<![A-Za-z\d])\d(?:[\d.]*\d)?(?:e[-+]?\d+)?|(?<=[A-Za-z])\d{3,}|(?<=x)\d+")
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,18 @@ from harness import text as format_
 from harness.leaderboard import Leaderboard
 from harness.leaderboard.columns import shown_columns
 from harness.leaderboard.files import host_letter, legend
-from harness.leaderboard.model import MARKS
+from harness.leaderboard.model import MARKS, Division
+from harness.leaderboard.power import Power
 from harness.report.accuracy import accuracy_figures
 from harness.report.agreement_figures import agreement_figures
 from harness.report.case_page import Gallery
 from harness.report.cases import case_figures
 from harness.report.failures import failures
 from harness.report.overlays import Picture
-from harness.report.rankings import TAU_FROM, least_cases, ranking_figures
+from harness.report.rankings import TAU_FROM, ranking_figures
 from harness.report.resources import resource_figures
 from harness.report.scene import Figure, Scene
+from harness.report.subgroup_figures import subgroup_figures
 from harness.results.records import HostFacts
 
 Fact = tuple[str, str, str]
@@ -62,7 +64,11 @@ def index_page(
 
 
 def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any]:
-    columns = shown_columns(scene.challenge, scene.rows)
+    columns = [
+        column
+        for column in shown_columns(scene.challenge, scene.rows)
+        if any(column.of(row) is not None for row in scene.rows)
+    ]
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
     worst: dict[int, Picture] = {}
     for (index, _), picture in gallery.pictures.items():
@@ -78,7 +84,7 @@ def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any
         "links": links,
         "grouped": any((row.tie_group or 1) > 1 for row in scene.rows),
         "ranked_on": ", ".join(metric.title for metric in scene.division.metrics) or "nothing",
-        "legend": legend(scene.division),
+        "legend": legend(scene.division, intervals=False),
         "sections": [section for section in _sections(scene, gallery) if section.figures],
         "failures": listed,
         "failures_total": total,
@@ -106,6 +112,7 @@ def _sections(scene: Scene, gallery: Gallery) -> list[Section]:
     return [
         Section("accuracy", "Accuracy", accuracy_figures(scene)),
         Section("agreement", "Agreement with the reference", agreement_figures(scene, gallery.looks)),
+        Section("subgroups", "Kinds of cases", subgroup_figures(scene)),
         Section("ranking", "Ranking", ranking_figures(scene)),
         Section("cost", "Time and memory", resource_figures(scene)),
         Section("cases", "Cases", case_figures(scene)),
@@ -123,8 +130,11 @@ def headline(scene: Scene) -> list[Fact]:
         more = f"{equal} more not separated by a test" if equal > 0 else "ahead of all others by test"
         if len(division.ranked) == 1:
             more = "alone in competition"
-        elif len(division.cases) < (needed := least_cases(len(division.ranked))):
-            more = f"so few cases separate no methods by a test: it takes {needed}"
+        elif (power := _power(division)) is not None and not power.can_separate:
+            more = f"so few cases separate no methods by a test: it takes {power.cases_needed}"
+        leader = division.ranked[0].p_first
+        if leader is not None and len(division.ranked) > 1:
+            more = f"first in {100 * leader:.0f} % of bootstrap samples; {more}"
         facts.append(("first", ", ".join(first[:3]) + (" …" if len(first) > 3 else ""), more))
     failed, total = sum(row.failed for row in rows), sum(row.cases for row in rows)
     facts.append(("failed cases", f"{failed:,} of {total:,}", f"{100 * failed / max(total, 1):.2g} %"))
@@ -143,6 +153,10 @@ def headline(scene: Scene) -> list[Fact]:
     kinds = {row.host_kind for row in rows if row.host_kind}
     facts.append(("hosts", str(len(kinds)) if kinds else "none", _kinds(len(kinds))))
     return facts
+
+
+def _power(division: Division) -> Power | None:
+    return None if division.analysis is None else division.analysis.power
 
 
 def _kinds(count: int) -> str:

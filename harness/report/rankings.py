@@ -5,7 +5,7 @@ The designs are those of Wiesenfarth et al., Scientific Reports 11:2369 (2021).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from harness.leaderboard.ranking import (
     rank_teams,
 )
 from harness.leaderboard.statistics import bootstrap
-from harness.leaderboard.wilcoxon import ALPHA
 from harness.report.compare import weights
 from harness.report.marks import Cell, heat_cell, name_column, scrolled
 from harness.report.scene import Figure, Scene, row_height
@@ -32,6 +31,8 @@ _WIDE = 1100.0
 _NARROW_TEAMS = 24
 """More teams than this need the page's width for their names."""
 _TAU_SAMPLES = 500
+_MOST_WINS = 60
+_LIKELY = 0.01
 TAU_FROM = 5
 """Fewer methods have so few orders that Kendall's tau takes a handful of values: nothing to draw."""
 
@@ -48,6 +49,7 @@ def ranking_figures(scene: Scene) -> list[Figure]:
             figures.append(tau(scene, analysis))
     if analysis.significance is not None:
         figures.append(significance(scene, analysis))
+    figures.append(win_rates(scene, analysis))
     figures.append(rank_heatmap(scene, analysis))
     figures.append(rank_lines(scene, analysis))
     if (weighed := weights(scene, analysis)) is not None:
@@ -98,9 +100,19 @@ def blobs(scene: Scene, analysis: Analysis) -> Figure:
         "How sure is each rank?",
         f"Area: the share of {scene.leaderboard.bootstrap_samples:,} bootstrap samples of the cases in which "
         f"the method took the rank; line: the {100 * scene.leaderboard.confidence:g} % interval; cross: the "
-        "rank over all cases.",
+        f"rank over all cases. Probability of being first: {_first(scene)}.",
         scrolled(svg),
         wide=scene.ranked > _NARROW_TEAMS,
+    )
+
+
+def _first(scene: Scene) -> str:
+    """Return the methods that may well be first, with how probable it is."""
+    likely = [row for row in scene.division.ranked if row.p_first is not None and row.p_first >= _LIKELY]
+    likely.sort(key=lambda row: -(row.p_first or 0.0))
+    return (
+        ", ".join(f"{short(row.team)} {100 * (row.p_first or 0.0):.0f} %" for row in likely[:3])
+        or "none stands out"
     )
 
 
@@ -160,53 +172,71 @@ def significance(scene: Scene, analysis: Analysis) -> Figure:
     """Draw which differences a test confirms, with the p values."""
     assert analysis.significance is not None
     better, adjusted = analysis.significance.better, analysis.significance.adjusted
-    tested, top = len(better), 8.0
-    step = _cell_size(tested, across=_NAMES)
-    size = step * tested
-    svg = Svg(
-        max(_NAMES + size + 10, _SIDE),
-        top + size + _slant_room(scene, tested),
-        label="Significance map: the row's method is better than the column's",
-    )
-    name_column(svg, (row.team for row in scene.rows[:tested]), right=_NAMES - 8, top=top, height=step)
-    for i in range(tested):
-        _slanted(svg, scene, i, _NAMES + step * (i + 0.5), top + size + 14)
-        for j in range(tested):
-            x, y = _NAMES + step * j, top + step * i
-            if i == j:
-                continue
-            tip = f"{scene.rows[i].team} better than {scene.rows[j].team}: p = {adjusted[i, j]:.3g}"
-            kind = "cell yes" if better[i, j] else "cell no"
-            svg.rect(x, y, step - 1, step - 1, kind, tip=tip if tested <= 40 else None)
-            if step >= 30:
-                ink = "cellnum light" if better[i, j] else "cellnum"
-                svg.text(x + step / 2, y + step / 2 + 4, _p_value(adjusted[i, j]), ink)
+    tested = len(better)
+
+    def draw(svg: Svg, cell: Cell, i: int, j: int) -> None:
+        tip = f"{scene.rows[i].team} better than {scene.rows[j].team}: p = {adjusted[i, j]:.3g}"
+        kind = "cell yes" if better[i, j] else "cell no"
+        svg.rect(cell.x, cell.y, cell.width - 1, cell.height - 1, kind, tip=tip if tested <= 40 else None)
+        if cell.width >= 30:
+            ink = "cellnum light" if better[i, j] else "cellnum"
+            middle = (cell.x + cell.width / 2, cell.y + cell.height / 2 + 4)
+            svg.text(*middle, _p_value(adjusted[i, j]), ink)
+
     groups = max((row.tie_group or 0 for row in scene.division.ranked), default=0)
     more = f" Only the first {tested} are tested." if tested < scene.ranked else ""
     said = f"The tests make {groups} group{'s' if groups != 1 else ''} of methods that they do not separate."
-    needed = least_cases(tested)
-    cases = int(analysis.table.counted.any(axis=0).sum())
-    if cases < needed:
+    if analysis.power is not None and not analysis.power.can_separate:
         said = (
-            f"{cases} cases cannot separate any {tested} methods, however different: the smallest p value "
-            f"that they allow lies above 5 % after the correction. It takes {needed} cases or more."
+            f"{analysis.power.cases} cases cannot separate any {tested} methods, however different: the "
+            "smallest p value that they allow lies above 5 % after the correction. It takes "
+            f"{analysis.power.cases_needed} cases or more."
         )
     return Figure(
         "significance",
         "Which differences are more than chance?",
         "Filled: the row's method has better combined ranks than the column's over the cases (one-sided "
         f"Wilcoxon signed-rank test, 5 %); the number is p after Holm's correction. {said}{more}",
-        scrolled(svg),
+        scrolled(
+            _matrix(scene, tested, "Significance map: the row's method is better than the column's", draw)
+        ),
         wide=scene.ranked > _NARROW_TEAMS,
     )
 
 
-def least_cases(teams: int) -> int:
-    """Return how many cases the tests of all pairs need before the clearest difference can be significant.
+def win_rates(scene: Scene, analysis: Analysis) -> Figure:
+    """Draw how often each method beats each other one, case by case."""
+    rates = analysis.win_rates
+    shown = min(len(rates), _MOST_WINS)
 
-    The one-sided signed-rank test of n untied cases gives no p below 2^-n; Holm multiplies it by the pairs.
-    """
-    return int(np.ceil(np.log2(max(teams * (teams - 1), 1) / ALPHA)))
+    def draw(svg: Svg, cell: Cell, i: int, j: int) -> None:
+        tip = f"{scene.rows[i].team} beats {scene.rows[j].team} in {100 * rates[i, j]:.0f} % of the cases"
+        number = f"{100 * rates[i, j]:.0f}"
+        heat_cell(svg, cell, float(rates[i, j]), shown=number, tip=tip if shown <= 40 else None)
+
+    more = f" The first {shown} methods." if shown < scene.ranked else ""
+    return Figure(
+        "wins",
+        "Who beats whom, and how often?",
+        "The share of the cases in percent in which the row's method has the better combined rank than the "
+        f"column's; a tie counts half.{more}",
+        scrolled(_matrix(scene, shown, "Win rates: the row's method against the column's", draw)),
+        wide=scene.ranked > _NARROW_TEAMS,
+    )
+
+
+def _matrix(scene: Scene, teams: int, label: str, draw: Callable[[Svg, Cell, int, int], None]) -> Svg:
+    """Lay out the ranked methods against one another; the diagonal stays empty."""
+    step, top = _cell_size(teams, across=_NAMES), 8.0
+    size = step * teams
+    svg = Svg(max(_NAMES + size + 10, _SIDE), top + size + _slant_room(scene, teams), label=label)
+    name_column(svg, (row.team for row in scene.rows[:teams]), right=_NAMES - 8, top=top, height=step)
+    for i in range(teams):
+        _slanted(svg, scene, i, _NAMES + step * (i + 0.5), top + size + 14)
+        for j in range(teams):
+            if i != j:
+                draw(svg, Cell(_NAMES + step * j, top + step * i, step, step), i, j)
+    return svg
 
 
 def _p_value(value: float) -> str:

@@ -75,7 +75,7 @@ def _costs(scene: Scene) -> list[Cost]:
             "accuracy-memory",
             "Is accuracy bought with memory?",
             "peak memory",
-            lambda row: _gib(row.cells["peak_memory_bytes"]),
+            lambda row: _gib(row.cells["peak_working_set_bytes"] or row.cells["peak_memory_bytes"]),
             _gib_shown,
             _gib(limits.memory_bytes),
         ),

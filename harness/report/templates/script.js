@@ -87,7 +87,7 @@ const mark = () => {
     if (!box.hint) {
       box.hint = document.createElement("p");
       box.hint.className = "hint";
-      box.hint.textContent = "↔ wider than the screen: swipe sideways";
+      box.hint.textContent = "↔ wider than this column: scroll sideways";
       box.before(box.hint);
     }
     box.hint.classList.toggle("shown", wider);

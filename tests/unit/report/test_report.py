@@ -8,11 +8,11 @@ import pytest
 
 from harness.challenge import Challenge, load_challenge
 from harness.errors import InfrastructureError
+from harness.leaderboard.subgroups import CaseTable
 from harness.report import write_report
 from harness.report.cases import sign_of, suspects
 from harness.report.evidence import RunEvidence
 from harness.report.failures import HIDDEN_LETTERS
-from harness.report.rankings import least_cases
 from harness.report.scene import Scene
 from harness.results.records import OptOuts, Outcome
 from tests.unit.leaderboard.synthetic import Plan, build, make_run, write_evidence, write_run
@@ -236,7 +236,6 @@ def test_a_team_whose_masks_are_empty_is_not_painted_as_good(tmp_path):
 
 def test_too_few_cases_are_said_instead_of_an_empty_map(tmp_path, plans):
     index, _ = write(tmp_path, plans[:3], cases=6)
-    assert least_cases(3) == 7
     assert "6 cases cannot separate any 3 methods" in index
     assert "it takes 7" in index
     assert 'id="d1-tau"' not in index
@@ -269,3 +268,28 @@ def test_a_reference_is_suspected_only_where_good_methods_all_fall(tmp_path):
     assert found({4}, 0.8) == [4]
     assert found(set(), 0.0) == []  # a tumour that all miss says nothing about its reference
     assert found({4}, 0.8, 6) == []  # six cases say nothing either
+
+
+def test_kinds_of_cases_are_drawn_and_listed_and_small_ones_hidden_with_the_set(tmp_path):
+    kinds = ["rare", *["odd", "even"] * 6][:12]
+    table = CaseTable({"scanner": {f"case_{number:03d}": kind for number, kind in enumerate(kinds)}})
+    runs = [make_run(Plan(team, dsc=dsc), cases=12) for team, dsc in (("a", 0.9), ("b", 0.8))]
+    board = build(runs, challenge=PHANTOM, bootstrap_samples=50, case_table=table)
+    seen = {}
+    for view in ("organiser", "participant"):
+        seen[view] = text(write_report(board, tmp_path / view, view=view))
+    for page in seen.values():
+        assert 'id="d1-subgroups"' in page
+        assert "scanner: odd (n = 6)" in page
+        assert re.search(r"\d\d\.\d\d % \(\d\d\.\d\d % to \d\d\.\d\d %\)", page)
+    assert "scanner: rare" in seen["organiser"]
+    assert "scanner: rare" not in seen["participant"]
+
+
+def test_every_mean_has_its_number_of_cases_and_its_interval_and_wins_are_drawn(tmp_path, plans):
+    index, _ = write(tmp_path, plans)
+    assert "DSC organs % n=10" in index
+    assert 'title="bootstrap interval, n = 10"' in index
+    assert "P(first)" in index
+    wins = index[index.index('id="d1-wins"') :]
+    assert "beats" in wins[: wins.index("</figure>")]
