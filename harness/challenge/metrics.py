@@ -28,14 +28,23 @@ class Measured:
         facts: Its row in the table.
         at_limits: What a case would measure that used all that its limits allow: the value of a failed case
             unless the challenge names another; infinite where nothing limits it.
+        negligible: What nobody waits or pays for: where a challenge names no tolerance, less counts as this
+            much; None where every difference counts.
     """
 
     facts: MetricFacts
     at_limits: Callable[[Limits], float]
+    negligible: float | None = None
 
 
 def _measured(
-    key: str, title: str, unit: str, at_limits: Callable[[Limits], float], **more: bool
+    key: str,
+    title: str,
+    unit: str,
+    at_limits: Callable[[Limits], float],
+    *,
+    negligible: float | None = None,
+    host_bound: bool = False,
 ) -> Measured:
     # Memory is the submission's own; whatever holds time depends on the host as much.
     short = key.removesuffix("_bytes").removesuffix("_s")
@@ -47,43 +56,73 @@ def _measured(
         scope="case",
         failed=math.inf,
         aliases=(short,),
-        **more,
+        host_bound=host_bound,
     )
-    return Measured(facts=facts, at_limits=at_limits)
+    return Measured(facts=facts, at_limits=at_limits, negligible=negligible)
 
 
 def _gpu_bytes(limits: Limits) -> float:
     return math.inf if limits.gpu_memory_bytes is None else float(limits.gpu_memory_bytes)
 
 
+NEGLIGIBLE_S = 10.0
+NEGLIGIBLE_BYTES = 2.0 * 1024**3
+"""By how much time and memory may differ without deciding a ranking, unless the challenge says otherwise."""
+
 MEASURED: Mapping[str, Measured] = {
     metric.facts.key: metric
     for metric in (
-        _measured("runtime_s", "run time", "s", lambda limits: limits.time_s, host_bound=True),
-        _measured("peak_memory_bytes", "peak memory", "bytes", lambda limits: float(limits.memory_bytes)),
-        _measured("peak_working_set_bytes", "peak working set", "bytes", lambda limits: limits.memory_bytes),
+        _measured(
+            "runtime_s",
+            "run time",
+            "s",
+            lambda limits: limits.time_s,
+            negligible=NEGLIGIBLE_S,
+            host_bound=True,
+        ),
+        _measured(
+            "peak_memory_bytes",
+            "peak memory",
+            "bytes",
+            lambda limits: float(limits.memory_bytes),
+            negligible=NEGLIGIBLE_BYTES,
+        ),
+        _measured(
+            "peak_working_set_bytes",
+            "peak working set",
+            "bytes",
+            lambda limits: float(limits.memory_bytes),
+            negligible=NEGLIGIBLE_BYTES,
+        ),
         _measured(
             "memory_auc_byte_s",
             "memory AUC",
             "bytes s",
             lambda limits: limits.memory_bytes * limits.time_s,
+            negligible=NEGLIGIBLE_BYTES * NEGLIGIBLE_S,
             host_bound=True,
         ),
-        _measured("cpu_s", "CPU time", "s", lambda limits: math.inf, host_bound=True),
+        _measured(
+            "cpu_s", "CPU time", "s", lambda limits: math.inf, negligible=NEGLIGIBLE_S, host_bound=True
+        ),
         _measured(
             "cpu_utilisation_auc_percent_s",
             "CPU utilisation AUC",
             "% s",
             lambda limits: 100 * limits.time_s,
+            negligible=100 * NEGLIGIBLE_S,
             host_bound=True,
         ),
         _measured("throttled_s", "throttled time", "s", lambda limits: limits.time_s, host_bound=True),
-        _measured("peak_gpu_memory_bytes", "peak GPU memory", "bytes", _gpu_bytes),
+        _measured(
+            "peak_gpu_memory_bytes", "peak GPU memory", "bytes", _gpu_bytes, negligible=NEGLIGIBLE_BYTES
+        ),
         _measured(
             "gpu_memory_auc_byte_s",
             "GPU memory AUC",
             "bytes s",
             lambda limits: _gpu_bytes(limits) * limits.time_s,
+            negligible=NEGLIGIBLE_BYTES * NEGLIGIBLE_S,
             host_bound=True,
         ),
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.json_schema import WithJsonSchema
 
 from evaluator.metrics import MetricFacts
-from harness.challenge.metrics import facts_of, is_measured
+from harness.challenge.metrics import MEASURED, facts_of, is_measured
 from harness.text import bytes_of, seconds_of
 
 
@@ -49,8 +49,9 @@ class Metric(Record):
 
     `metric` is the key or an alias of any metric, computed or measured. `labels` names a group of the
     challenge's labels whose mean per case is ranked (`None` for metrics that are not about labels). A value
-    on the good side of `tolerance` counts as the tolerance. `failed` is the value of a case that did not
-    succeed. Direction and failed value are the metric's own unless the challenge says otherwise.
+    on the good side of `tolerance` counts as the tolerance; 0 tolerates nothing of a cost. `failed` is the
+    value of a case that did not succeed. Direction, tolerance and failed value are the metric's own unless
+    the challenge says otherwise.
     """
 
     metric: Annotated[str, BeforeValidator(_key)]
@@ -89,7 +90,9 @@ class Metric(Record):
             facts = facts_of(values["metric"])
         except ValueError:
             return {"direction": Direction.HIGHER, "failed": 0.0} | values  # `_key` tells of it
-        filled = {"direction": facts.direction, "failed": facts.failed} | values
+        filled: dict[str, Any] = {"direction": facts.direction, "failed": facts.failed} | values
+        if facts.key in MEASURED:
+            filled.setdefault("tolerance", MEASURED[facts.key].negligible)
         reader = {"s": seconds_of, "bytes": bytes_of}.get(facts.unit)
         for name in ("failed", "tolerance"):
             text = filled.get(name)
@@ -108,6 +111,18 @@ class Metric(Record):
         return self
 
 
+def _one_or_word(value: object) -> object:
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    return "1" if not isinstance(value, bool) and value in (1, 1.0) else value
+
+
+BothEmpty = Annotated[Literal["not counted", "1", "nan"], BeforeValidator(_one_or_word)]
+"""What a label counts in a case that does not hold it."""
+Ties = Literal["mean", "best"]
+"""Which rank equals share: the mean of theirs, or the better one."""
+
+
 class RankingScheme(Record):
     """How per-case values become one order of teams."""
 
@@ -115,6 +130,18 @@ class RankingScheme(Record):
     metrics: tuple[Metric, ...] = Field(min_length=1)
     divide_by_teams: bool = Field(
         False, description="FLARE21: the averaged rank is divided by the number of teams"
+    )
+    ties: Ties = Field("mean", description="which rank equals share within a metric: the mean, or the best")
+    both_empty: BothEmpty = Field(
+        "not counted",
+        description="what a label counts in a case whose reference lacks it: nothing for anyone, so that "
+        "false alarms are counted apart; 1, so that none predicted is a success and a false alarm a failure; "
+        "or nan, the same, but only in cases where some team raised a false alarm",
+    )
+    repeated: Literal["newest", "ladder"] = Field(
+        "newest",
+        description="which of a team's runs counts: the newest, or the last that beat those before it by "
+        "more than noise",
     )
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from harness.cli.evaluate import entry_for, prepared
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
 from harness.engine.registry import images_of, open_engine
-from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED
+from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
@@ -37,7 +37,7 @@ def command(
     data: options.Data = options.DEFAULT_DATA,
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
-    image: options.Image = None,
+    image: options.Images = None,
     split: options.Split = None,
     case: Annotated[str | None, typer.Option("--case", help="The case to run; default: the first.")] = None,
     static: Annotated[
@@ -57,11 +57,16 @@ def command(
     TEAM may also be the path of an image archive, as --image.
     """
     rules = load_challenge(challenge)
-    image = archive_of(team, image)
-    team = None if team == image else team
+    if image is not None and len(image) > 1:
+        raise ConfigurationError(
+            f"{len(image)} images are given", where="--image", mend="Check one image at a time."
+        )
+    archive = archive_of(team, image[0] if image else None)
+    team = None if team == archive else team
+    options.check_device(device, with_image=archive is not None)
     if static:
         judge = judge_of(rules, requires_root=requires_root, driver=driver)
-        return EXIT_OK if preflight.static(image, judge) else EXIT_SUBMISSION_FAILED
+        return EXIT_OK if preflight.static(archive, judge) else EXIT_SUBMISSION_FAILED
     dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     dataset = dataset.select([dataset.cases[0].id])
     engine = open_engine()
@@ -69,7 +74,7 @@ def command(
         requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
     )
     entry = entry_for(
-        engine, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
+        engine, team, archive, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
     )
     judge = judge_of(
         rules,

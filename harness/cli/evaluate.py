@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,7 +58,7 @@ def command(
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
-    image: options.Image = None,
+    image: options.Images = None,
     split: options.Split = None,
     case: options.Cases = None,
     profile: options.Profile = None,
@@ -66,6 +67,10 @@ def command(
     ] = 1,
     overlap: Annotated[
         bool, typer.Option("--overlap-scoring", help="Score beside the next case, on cores it may not use.")
+    ] = False,
+    warm_up: Annotated[
+        bool,
+        typer.Option("--warm-up", help="Run the first case twice, so that one run tells the cold start."),
     ] = False,
     device: options.Device = None,
     requires_root: options.RequiresRoot = False,
@@ -82,39 +87,71 @@ def command(
 ) -> int:
     """Run a submission on every case in a fresh container, measure, score and store it.
 
-    An interrupted evaluation goes on where it stopped. The exit code is 1 if no case
-    succeeded, and 4 if cases are left without a verdict because the host failed.
+    Several --image are several teams, one after the other. An interrupted evaluation goes on
+    where it stopped. The exit code is 1 if no case of a team succeeded, and 4 if cases are
+    left without a verdict because the host failed.
     """
     rules = load_challenge(challenge)
+    options.check_profile(profile)
+    options.check_device(device, with_image=bool(image))
+    check_entrants(team, image or [], submissions)
     dataset = prepared(data, challenge=rules, split=split, cases=case)
     opt_outs = OptOuts(
         requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
     )
     runner = open_engine(engine)
-    entry = entry_for(
-        runner, team, image, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
-    )
+    # All are made ready before the first one runs, so that a bad archive is told of at once.
+    images: list[str | None] = [*image] if image else [None]
+    entries = [
+        entry_for(
+            runner, team, each, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
+        )
+        for each in images
+    ]
     if team is None:
-        refuse_alike(results / rules.name, entry)
-    request = EvaluationRequest(
-        team=entry.team,
-        title=entry.title,
-        image=entry.image,
-        device=entry.device,
-        opt_outs=entry.opt_outs,
-        environment=entry.environment,
-        challenge=rules,
-        dataset=dataset,
-        results=results,
-        profile=profile,
-        jobs=jobs,
-        overlap_scoring=overlap,
-        runtime=runtime,
-        argv=tuple(sys.argv),
-    )
-    with ConsoleObserver() as observer:
-        finished = evaluate(request, engine=runner, observer=observer)
-    return conclude(finished)
+        for entry in entries:
+            refuse_alike(results / rules.name, entry)
+    codes = []
+    for entry in entries:
+        request = EvaluationRequest(
+            team=entry.team,
+            title=entry.title,
+            image=entry.image,
+            device=entry.device,
+            opt_outs=entry.opt_outs,
+            environment=entry.environment,
+            challenge=rules,
+            dataset=dataset,
+            results=results,
+            profile=profile,
+            jobs=jobs,
+            overlap_scoring=overlap,
+            runtime=runtime,
+            warm_up=warm_up,
+            argv=tuple(sys.argv),
+        )
+        with ConsoleObserver() as observer:
+            finished = evaluate(request, engine=runner, observer=observer)
+        codes.append(conclude(finished))
+    return max(codes)
+
+
+def check_entrants(team: str | None, images: Sequence[str], submissions: Path) -> None:
+    """Check that each team has one name and each name one team, before any data are read.
+
+    Raises:
+        ConfigurationError: no team is named, one that does not exist, or two images would be one team.
+    """
+    if not images:
+        _submission(team, submissions)
+        return
+    names = [team or team_of(image) for image in images]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigurationError(
+            f"{names.count(twice)} images would be the one team {twice!r}",
+            where="--image",
+            mend="Name TEAM with one image; of several, each is the team of its file's name.",
+        )
 
 
 def prepared(
@@ -177,8 +214,6 @@ def image_entry(
     opt_outs: OptOuts,
 ) -> Entry:
     """Take an image by tag, from a `docker save` archive, or from an OCI layout, and pin it."""
-    if device not in (None, "cpu", "cuda"):
-        raise ConfigurationError(f"{device!r} is no device", where="--device", mend="Use cpu or cuda.")
     loaded = take_in(image, challenge=challenge.name, images=images, progress=say)
     spelt = name_in(image)
     return Entry(

@@ -14,7 +14,12 @@ from harness.cli import options
 from harness.cli.leaderboard import rank
 from harness.interop.challenger import write_challenger
 from harness.interop.flare import write_flare
+from harness.interop.statistics import write_statistics
+from harness.interop.tidy import write_tidy
 from harness.leaderboard import Division, Leaderboard
+from harness.leaderboard.statistics import sample_counts
+from harness.leaderboard.subgroups import CaseTable, read_case_table
+from harness.leaderboard.uncertainty import Samples
 
 
 class Format(StrEnum):
@@ -22,6 +27,8 @@ class Format(StrEnum):
 
     FLARE = "flare"
     CHALLENGER = "challenger"
+    TIDY = "tidy"
+    STATISTICS = "statistics"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +39,20 @@ def register(app: typer.Typer) -> None:
 def command(
     output_format: Annotated[
         Format,
-        typer.Argument(metavar="FORMAT", help="flare: its CSV files; challenger: CSV and an R script."),
+        typer.Argument(
+            metavar="FORMAT",
+            help="flare: its CSV files; challenger: CSV and an R script; tidy: a line per team, case and "
+            "label; statistics: paired differences, win rates and subgroups.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder that the files go to.")],
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,
     profile: options.Profile = None,
+    cases: options.CaseTable = None,
 ) -> None:
-    """Write the results as FLARE's organisers store them, or for an analysis with challengeR."""
-    board = rank(load_challenge(challenge), results, profile=profile)
+    """Write the results as FLARE's organisers store them, for challengeR, or as long tables."""
+    board = rank(load_challenge(challenge), results, profile=profile, case_table=case_table(cases))
     write = _WRITERS[output_format]
     for division in board.divisions:
         folder = output
@@ -58,7 +70,23 @@ def _challenger(board: Leaderboard, division: Division, folder: Path) -> list[Pa
     return write_challenger(division, board.scheme, folder, seed=board.seed)
 
 
+def _tidy(board: Leaderboard, division: Division, folder: Path) -> list[Path]:
+    return write_tidy(division, folder)
+
+
+def _statistics(board: Leaderboard, division: Division, folder: Path) -> list[Path]:
+    samples = sample_counts(len(division.cases), board.bootstrap_samples, seed=board.seed)
+    return write_statistics(division, folder, samples=Samples(samples, board.confidence))
+
+
+def case_table(path: Path | None) -> CaseTable | None:
+    """Read the table of cases if there is one."""
+    return read_case_table(path) if path is not None else None
+
+
 _WRITERS: dict[Format, Callable[[Leaderboard, Division, Path], list[Path]]] = {
     Format.FLARE: _flare,
     Format.CHALLENGER: _challenger,
+    Format.TIDY: _tidy,
+    Format.STATISTICS: _statistics,
 }

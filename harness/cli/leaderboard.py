@@ -1,7 +1,8 @@
-"""`harness leaderboard`: the table, and the report."""
+"""`harness leaderboard`: the table, the report, and a team's history."""
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,24 @@ from evaluator.terminal import in_words
 from harness.challenge import Challenge, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say, stdout
+from harness.cli.names import known_team
 from harness.data.dataset import open_dataset
 from harness.errors import ConfigurationError
-from harness.leaderboard import Leaderboard, build, read_values, render_terminal, write_files
-from harness.leaderboard.files import to_csv, to_json, to_markdown
+from harness.leaderboard import (
+    DEFAULT_SEED,
+    Leaderboard,
+    RunValues,
+    build,
+    read_values,
+    render_terminal,
+    write_files,
+)
+from harness.leaderboard.counting import counting
+from harness.leaderboard.files import to_csv, to_json, to_latex, to_markdown
+from harness.leaderboard.history import climb, describe, in_time
+from harness.leaderboard.statistics import sample_counts
+from harness.leaderboard.subgroups import CaseTable, check_cases, read_case_table
+from harness.leaderboard.uncertainty import Samples
 from harness.report import write_report
 
 
@@ -26,6 +41,7 @@ class Format(StrEnum):
     CSV = "csv"
     JSON = "json"
     MD = "md"
+    LATEX = "latex"
 
 
 class View(StrEnum):
@@ -40,6 +56,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Rank the teams of a challenge from the results on disk; no engine is needed.")
     group.callback(invoke_without_command=True)(table)
     group.command("report")(report)
+    group.command("history")(history)
     app.add_typer(group, name="leaderboard")
 
 
@@ -53,12 +70,15 @@ def table(
     organs: Annotated[bool, typer.Option("--organs", help="Add each organ's scores.")] = False,
     across_hosts: options.AcrossHosts = False,
     profile: options.Profile = None,
+    cases: options.CaseTable = None,
 ) -> None:
     """Print the leaderboard, and store it as leaderboard.csv, .json and .md."""
+    given = Shared(challenge, results, across_hosts=across_hosts, profile=profile, cases=cases)
     if context.invoked_subcommand is not None:
+        context.obj = {name: value for name, value in vars(given).items() if _was_given(context, name)}
         return
-    rules = load_challenge(challenge)
-    board = rank(rules, results, across_hosts=across_hosts, profile=profile)
+    board = given.board()
+    rules = board.challenge
     try:
         write_files(board, results / rules.name)
     except OSError as error:  # an archive on a read-only disk is read all the same
@@ -68,6 +88,7 @@ def table(
 
 
 def report(
+    context: typer.Context,
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,
     view: Annotated[
@@ -81,23 +102,103 @@ def report(
     ] = None,
     across_hosts: options.AcrossHosts = False,
     profile: options.Profile = None,
+    cases: options.CaseTable = None,
 ) -> None:
     """Write the report: one HTML file that opens from disk, and a page per submission."""
-    rules = load_challenge(challenge)
-    board = rank(rules, results, across_hosts=across_hosts, profile=profile)
-    folder = output or results / rules.name / "report"
+    given = Shared(challenge, results, across_hosts=across_hosts, profile=profile, cases=cases).merged(
+        context
+    )
+    board = given.board()
+    folder = output or given.results / board.challenge.name / "report"
     dataset = open_dataset(data) if data is not None else None
     print(write_report(board, folder, view=view.value, dataset=dataset))
 
 
+def history(
+    context: typer.Context,
+    team: Annotated[
+        str | None, typer.Argument(help="The team; default: every one that has several runs.")
+    ] = None,
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    results: options.Results = options.DEFAULT_RESULTS,
+    profile: options.Profile = None,
+) -> None:
+    """List the runs of a team in time, and whether each beats those before it by more than noise."""
+    given = Shared(challenge, results, profile=profile).merged(context)
+    rules = load_challenge(given.challenge)
+    by_team: dict[tuple[str, str], list[RunValues]] = {}
+    for run in read(rules, given.results, profile=given.profile):
+        by_team.setdefault((run.record.team, run.record.dataset.fingerprint), []).append(run)
+    if team is not None:
+        known_team(team, [name for name, _ in by_team], where=given.results / rules.name)
+    for (name, _), runs in sorted(by_team.items()):
+        if team == name or (team is None and len(runs) > 1):
+            counts = sample_counts(len(runs[0].cases), 1000, seed=DEFAULT_SEED)
+            attempts = climb(in_time(runs), counting(runs, rules, rules.ranking), Samples(counts, 0.95))
+            for line in describe(attempts):
+                print(line)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options of the table and its subcommands; those given before a subcommand hold for it too."""
+
+    challenge: str
+    results: Path
+    _: KW_ONLY
+    across_hosts: bool = False
+    profile: str | None = None
+    cases: Path | None = None
+
+    def merged(self, context: typer.Context) -> Shared:
+        """Return these with what was given before the subcommand, unless it says otherwise itself."""
+        before = context.obj or {}
+        return replace(self, **{name: before[name] for name in before if not _was_given(context, name)})
+
+    def board(self) -> Leaderboard:
+        """Read the runs and rank the teams."""
+        rules = load_challenge(self.challenge)
+        known = read_case_table(self.cases) if self.cases is not None else None
+        board = rank(
+            rules, self.results, across_hosts=self.across_hosts, profile=self.profile, case_table=known
+        )
+        if known is not None and self.cases is not None:
+            named = [case for division in board.divisions for case in division.cases]
+            check_cases(known, named, where=self.cases)
+        return board
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
 def rank(
-    challenge: Challenge, results: Path, *, across_hosts: bool = False, profile: str | None = None
+    challenge: Challenge,
+    results: Path,
+    *,
+    across_hosts: bool = False,
+    profile: str | None = None,
+    case_table: CaseTable | None = None,
 ) -> Leaderboard:
     """Read a challenge's runs and rank the teams.
 
     Raises:
         ConfigurationError: there are no results yet.
     """
+    values = read(challenge, results, profile=profile)
+    return build(
+        values, challenge=challenge, across_hosts=across_hosts, profile=profile, case_table=case_table
+    )
+
+
+def read(challenge: Challenge, results: Path, *, profile: str | None = None) -> list[RunValues]:
+    """Read a challenge's runs.
+
+    Raises:
+        ConfigurationError: there is no such profile, or there are no results yet.
+    """
+    options.check_profile(profile)
     with progress("reading results") as advance:
         values = read_values(results, challenge, profile=profile, progress=advance)
     if not values:
@@ -106,7 +207,7 @@ def rank(
             where=results / challenge.name,
             mend="Run `harness evaluate TEAM` or `harness score PREDICTIONS` first.",
         )
-    return build(values, challenge=challenge, across_hosts=across_hosts, profile=profile)
+    return values
 
 
 def show(board: Leaderboard, output_format: Format, *, organs: bool = False) -> None:
@@ -114,5 +215,5 @@ def show(board: Leaderboard, output_format: Format, *, organs: bool = False) -> 
     if output_format is Format.TABLE:
         render_terminal(board, stdout(), per_organ=organs)
     else:
-        writers = {Format.CSV: to_csv, Format.JSON: to_json, Format.MD: to_markdown}
+        writers = {Format.CSV: to_csv, Format.JSON: to_json, Format.MD: to_markdown, Format.LATEX: to_latex}
         print(writers[output_format](board), end="")

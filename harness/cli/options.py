@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they are spelled and explained once."""
+"""Options that several commands share, so that they are spelled, explained and checked once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from evaluator.errors import choose_one_of
+from harness.errors import ConfigurationError
 
 Challenge = Annotated[
     str, typer.Option("--challenge", "-c", help="A shipped challenge's name, or the path of a .toml file.")
@@ -17,9 +20,14 @@ OptionalTeam = Annotated[str | None, typer.Argument(help="The submission's name,
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Scoring rules: exact, or flare. Default: the challenge's.")
 ]
+CaseTable = Annotated[
+    Path | None,
+    typer.Option("--cases", help="A CSV file with a column `case` and others (scanner, sex), for subgroups."),
+]
 Split = Annotated[str | None, typer.Option("--split", help="Val, Ts or Tr; default: the first there is.")]
-Image = Annotated[
-    str | None, typer.Option("--image", help="Instead of TEAM's folder: a tag, a docker-save tar, or OCI.")
+Images = Annotated[
+    list[str] | None,
+    typer.Option("--image", help="Instead of TEAM's folder: a tag, a docker-save tar, or OCI."),
 ]
 Cases = Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda, for --image.")]
@@ -39,7 +47,43 @@ AcrossHosts = Annotated[
     typer.Option("--across-hosts", help="Rank on time across unlike hosts too."),
 ]
 
+DEVICES = ("cpu", "cuda")
+
 DEFAULT_CHALLENGE = "phantom"
 DEFAULT_DATA = Path("data/phantom")
 DEFAULT_RESULTS = Path("results")
 DEFAULT_SUBMISSIONS = Path("submissions")
+
+
+def check_profile(profile: str | None) -> None:
+    """Check that there is such a scoring profile, before a night is spent on it.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    from evaluator.shipped import PROFILES  # loads the evaluator, which most options have no use for
+
+    if profile is not None and profile not in PROFILES:
+        raise ConfigurationError(
+            f"there is no profile {profile!r}", where="--profile", mend=f"{choose_one_of(profile, PROFILES)}."
+        )
+
+
+def check_device(device: str | None, *, with_image: bool) -> None:
+    """Check that a device is one, and that something is told by it.
+
+    Raises:
+        ConfigurationError: there is no such device, or it stands beside no image.
+    """
+    if device is None:
+        return
+    if device not in DEVICES:
+        raise ConfigurationError(
+            f"{device!r} is no device", where="--device", mend=f"{choose_one_of(device, DEVICES)}."
+        )
+    if not with_image:
+        raise ConfigurationError(
+            "--device is for images; a submission's folder names its own",
+            where="--device",
+            mend="Set `device` in its submission.toml, or give --image.",
+        )

@@ -12,6 +12,7 @@ from harness.challenge import Challenge, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.cli.evaluate import conclude, prepared
+from harness.cli.names import known_team
 from harness.cli.observer import ConsoleObserver
 from harness.data.dataset import Dataset
 from harness.errors import ConfigurationError
@@ -43,6 +44,7 @@ def command(
 ) -> int:
     """Score what stored runs predicted, or a folder of predictions made elsewhere."""
     rules = load_challenge(challenge)
+    options.check_profile(profile)
     if predictions is not None and not predictions.is_dir():
         raise ConfigurationError(
             "the folder of predictions does not exist",
@@ -78,9 +80,12 @@ def score_stored(
     """Score every stored run over this data set."""
     with progress("hashing the data") as advance:
         fingerprint = dataset.fingerprint(advance)
+    stored = list(read_results(results, challenge.name))
+    if team is not None and stored:
+        known_team(team, [run.record.team for run in stored], where=results / challenge.name)
     runs = [
         run
-        for run in read_results(results, challenge.name)
+        for run in stored
         if run.record.dataset.fingerprint == fingerprint and team in (None, run.record.team)
     ]
     if not runs:

@@ -1,6 +1,8 @@
-"""Results in the formats of others: FLARE's tables and challengeR's."""
+"""Results in the formats of others, FLARE's tables and challengeR's, and as long tables."""
 
 from harness.interop.challenger import write_challenger
 from harness.interop.flare import write_flare
+from harness.interop.statistics import write_statistics
+from harness.interop.tidy import write_tidy
 
-__all__ = ["write_challenger", "write_flare"]
+__all__ = ["write_challenger", "write_flare", "write_statistics", "write_tidy"]

@@ -18,10 +18,11 @@ from harness.text import csv_text, printable
 
 COLUMNS = ("task", "case", "algorithm", "value")
 _ORDERS = {
-    "rank-then-average": "rankThenAggregate(data, FUN = mean, ties.method = 'min')",
-    "average-then-rank": "aggregateThenRank(data, FUN = mean, ties.method = 'min')",
-    "test-then-rank": "testThenRank(data, alpha = 0.05, p.adjust.method = 'holm', ties.method = 'min')",
+    "rank-then-average": "rankThenAggregate(data, FUN = mean, ties.method = '{ties}')",
+    "average-then-rank": "aggregateThenRank(data, FUN = mean, ties.method = '{ties}')",
+    "test-then-rank": "testThenRank(data, alpha = 0.05, p.adjust.method = 'holm', ties.method = '{ties}')",
 }
+_TIES = {"mean": "average", "best": "min"}
 
 
 def write_challenger(division: Division, scheme: RankingScheme, folder: Path, *, seed: int = 1) -> list[Path]:
@@ -50,7 +51,7 @@ def write_challenger(division: Division, scheme: RankingScheme, folder: Path, *,
             f"table <- read.csv('{path.name}')",
             "data <- as.challenge(table, case = 'case', algorithm = 'algorithm', value = 'value', "
             f"smallBetter = {smaller})",
-            f"ranking <- {_ORDERS[scheme.order]}",
+            f"ranking <- {_ORDERS[scheme.order].format(ties=_TIES[scheme.ties])}",
             "boot <- bootstrap(ranking, nboot = 1000)",
             f"report(boot, title = {_r_text(metric.key)}, file = '{_stem(metric)}', format = 'HTML')",
         ]

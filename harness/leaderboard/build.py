@@ -9,12 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.challenge import Challenge, Metric, RankingScheme
+from harness.challenge.metrics import facts_of, with_unit
 from harness.leaderboard.columns import all_columns
 from harness.leaderboard.counting import counting
+from harness.leaderboard.history import top_of_ladder
 from harness.leaderboard.model import Analysis, Division, Leaderboard, LeftOut
+from harness.leaderboard.power import Power, first_probabilities, power_of, win_rates
 from harness.leaderboard.ranking import Ranking, ValueTable, case_ranks, overall_case_scores, rank_teams
 from harness.leaderboard.rows import Placing, describe_row
-from harness.leaderboard.statistics import Bootstrap, Significance, bootstrap, pairwise_tests, tie_groups
+from harness.leaderboard.statistics import (
+    Bootstrap,
+    Significance,
+    bootstrap,
+    pairwise_tests,
+    sample_counts,
+    tie_groups,
+)
+from harness.leaderboard.subgroups import CaseTable, subgroups
+from harness.leaderboard.uncertainty import Samples
 from harness.leaderboard.values import RunValues
 
 DEFAULT_SEED = 20220501
@@ -33,6 +45,7 @@ def build(
     across_hosts: bool = False,
     chosen_runs: dict[str, str] | None = None,
     profile: str | None = None,
+    case_table: CaseTable | None = None,
 ) -> Leaderboard:
     """Rank the teams. A pure function of the runs.
 
@@ -47,18 +60,20 @@ def build(
         chosen_runs: Run by team, where it is not to be the newest complete one.
         profile: The scoring profile, where it is not the challenge's; runs scored under others only are
             ranked apart.
+        case_table: What is known of the cases, for means over parts of them.
     """
     scheme = scheme or challenge.ranking
     wanted = profile or challenge.profile
     chosen = chosen_runs or {}
-    options = _Options(challenge, scheme, bootstrap_samples, seed, confidence, across_hosts)
+    options = _Options(challenge, scheme, bootstrap_samples, seed, confidence, across_hosts, case_table)
 
     groups: dict[tuple[str, tuple[str, ...], str], list[RunValues]] = defaultdict(list)
     for run in runs:
         facts = run.record.dataset
         groups[facts.fingerprint, facts.cases, run.profile or wanted].append(run)
     divisions = [
-        _divide(choose_runs(members, chosen), used, options) for (_, _, used), members in groups.items()
+        _divide(choose_runs(members, chosen, options=options), used, options)
+        for (_, _, used), members in groups.items()
     ]
     divisions.sort(
         key=lambda division: (-len(division.rows), division.dataset, division.fingerprint, division.profile)
@@ -81,8 +96,12 @@ def build(
     )
 
 
-def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str]) -> list[RunValues]:
-    """Take one run per team, by name: the chosen one, else the newest complete one, else the newest."""
+def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str], *, options: _Options) -> list[RunValues]:
+    """Take one run per team, by name: the chosen one, else the newest complete one, else the newest.
+
+    Where the scheme has a ladder, the chosen one, else the last that beat those before it.
+    """
+    ladder = options.scheme.repeated == "ladder"
     by_team: dict[str, list[RunValues]] = defaultdict(list)
     for run in runs:
         by_team[run.record.team].append(run)
@@ -90,6 +109,10 @@ def choose_runs(runs: Sequence[RunValues], chosen: dict[str, str]) -> list[RunVa
     for team in sorted(by_team):
         candidates = by_team[team]
         named = [run for run in candidates if run.record.run == chosen.get(team)]
+        if ladder and not named and len(candidates) > 1:
+            rules = counting(candidates, options.challenge, options.scheme)
+            taken.append(top_of_ladder(candidates, rules))
+            continue
         taken.append(
             max(named or candidates, key=lambda run: (run.complete, run.record.created_at, run.record.run))
         )
@@ -106,6 +129,7 @@ class _Options:
     seed: int
     confidence: float
     across_hosts: bool
+    case_table: CaseTable | None
 
 
 def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
@@ -128,19 +152,21 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
             range(len(competing)), key=lambda team: (ranking.ranks[team], competing[team].record.team)
         )
         analysis = _analyse(table, ranking, order, options)
+        notes += _power_notes(analysis.power, challenge=options.challenge)
         if len(competing) > MOST_TESTED_TEAMS:
             notes.append(f"Pairwise tests cover the first {MOST_TESTED_TEAMS} of {len(competing)} teams.")
     else:
         guests = competing + guests
     placed = [*(competing[team] for team in order), *guests]
     columns = all_columns(options.challenge)
+    samples = Samples(sample_counts(len(facts.cases), options.samples, seed=options.seed), options.confidence)
     return Division(
         dataset=facts.name,
         fingerprint=facts.fingerprint,
         profile=profile,
         cases=facts.cases,
         rows=tuple(
-            describe_row(run, rules, columns, placing)
+            describe_row(run, rules, columns, placing, samples)
             for run, placing in zip(placed, _placings(placed, len(order), analysis), strict=True)
         ),
         values=tuple(placed),
@@ -149,7 +175,24 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
         counting=rules,
         notes=tuple(notes),
         analysis=analysis,
+        subgroups=subgroups(placed, rules, samples, table=options.case_table),
     )
+
+
+def _power_notes(power: Power | None, *, challenge: Challenge) -> list[str]:
+    """Say what this many cases can show, so that a map without findings is not taken for equality."""
+    if power is None:
+        return []
+    if not power.can_separate:
+        return [
+            f"No test can separate teams over {power.cases} cases, whatever their scores: "
+            f"for this many teams it takes {power.cases_needed}."
+        ]
+    shown = [
+        f"{with_unit(facts_of(key.partition(':')[0]), value)} ({key})"
+        for key, value in power.smallest.items()
+    ]
+    return [f"Differences smaller than these are not told apart: {', '.join(shown)}."] if shown else []
 
 
 def _placings(runs: Sequence[RunValues], ranked: int, analysis: Analysis | None) -> list[Placing]:
@@ -254,9 +297,23 @@ def _analyse(table: ValueTable, ranking: Ranking, order: list[int], options: _Op
             seed=options.seed,
             confidence=options.confidence,
         )
-    case_scores, counted = overall_case_scores(case_ranks(table), table)
+    case_scores, counted = overall_case_scores(case_ranks(table, options.scheme.ties), table)
     significance: Significance | None = None
     if table.teams > 1:
         tested = np.arange(min(table.teams, MOST_TESTED_TEAMS))
         significance = pairwise_tests(case_scores[counted], tested)
-    return Analysis(table, ranking, resampled, case_scores, significance)
+    tested_scores = case_scores[counted]
+    return Analysis(
+        table=table,
+        ranking=ranking,
+        bootstrap=resampled,
+        case_scores=case_scores,
+        significance=significance,
+        win_rates=win_rates(tested_scores),
+        p_first=first_probabilities(resampled.ranks) if resampled is not None else None,
+        power=power_of(_of_first(table, MOST_TESTED_TEAMS), len(tested_scores)),
+    )
+
+
+def _of_first(table: ValueTable, teams: int) -> ValueTable:
+    return ValueTable(table.metrics, table.values[:, :, :teams], table.counted)

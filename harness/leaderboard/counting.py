@@ -21,11 +21,13 @@ class Counting:
         challenge: Label groups and metrics.
         scheme: The values of failed cases.
         annotated: By metric about labels, bool (cases, labels): which labels count. See `annotation`.
+        absent: bool (cases, labels): labels that a case annotates and whose reference does not hold them.
     """
 
     challenge: Challenge
     scheme: RankingScheme
     annotated: Mapping[str, Bools]
+    absent: Bools
 
     def failed(self, metric: str, group: str | None = None) -> float:
         """Return what a failed case counts: what the scheme says, else the metric's own value."""
@@ -70,6 +72,16 @@ class Counting:
         counted = ~np.isnan(values)
         total = np.where(counted, values, 0.0).sum(axis=1)
         return np.where(counted.any(axis=1), total / np.maximum(counted.sum(axis=1), 1), np.nan)
+
+    def false_alarms_ml(self, run: RunValues, group: str) -> Floats:
+        """Return how much of a group's labels was predicted where the reference lacks them, ml (cases,).
+
+        Zero where nothing was; NaN in a case that lacks no label of the group, or that failed.
+        """
+        columns = np.isin(run.labels, self.challenge.label_groups[group])
+        lacking = self.absent[:, columns]
+        found = np.where(lacking, np.nan_to_num(run.prediction_ml[:, columns]), 0.0).sum(axis=1)
+        return np.where(lacking.any(axis=1) & run.succeeded & run.usable, found, np.nan)
 
     def ranked_values(self, run: RunValues, metric: Metric) -> Floats:
         """Return what a run's cases count in a ranked metric, (cases,); NaN where a case does not count.
@@ -124,20 +136,48 @@ def counting(runs: Sequence[RunValues], challenge: Challenge, scheme: RankingSch
     """Return the rules by which the cases of comparable runs count."""
     keys = {facts.key for facts in challenge.label_metrics}
     keys |= {metric.metric for metric in scheme.metrics if metric.labels is not None}
-    return Counting(challenge, scheme, {key: annotation(runs, key) for key in keys})
+    absent = absent_labels(runs)
+    masks = {key: annotation(runs, key, scheme=scheme, absent=absent) for key in keys}
+    return Counting(challenge, scheme, masks, absent)
 
 
-def annotation(runs: Sequence[RunValues], metric: str) -> Bools:
+def absent_labels(runs: Sequence[RunValues]) -> Bools:
+    """Return which annotated labels a case's reference does not hold, (cases, labels).
+
+    The scores tell it; where no run's do, the label is taken to be there.
+    """
+    known = np.zeros(runs[0].annotated.shape, dtype=bool)
+    held = known.copy()
+    for run in runs:
+        known |= ~np.isnan(run.reference_ml)
+        held |= run.reference_ml > 0
+    return runs[0].annotated & known & ~held
+
+
+def annotation(runs: Sequence[RunValues], metric: str, *, scheme: RankingScheme, absent: Bools) -> Bools:
     """Return which labels count in each case for a metric, (cases, labels).
 
-    The data set says so; and a label that no prediction of a case that was scored has a value for is not
-    annotated.
+    The data set says so. A label that no prediction of a case that was scored has a value for is not
+    annotated, and one that the reference lacks counts as the scheme's `both_empty` says.
+
+    Args:
+        runs: Comparable runs.
+        metric: A metric that is a number per label.
+        scheme: Says what a label counts that the reference lacks.
+        absent: Those labels, as `absent_labels` returns them.
     """
     mask = runs[0].annotated.copy()
+    if scheme.both_empty == "not counted":
+        mask &= ~absent
     scored = np.zeros(len(mask), dtype=bool)
     valued = np.zeros(mask.shape, dtype=bool)
     for run in runs:
         if metric in run.scores:
             scored |= run.usable
-            valued |= ~np.isnan(run.scores[metric])
+            has_value = ~np.isnan(run.scores[metric])
+            if scheme.both_empty == "nan":
+                has_value &= ~(absent & (run.prediction_ml == 0))
+            elif metric in run.left_out:
+                has_value |= absent & run.left_out[metric]
+            valued |= has_value
     return mask & (valued | ~scored[:, None])

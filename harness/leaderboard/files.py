@@ -1,4 +1,4 @@
-"""The leaderboard as files: JSON and CSV with raw values, Markdown with rounded ones."""
+"""The leaderboard as files: JSON and CSV with raw values, Markdown and LaTeX with rounded ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from harness import text
 from harness.files import write_whole
-from harness.leaderboard.columns import all_columns, shown_columns
-from harness.leaderboard.model import MARKS, SCHEMA_VERSION, Division, Leaderboard, Row
+from harness.leaderboard.columns import PENALTY, Column, all_columns, shown_columns
+from harness.leaderboard.model import MARKS, SCHEMA_VERSION, Analysis, Division, Leaderboard, Row
+from harness.leaderboard.subgroups import Subgroup
 
 
 def write_files(leaderboard: Leaderboard, folder: Path) -> list[Path]:
@@ -86,7 +87,7 @@ def to_markdown(leaderboard: Leaderboard) -> str:
             "rank",
             percent,
             "team",
-            *(text.markdown_text(column.title) for column in columns),
+            *(text.markdown_text(column.heading(division.rows)) for column in columns),
             "failed",
             "host",
             "marks",
@@ -99,13 +100,77 @@ def to_markdown(leaderboard: Leaderboard) -> str:
                 text.rank_interval(row.rank_low, row.rank_high),
                 text.markdown_text(row.team),
             ]
-            cells += [column.shown(column.of(row)) for column in columns]
+            cells += [with_interval(column, row) for column in columns]
             cells += [f"{row.failed}/{row.cases}", host_letter(row), mark_letters(row)]
             lines.append(_line(cells))
         lines.append("")
         lines += [f"- {line}" for line in legend(division, escape=True)]
         lines.append("")
     return "\n".join(lines)
+
+
+def to_latex(leaderboard: Leaderboard) -> str:
+    """Return a `tabular` per division with booktabs rules, values rounded, the best in bold."""
+    lines = []
+    for division in leaderboard.divisions:
+        columns = shown_columns(leaderboard.challenge, division.rows)
+        best = {column.key: column.best(division.rows) for column in columns}
+        lines += [
+            f"% {text.printable(leaderboard.challenge.title)}: {text.printable(division.dataset)}, "
+            f"{len(division.cases)} cases, profile {division.profile}",
+            "% needs \\usepackage{booktabs}",
+            f"\\begin{{tabular}}{{rl{'r' * (len(columns) + 1)}}}",
+            "\\toprule",
+            _latex_row(["", "team", *(column.heading(division.rows) for column in columns), "failed"]),
+            "\\midrule",
+        ]
+        for row in division.rows:
+            cells = [_latex(str(row.rank or "–")), _latex(row.team)]
+            for column in columns:
+                shown = _latex(with_interval(column, row))
+                is_best = column.can_be_best(row) and column.of(row) == best[column.key]
+                cells.append(f"\\textbf{{{shown}}}" if is_best else shown)
+            lines.append(" & ".join([*cells, f"{row.failed}/{row.cases}"]) + r" \\")
+        lines += ["\\bottomrule", "\\end{tabular}", *(f"% {line}" for line in legend(division)), ""]
+    return "\n".join(lines)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "·": r"$\cdot$",
+    "∞": r"$\infty$",
+    PENALTY: r"\textdagger{}",
+    "[": "{[}",
+    "]": "{]}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def _latex(words: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text.printable(words))
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_latex, cells)) + r" \\"
+
+
+def with_interval(column: Column, row: Row) -> str:
+    """Return a row's value as tables show it, with the interval of a mean behind it: `84.21 [81–87]`."""
+    estimate = row.estimates.get(column.key)
+    if estimate is None or estimate.bca is None or row.failed == row.cases:
+        return column.text(row)
+    low, high = (column.shown(end) for end in estimate.bca)
+    if low == high:
+        return column.text(row)
+    fine = float(high) - float(low) < _FINE
+    ends = "–".join(f"{float(end):.{1 if fine else 0}f}" for end in (low, high))
+    return f"{column.text(row)} [{ends}]"
+
+
+_FINE = 5.0
+"""An interval narrower than this is shown with a decimal."""
 
 
 def host_letter(row: Row) -> str:
@@ -124,13 +189,17 @@ def mark_letters(row: Row) -> str:
     return "".join(MARKS[mark][0] for mark in row.marks)
 
 
-def legend(division: Division, *, escape: bool = False) -> list[str]:
+def legend(division: Division, *, escape: bool = False, intervals: bool = True) -> list[str]:
     """Return lines that explain the hosts, the marks and the notes of a division."""
     clean = text.markdown_text if escape else text.printable
     hosts = {host_letter(row): row.host for row in division.rows if row.host_kind}
     lines = [f"Host {letter}: {clean(host)}" for letter, host in sorted(hosts.items())]
     borne = {mark for row in division.rows for mark in row.marks}
     lines += [f"{letter}: {meaning}" for mark, (letter, meaning) in MARKS.items() if mark in borne]
+    if any(row.charged and row.failed < row.cases for row in division.rows):
+        lines.append(f"{PENALTY}: is or holds what the challenge charges a failed case, no measurement")
+    if intervals and any(estimate.bca for row in division.rows for estimate in row.estimates.values()):
+        lines.append("[a–b]: the bootstrap interval of a mean over the n cases")
     return lines + [clean(note) for note in division.notes]
 
 
@@ -139,7 +208,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _division(division: Division, leaderboard: Leaderboard) -> dict[str, Any]:
-    boot = division.analysis.bootstrap if division.analysis is not None else None
+    analysis = division.analysis
+    boot = analysis.bootstrap if analysis is not None else None
     tau = boot.tau[~np.isnan(boot.tau)] if boot is not None else np.empty(0)
     return {
         "dataset": division.dataset,
@@ -150,13 +220,51 @@ def _division(division: Division, leaderboard: Leaderboard) -> dict[str, Any]:
         "left_out": [{"metric": item.metric.key, "reason": item.reason} for item in division.left_out],
         "kendall_tau": {"mean": float(tau.mean()), "median": float(np.median(tau))} if len(tau) else None,
         "notes": list(division.notes),
+        "power": asdict(analysis.power) if analysis is not None and analysis.power is not None else None,
+        "win_rates": _win_rates(analysis, division),
+        "subgroups": [_subgroup(part, division) for part in division.subgroups],
         "rows": [_row(row, leaderboard) for row in division.rows],
     }
+
+
+def _win_rates(analysis: Analysis | None, division: Division) -> dict[str, dict[str, float]]:
+    """Return in which share of the cases each team's combined rank beats each other one's."""
+    if analysis is None or len(division.ranked) > _MOST_WRITTEN:
+        return {}
+    teams = [row.team for row in division.ranked]
+    return {
+        team: {other: float(rate) for other, rate in zip(teams, rates, strict=True) if other != team}
+        for team, rates in zip(teams, analysis.win_rates, strict=True)
+    }
+
+
+_MOST_WRITTEN = 100
+"""Matrices of more teams than this are for `harness export statistics` only."""
+
+
+def _subgroup(part: Subgroup, division: Division) -> dict[str, Any]:
+    return {
+        "column": part.column,
+        "value": part.value,
+        "cases": part.cases,
+        "means": {
+            key: {
+                row.team: None if estimate is None else _estimate(asdict(estimate))
+                for row, estimate in zip(division.rows, means, strict=True)
+            }
+            for key, means in part.means.items()
+        },
+    }
+
+
+def _estimate(facts: dict[str, Any]) -> dict[str, Any]:
+    return facts | {"mean": _json_number(facts["mean"])}
 
 
 def _row(row: Row, leaderboard: Leaderboard) -> dict[str, Any]:
     """Return a row with each column at its place, and infinite values as JSON can hold them."""
     facts = asdict(row) | {"created_at": row.created_at.isoformat()}
+    facts["estimates"] = {key: _estimate(value) for key, value in facts["estimates"].items()}
     facts["metrics"] = {key: _json_number(value) for key, value in row.metrics.items()}
     values: dict[str, Any] = {}
     for name, fact in facts.items():
@@ -191,7 +299,17 @@ def _cells(row: Row, division: Division, leaderboard: Leaderboard) -> dict[str, 
         "profile": division.profile,
     }
     cells |= {column.key: column.of(row) for column in all_columns(leaderboard.challenge)}
+    for column in all_columns(leaderboard.challenge):
+        if column.per_case is None:
+            continue
+        estimate = row.estimates.get(column.key)
+        cells[f"{column.key}_n"] = estimate.n if estimate is not None else 0
+        if not column.organ:
+            low, high = (None, None) if estimate is None or estimate.bca is None else estimate.bca
+            cells |= {f"{column.key}_low": low, f"{column.key}_high": high}
     cells |= {
+        "p_first": row.p_first,
+        "charged": " ".join(row.charged),
         "failed": row.failed,
         "cases": row.cases,
         "source": row.source,

@@ -7,8 +7,11 @@ from datetime import datetime
 
 from harness.challenge import Challenge, Metric, RankingScheme
 from harness.leaderboard.counting import Counting
+from harness.leaderboard.power import Power
 from harness.leaderboard.ranking import Floats, Ranking, ValueTable
 from harness.leaderboard.statistics import Bootstrap, Significance
+from harness.leaderboard.subgroups import Subgroup
+from harness.leaderboard.uncertainty import Estimate
 from harness.leaderboard.values import RunValues
 
 SCHEMA_VERSION = 1
@@ -36,11 +39,15 @@ class Row:
         rank: Competition rank; None for a row out of competition.
         rank_low: Lower end of the bootstrap interval of the rank.
         rank_high: Upper end of the bootstrap interval of the rank.
+        p_first: The share of the bootstrap samples in which the team is first; None without samples.
         tie_group: Teams with the same number are separated by no test; None if not tested.
         score: The scheme's combined rank, less is better.
         metrics: Mean over the cases by metric key of the scheme, failed cases at their failed value.
         metric_scores: Each ranked metric's part of `score`.
         cells: The value of each column by its key; see `columns.all_columns`.
+        estimates: By column, the mean with its number of cases and intervals, where a column is a mean.
+        charged: Keys of the columns whose value is what failed cases are charged, or holds some of it.
+        achieved: Whether anything was right in any case; nothing of a row that achieved nothing is best.
         cases: Cases of the challenge.
         failed: Cases that did not succeed.
         outcomes: Cases by outcome; `missing` for those without a record.
@@ -58,11 +65,15 @@ class Row:
     rank: int | None
     rank_low: int | None
     rank_high: int | None
+    p_first: float | None
     tie_group: int | None
     score: float | None
     metrics: dict[str, float | None]
     metric_scores: dict[str, float]
     cells: dict[str, float | None]
+    estimates: dict[str, Estimate]
+    charged: tuple[str, ...]
+    achieved: bool
     cases: int
     failed: int
     outcomes: dict[str, int]
@@ -93,6 +104,9 @@ class Analysis:
         bootstrap: The rankings over samples of the cases; None if no sample was asked for.
         case_scores: float64 (cases, teams), each case's combined rank, which the tests compare.
         significance: Tests of the combined rank; None below two teams.
+        win_rates: float64 (teams, teams), how often each team's combined rank beats each other's.
+        p_first: float64 (teams,), the probability of being first; None if no sample was asked for.
+        power: What tests over this many cases can show; None below two teams.
     """
 
     table: ValueTable
@@ -100,6 +114,9 @@ class Analysis:
     bootstrap: Bootstrap | None
     case_scores: Floats
     significance: Significance | None
+    win_rates: Floats
+    p_first: Floats | None
+    power: Power | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +135,7 @@ class Division:
         counting: The rules by which the cases of these rows count.
         notes: What a reader must know, as sentences.
         analysis: The arrays of the ranked rows; None if nothing is ranked.
+        subgroups: The means over parts of the cases, where something is known of them.
     """
 
     dataset: str
@@ -131,6 +149,7 @@ class Division:
     counting: Counting
     notes: tuple[str, ...]
     analysis: Analysis | None
+    subgroups: tuple[Subgroup, ...] = ()
 
     @property
     def ranked(self) -> tuple[Row, ...]:

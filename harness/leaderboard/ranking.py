@@ -1,6 +1,8 @@
 """From a table of values (metrics x cases x teams) to one order of teams. Pure functions on arrays.
 
-Ranks are competition ranks: 1 is best and ties share the better rank. The schemes are those of
+Final ranks are competition ranks: 1 is best and equals share the better rank. Within a metric equals share
+the mean of their ranks, unless the scheme says that they share the best: three failures on a tumour are no
+three first places. The schemes are those of
 Wiesenfarth et al., "Methods and open-source toolkit for analyzing and visualizing challenge results",
 Scientific Reports 11:2369 (2021), with FLARE's weights and tolerances.
 """
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.challenge import Direction, Metric, RankingScheme
+from harness.challenge.ranking import Ties
 from harness.leaderboard.wilcoxon import significant_wins
 
 Floats = npt.NDArray[np.float64]
@@ -96,22 +99,41 @@ def competition_ranks(costs: npt.NDArray[np.floating]) -> Ints:
     return ranks
 
 
+def shared_ranks(costs: npt.NDArray[np.floating], ties: Ties) -> Floats:
+    """Rank along the last axis, ties sharing the mean of their ranks or the best.
+
+    Args:
+        costs: (..., teams); may be infinite.
+        ties: Which rank they share.
+    """
+    best = competition_ranks(costs).astype(np.float64)
+    if ties == "best":
+        return best
+    # Seen from the other end, equals share the worst of their ranks; the mean lies halfway.
+    worst = costs.shape[-1] + 1 - competition_ranks(-np.asarray(costs))
+    return np.asarray((best + worst) / 2)
+
+
 def rank_scores(scores: Floats) -> Ints:
     """Rank computed scores along the last axis; those equal but for rounding are tied."""
+    return competition_ranks(_without_rounding(scores))
+
+
+def _without_rounding(scores: Floats) -> Floats:
     scale = np.max(np.abs(scores), axis=-1, keepdims=True, where=np.isfinite(scores), initial=0.0)
     scale = np.where(scale > 0, scale, 1.0)
-    return competition_ranks(np.round(scores / (scale * _SAME)))
+    return np.asarray(np.round(scores / (scale * _SAME)))
 
 
-def case_ranks(table: ValueTable) -> Ints:
-    """Rank the teams within each metric and case: int32 (metrics, cases, teams); 0 where not counted."""
+def case_ranks(table: ValueTable, ties: Ties = "mean") -> Floats:
+    """Rank the teams within each metric and case: float64 (metrics, cases, teams); 0 where not counted."""
     costs = np.where(table.counted[:, :, None], table.costs(), 0.0)
-    ranks = competition_ranks(costs)
+    ranks = shared_ranks(costs, ties)
     ranks[~table.counted] = 0
     return ranks
 
 
-def overall_case_scores(ranks: Ints, table: ValueTable) -> tuple[Floats, Bools]:
+def overall_case_scores(ranks: Floats, table: ValueTable) -> tuple[Floats, Bools]:
     """Combine each case's ranks over the metrics, as weighted means.
 
     Returns:
@@ -119,7 +141,7 @@ def overall_case_scores(ranks: Ints, table: ValueTable) -> tuple[Floats, Bools]:
     """
     weights = table.weights[:, None] * table.counted
     total = weights.sum(axis=0)
-    scores = np.einsum("mc,mct->ct", weights, ranks.astype(np.float64))
+    scores = np.einsum("mc,mct->ct", weights, ranks)
     scores /= np.where(total > 0, total, 1.0)[:, None]
     # Rounded, so that equal combinations of ranks are equal to a test, which drops differences of zero.
     return np.round(scores, 9), total > 0
@@ -139,7 +161,7 @@ class Scorer:
         self._table = table
         self._scheme = scheme
         if scheme.order == "rank-then-average":
-            self._per_case = case_ranks(table).astype(np.float64)
+            self._per_case = case_ranks(table, scheme.ties)
         else:
             self._per_case = np.where(table.counted[:, :, None], table.costs(), 0.0)
 
@@ -162,15 +184,18 @@ class Scorer:
             if self._scheme.order == "test-then-rank":
                 costs = bounded(self._per_case[index][table.counted[index]])
                 wins = significant_wins(costs, counts[:, table.counted[index]])
-                parts[index] = rank_scores(-wins)
+                parts[index] = self._shared(-wins)
                 continue
             means = sums(counts, self._per_case[index]) / np.maximum(held, 1.0)[:, None]
-            parts[index] = means if self._scheme.order == "rank-then-average" else rank_scores(means)
+            parts[index] = means if self._scheme.order == "rank-then-average" else self._shared(means)
         total = weights.sum(axis=0)
         combined = (weights * parts).sum(axis=0) / np.where(total > 0, total, 1.0)
         if self._scheme.divide_by_teams:
             combined = combined / table.teams
         return combined, parts
+
+    def _shared(self, scores: Floats) -> Floats:
+        return shared_ranks(_without_rounding(scores), self._scheme.ties)
 
 
 def sums(counts: Floats, costs: Floats) -> Floats:

@@ -72,6 +72,8 @@ _Scores = dict[str, float | None]
 class _Label(TypedDict):
     label: Annotated[int, Field(ge=0, le=255)]
     scores: NotRequired[_Scores]
+    reference_ml: NotRequired[float | None]
+    prediction_ml: NotRequired[float | None]
     # Version 1, whose failed cases hold what their challenge charged.
     dsc: NotRequired[float | None]
     nsd: NotRequired[float | None]
@@ -160,8 +162,8 @@ def read_run_values(folder: Path, *, wanted: Wanted) -> RunValues:
     return assemble(
         folder,
         record,
-        _executions(journal(CASES_FILE, seal and seal.cases)),
-        _scores(journal(SCORES_FILE, seal and seal.scores), wanted.label_metrics),
+        _executions(journal(CASES_FILE, seal.cases if seal else None)),
+        _scores(journal(SCORES_FILE, seal.scores if seal else None), wanted.label_metrics),
         wanted,
     )
 
@@ -226,19 +228,23 @@ def label_rows(labels: Sequence[Any], metrics: tuple[str, ...]) -> list[tuple[fl
     if len(metrics) > 1:
         get = itemgetter(*metrics)
         with suppress(KeyError):
-            return [(label["label"], *get(label["scores"])) for label in labels]
+            return [(*_label_facts(label), *get(label["scores"])) for label in labels]
     return [
-        (label["label"], *[label["scores"].get(key, ABSENT) for key in metrics])
+        (*_label_facts(label), *[label["scores"].get(key, ABSENT) for key in metrics])
         for label in labels
         if label.get("scores")
     ]
+
+
+def _label_facts(label: Any) -> tuple[Any, Any, Any]:
+    return label["label"], label.get("reference_ml"), label.get("prediction_ml")
 
 
 def _former_rows(labels: Iterable[Any], metrics: tuple[str, ...]) -> list[tuple[float | None, ...]]:
     """Return the same of a line of version 1, where null says that a label is not annotated."""
     fields = [{key: name for name, key in FORMER_SCORES.items()}.get(metric, "") for metric in metrics]
     return [
-        (label["label"], *[ABSENT if label.get(field) is None else label[field] for field in fields])
+        (*_label_facts(label), *[ABSENT if label.get(field) is None else label[field] for field in fields])
         for label in labels
         if label.get("dsc") is not None
     ]

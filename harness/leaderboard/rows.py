@@ -10,6 +10,7 @@ from harness.challenge import Metric
 from harness.leaderboard.columns import Column, mean
 from harness.leaderboard.counting import Counting
 from harness.leaderboard.model import Analysis, Row
+from harness.leaderboard.uncertainty import Estimate, Samples, estimates
 from harness.leaderboard.values import MISSING, OUTCOMES, RunValues
 from harness.results.records import HostFacts
 
@@ -31,7 +32,9 @@ class Placing:
     host_kind: int
 
 
-def describe_row(run: RunValues, counting: Counting, columns: list[Column], placing: Placing) -> Row:
+def describe_row(
+    run: RunValues, counting: Counting, columns: list[Column], placing: Placing, samples: Samples
+) -> Row:
     """Describe a run as a row.
 
     Args:
@@ -39,6 +42,7 @@ def describe_row(run: RunValues, counting: Counting, columns: list[Column], plac
         counting: The rules by which its cases count.
         columns: What to fill in.
         placing: Where it stands.
+        samples: What intervals are made from.
     """
     record, ranked, place = run.record, placing.analysis, placing.place
     boot = ranked.bootstrap if ranked is not None else None
@@ -46,6 +50,7 @@ def describe_row(run: RunValues, counting: Counting, columns: list[Column], plac
     if ranked is not None:
         parts = ranked.ranking.metric_scores[:, place]
         scores = {m.key: float(part) for m, part in zip(ranked.table.metrics, parts, strict=True)}
+    cells = {column.key: column.value(counting, run) for column in columns}
     return Row(
         team=record.team,
         title=record.title,
@@ -56,17 +61,54 @@ def describe_row(run: RunValues, counting: Counting, columns: list[Column], plac
         rank=int(ranked.ranking.ranks[place]) if ranked is not None else None,
         rank_low=int(boot.low[place]) if boot is not None else None,
         rank_high=int(boot.high[place]) if boot is not None else None,
+        p_first=float(ranked.p_first[place]) if ranked is not None and ranked.p_first is not None else None,
         tie_group=placing.tie_group,
         score=float(ranked.ranking.scores[place]) if ranked is not None else None,
         metrics={metric.key: _metric_mean(run, metric, counting) for metric in counting.scheme.metrics},
         metric_scores=scores,
-        cells={column.key: column.value(counting, run) for column in columns},
+        cells=cells,
+        estimates=_estimates(run, counting, columns, samples),
+        charged=tuple(
+            column.key for column in columns if column.penalty is not None and column.penalty(counting, run)
+        ),
+        achieved=_achieved(run, columns, cells),
         cases=len(run.cases),
         failed=int((~run.succeeded).sum()),
         outcomes=count_outcomes(run),
         host=describe_host(record.host),
         host_kind=placing.host_kind,
         marks=marks_of(run),
+    )
+
+
+def _estimates(
+    run: RunValues, counting: Counting, columns: list[Column], samples: Samples
+) -> dict[str, Estimate]:
+    """Estimate the columns that are means; those of single labels get no intervals."""
+    means = [column for column in columns if column.per_case is not None]
+    found: dict[str, Estimate] = {}
+    none = Samples(samples.counts[:0], samples.confidence)
+    for organ, drawn in ((False, samples), (True, none)):
+        wanted = [column for column in means if column.organ is organ]
+        if not wanted:
+            continue
+        values = np.stack([column.per_case(counting, run) for column in wanted if column.per_case], axis=1)
+        measured = estimates(values, drawn)
+        found |= {
+            column.key: known for column, known in zip(wanted, measured, strict=True) if known is not None
+        }
+    return found
+
+
+def _achieved(run: RunValues, columns: list[Column], cells: dict[str, float | None]) -> bool:
+    """Whether anything was right in any case."""
+    scores = [column for column in columns if column.per_case is not None]
+    if not run.succeeded.any():
+        return False
+    values = [(column.direction, cells[column.key]) for column in scores]
+    return not scores or any(
+        value is not None and (value > 0 if direction == "higher" else np.isfinite(value))
+        for direction, value in values
     )
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from harness import text
 from harness.challenge.metrics import heading_unit
-from harness.leaderboard.columns import Column, organ_columns, shown_columns
-from harness.leaderboard.files import host_letter, legend, mark_letters
+from harness.leaderboard.columns import KEPT_SCORES, Column, organ_columns, shown_columns
+from harness.leaderboard.files import host_letter, legend, mark_letters, with_interval
 from harness.leaderboard.model import Division, Leaderboard, Row
 
 _GAP = 3
@@ -30,14 +30,15 @@ class _Shown:
     title: str
     cells: list[Text]
     justify: JustifyMethod = "right"
+    under: str = ""
 
     @property
     def width(self) -> int:
-        return max(map(len, [self.title, *(cell.plain for cell in self.cells)])) + _GAP
+        return max(map(len, [self.title, self.under, *(cell.plain for cell in self.cells)])) + _GAP
 
 
 def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bool = False) -> None:
-    """Print the tables: rounded values, and in brackets their ratio to the column's best.
+    """Print the tables: rounded values with the intervals of means, and a cost's ratio to the column's best.
 
     Args:
         leaderboard: What to print.
@@ -50,8 +51,11 @@ def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bo
     for division in leaderboard.divisions:
         title = (challenge.title, division.dataset, f"{len(division.cases)} cases", division.profile)
         console.print(Text(text.printable(" · ".join(title)), style="bold"))
-        _print_fitting(_columns(leaderboard, division), console)
-        for line in legend(division):
+        columns = _columns(leaderboard, division, intervals=True)
+        # A score that is missing is worse than an interval that is.
+        room = not any(column.kept >= KEPT_SCORES for column in _fit(columns, console.width)[1])
+        _print_fitting(columns if room else _columns(leaderboard, division, intervals=False), console)
+        for line in legend(division, intervals=room):
             console.print(Text(line, style="dim"))
         if per_organ:
             for facts in challenge.label_metrics:
@@ -63,19 +67,26 @@ def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bo
         console.print("no runs to rank")
 
 
-def _columns(leaderboard: Leaderboard, division: Division) -> list[_Shown]:
+def _columns(leaderboard: Leaderboard, division: Division, *, intervals: bool) -> list[_Shown]:
     rows = division.rows
     numbers = shown_columns(leaderboard.challenge, rows)
-    intervals = [Text(text.rank_interval(row.rank_low, row.rank_high)) for row in rows]
+    ranks = [Text(text.rank_interval(row.rank_low, row.rank_high)) for row in rows]
     failures = [Text(f"{row.failed}/{row.cases}", style="red" if row.failed else "") for row in rows]
     return [
         _Shown(_ALWAYS, "rank", [Text(str(row.rank or "–")) for row in rows]),
-        _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", intervals, "center"),
+        _Shown(_ALWAYS, f"{100 * leaderboard.confidence:g} %", ranks, "center"),
         _Shown(_ALWAYS, "team", [Text(text.printable(row.team)) for row in rows], "left"),
         *(
-            _Shown(column.kept, column.title, [_cell(column, row, rows) for row in rows])
+            _Shown(
+                column.kept,
+                column.title,
+                [_cell(column, row, rows, intervals=intervals) for row in rows],
+                under=_size(column, rows),
+            )
             for column in numbers
         ),
+        _Shown(2, "score", [Text("" if row.score is None else f"{row.score:.2f}") for row in rows]),
+        _Shown(2, "first", [Text(_percent(row.p_first)) for row in rows]),
         _Shown(_ALWAYS, "failed", failures),
         _Shown(_AT_LAST, "host", [Text(host_letter(row)) for row in rows], "center"),
         _Shown(_AT_LAST, "marks", [Text(mark_letters(row)) for row in rows], "left"),
@@ -108,7 +119,12 @@ def _print_fitting(columns: Sequence[_Shown], console: Console) -> None:
     kept, dropped = _fit(columns, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in kept:
-        table.add_column(Text(column.title), justify=column.justify, no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            Text(f"{column.title}\n{column.under}".rstrip()),
+            justify=column.justify,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
     for cells in zip(*(column.cells for column in kept), strict=True):
         table.add_row(*cells)
     console.print(table)
@@ -130,9 +146,35 @@ def _fit(columns: Sequence[_Shown], width: int) -> tuple[list[_Shown], list[_Sho
     return kept, [column for column in columns if column in dropped]
 
 
-def _cell(column: Column, row: Row, rows: Sequence[Row]) -> Text:
+def _cell(column: Column, row: Row, rows: Sequence[Row], *, intervals: bool = True) -> Text:
     value, best = column.of(row), column.best(rows)
-    cell = Text(column.shown(value), style="bold green" if value is not None and value == best else "")
-    if value != best and (brackets := text.ratio(value, best)):
+    is_best = column.can_be_best(row) and value == best
+    plain = column.text(row)
+    cell = Text(plain, style="bold green" if is_best else "")
+    if column.per_case is not None:
+        if intervals:
+            cell.append(with_interval(column, row).removeprefix(plain), style="dim")
+    elif not is_best and column.can_be_best(row) and (brackets := _ratio(value, best)):
         cell.append(f" {brackets}", style="dim")
     return cell
+
+
+def _ratio(value: float | None, best: float | None) -> str:
+    """Return how a cost compares with the best one, where that is more than noise and less than absurd."""
+    if value is None or not best or not _LEAST_RATIO * best < value < _MOST_RATIO * best:
+        return ""
+    return text.ratio(value, best)
+
+
+_LEAST_RATIO = 1.005
+_MOST_RATIO = 1000
+"""Beyond this a ratio tells of the best row's failure to do anything, not of this row."""
+
+
+def _size(column: Column, rows: Sequence[Row]) -> str:
+    """Return how many cases the column's means are over."""
+    return column.heading(rows).removeprefix(column.title).strip()
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"

@@ -71,8 +71,12 @@ class RunValues:
             where there is no value. A metric that the scores do not hold is not in it.
         left_out: By metric, bool (cases, labels): where the rules leave a label out that the case annotates,
             because neither volume holds it. Metrics that leave nothing out are not in it.
+        reference_ml: float64 (cases, labels), the label's volume in the reference; NaN where it is not known.
+        prediction_ml: The same in the prediction.
         resources: float64 (cases,) by name of `RESOURCES`, in the unit of the name; NaN where not measured.
         lower_bound: Whether a peak memory is a sampled lower bound.
+        cold_start: The run times in s of one case that was run twice, the first one and the one that counts;
+            None if none was.
     """
 
     folder: Path
@@ -84,8 +88,11 @@ class RunValues:
     usable: Bools
     scores: Mapping[str, Floats]
     left_out: Mapping[str, Bools]
+    reference_ml: Floats
+    prediction_ml: Floats
     resources: dict[str, Floats]
     lower_bound: bool = False
+    cold_start: tuple[float, float] | None = None
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -139,8 +146,9 @@ class ExecutionFacts(NamedTuple):
 class ScoreFacts(NamedTuple):
     """What counts of a score record.
 
-    `labels` holds, of each label that something was computed for, its value and then its scores in the order
-    of the metrics wanted: `None` where the rules leave it out, `ABSENT` where the metric was not computed.
+    `labels` holds, of each label that something was computed for, its value, its ml in the reference and in
+    the prediction (`None` where unknown), and then its scores in the order of the metrics wanted: `None`
+    where the rules leave it out, `ABSENT` where the metric was not computed.
     `case_scores` are those that are a number per case.
     """
 
@@ -172,7 +180,8 @@ def assemble(
         wanted: What is read of the scores.
     """
     row_of = {case: row for row, case in enumerate(record.dataset.cases)}
-    final = {execution.case: execution for execution in executions if execution.case in row_of}
+    history = [execution for execution in executions if execution.case in row_of]
+    final = {execution.case: execution for execution in history}
     outcomes, resources = _lay_out_executions(final, row_of)
     without_gpu(record, outcomes, resources)
 
@@ -187,7 +196,7 @@ def assemble(
     scored, usable = np.zeros((2, len(row_of)), dtype=bool)
     scored[rows] = [score.prediction_sha256 is not None for score in taken]
     usable[rows] = [score.usable for score in taken]
-    values, left_out = _lay_out_scores(taken, rows, len(row_of), wanted)
+    values, left_out, volumes = _lay_out_scores(taken, rows, len(row_of), wanted)
     return RunValues(
         folder=folder,
         record=record,
@@ -198,9 +207,25 @@ def assemble(
         usable=scored & usable,
         scores=values,
         left_out=left_out,
+        reference_ml=volumes[0],
+        prediction_ml=volumes[1],
         resources=resources,
         lower_bound=any(execution.lower_bound for execution in final.values()),
+        cold_start=_cold_start(history, final),
     )
+
+
+def _cold_start(
+    history: Sequence[ExecutionFacts], final: Mapping[str, ExecutionFacts]
+) -> tuple[float, float] | None:
+    """Return the run times of the first case that succeeded twice: the first one, and the one that counts."""
+    place = RESOURCES.index(RUNTIME)
+    for first in history:
+        last = final[first.case]
+        if first is not last and first.outcome == last.outcome == Outcome.SUCCEEDED:
+            cold, warm = first.resources[place], last.resources[place]
+            return None if cold is None or warm is None else (cold, warm)
+    return None
 
 
 def _lay_out_executions(
@@ -228,18 +253,21 @@ def _of_one_profile(scores: Iterable[ScoreFacts], profile: str) -> tuple[str, li
 
 def _lay_out_scores(
     taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
-) -> tuple[dict[str, Floats], dict[str, Bools]]:
+) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
+    """Return scores, what the rules leave out, and the volumes (2, cases, labels), the reference's first."""
     column_of = np.full(256, -1)
     column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
-    width = 1 + len(wanted.label_metrics)
+    width = 3 + len(wanted.label_metrics)
     flat = chain.from_iterable(label for score in taken for label in score.labels)
     numbers = np.array(list(flat), dtype=np.float64).reshape(-1, width)
     columns = column_of[numbers[:, 0].astype(np.intp)]
     known = columns >= 0
     place = (np.repeat(rows, [len(score.labels) for score in taken])[known], columns[known])
+    volumes = np.full((2, cases, len(wanted.labels)), np.nan)
+    volumes[0][place], volumes[1][place] = numbers[known, 1], numbers[known, 2]
     values: dict[str, Floats] = {}
     left_out: dict[str, Bools] = {}
-    for key, column in zip(wanted.label_metrics, numbers[known, 1:].T, strict=True):
+    for key, column in zip(wanted.label_metrics, numbers[known, 3:].T, strict=True):
         if (column == ABSENT).any():
             continue
         values[key] = np.full((cases, len(wanted.labels)), np.nan)
@@ -254,7 +282,7 @@ def _lay_out_scores(
             values[key][[row for row, _ in usable]] = np.array(
                 [scores[key] for _, scores in usable], np.float64
             )
-    return values, left_out
+    return values, left_out, volumes
 
 
 def without_gpu(record: RunRecord, outcomes: npt.NDArray[np.int8], resources: dict[str, Floats]) -> None:

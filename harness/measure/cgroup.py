@@ -11,6 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.measure.working_set import (
+    OpenPeak,
+    SwapCounter,
+    WorkingSetMethod,
+    WorkingSetPeak,
+    file_cache_bytes,
+)
+
 PeakMethod = Literal["cgroup-v1-max-usage", "cgroup-v2-peak", "sampled-lower-bound"]
 
 
@@ -35,7 +43,7 @@ class Hierarchy:
 
 @dataclass(frozen=True)
 class MemorySample:
-    """Usage at one moment. The working set is usage minus the file cache that could be dropped at once."""
+    """Usage at one moment. The working set is usage without the cache of files."""
 
     usage_bytes: int
     working_set_bytes: int
@@ -109,6 +117,7 @@ class CaseCgroup:
         self.container_id = container_id
         # systemd nests a slice below the slices that its dashes name.
         self._relative = f"flareharness.slice/{parent}" if parent.endswith(".slice") else parent.lstrip("/")
+        self._working_set: WorkingSetPeak | None = None
 
     @property
     def exists(self) -> bool:
@@ -150,17 +159,25 @@ class CaseCgroup:
 
     def memory(self) -> MemorySample | None:
         """Return the usage now, or None if the cgroup cannot be read."""
-        folder = self.hierarchy.memory / self._relative
-        if self.hierarchy.version == 1:
-            usage, inactive = _number(folder / "memory.usage_in_bytes"), "total_inactive_file"
-        else:
-            usage, inactive = _number(folder / "memory.current"), "inactive_file"
+        folder, version = self.hierarchy.memory / self._relative, self.hierarchy.version
+        usage = _number(folder / ("memory.usage_in_bytes" if version == 1 else "memory.current"))
         if usage is None:
             return None
-        if self.hierarchy.version == 1:
-            usage += self._sockets("usage")
-        reclaimable = _table(folder / "memory.stat").get(inactive, 0)
-        return MemorySample(usage, max(0, usage - reclaimable))
+        sockets = self._sockets("usage") if version == 1 else 0
+        cache = file_cache_bytes(_table(folder / "memory.stat"), version)
+        working_set = max(0, usage - cache)
+        if self._working_set is None:
+            self._working_set = WorkingSetPeak(SwapCounter(folder) if version == 1 else OpenPeak(folder))
+        self._working_set.look(working_set_bytes=working_set, cache_bytes=cache)
+        return MemorySample(usage + sockets, working_set + sockets)
+
+    def working_set_peak(self) -> tuple[int, WorkingSetMethod] | None:
+        """Return the largest working set since the first `memory()`, up to now; sockets as in `peak`."""
+        self.memory()
+        result = self._working_set.result if self._working_set is not None else None
+        if result is None or self.hierarchy.version == 2:
+            return result
+        return result[0] + self._sockets("max_usage"), result[1]
 
     def cpu_s(self) -> float | None:
         """Return the CPU time used so far by everything that ever ran below the parent."""
@@ -215,6 +232,8 @@ class CaseCgroup:
 
     def remove(self) -> None:
         """Remove the empty cgroups of this case; needs root, and is no harm where it fails."""
+        if self._working_set is not None:
+            self._working_set.close()
         hierarchy = self.hierarchy
         for root in {hierarchy.memory, hierarchy.cpu, hierarchy.cpuacct, *hierarchy.others}:
             _remove(root / self._relative)

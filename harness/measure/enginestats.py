@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.measure.cgroup import MemorySample, PeakMethod
+from harness.measure.working_set import WorkingSetMethod, file_cache_bytes
 
 
 class EngineStats:
@@ -25,8 +26,8 @@ class EngineStats:
         if "usage" not in memory:
             return None
         usage, details = int(memory["usage"]), memory.get("stats") or {}
-        reclaimable = int(details.get("total_inactive_file", details.get("inactive_file", 0)))
-        return MemorySample(usage, max(0, usage - reclaimable))
+        cache = file_cache_bytes(details, 1 if "total_cache" in details else 2)
+        return MemorySample(usage, max(0, usage - cache))
 
     def cpu_s(self) -> float | None:
         """Return the CPU time at the last sample."""
@@ -43,6 +44,10 @@ class EngineStats:
     def pids(self) -> list[int]:
         """Not known: they are numbered on another host, or in a namespace of the engine's."""
         return []
+
+    def working_set_peak(self) -> tuple[int, WorkingSetMethod] | None:
+        """Not kept: the largest sample is a lower bound."""
+        return None
 
     def peak(self) -> tuple[int, PeakMethod] | None:
         """Not kept: the largest sample is a lower bound."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 
 from harness.measure.cgroup import MemorySample, PeakMethod
+from harness.measure.working_set import WorkingSetMethod
 
 
 class ProcessTree:
@@ -51,6 +52,10 @@ class ProcessTree:
     def pids(self) -> list[int]:
         """Return the processes that are alive now."""
         return [process.pid for process in self.processes()]
+
+    def working_set_peak(self) -> tuple[int, WorkingSetMethod] | None:
+        """Not kept: the largest sample is a lower bound."""
+        return None
 
     def peak(self) -> tuple[int, PeakMethod] | None:
         """Not kept by the kernel for a tree of processes."""

@@ -1,24 +1,28 @@
-"""Figures of single cases: outcomes, difficulty, and why cases failed."""
+"""Figures of single cases: outcomes and difficulty."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
-from harness import text as format_
+from harness.challenge.metrics import is_fraction
 from harness.leaderboard.values import MISSING, OUTCOMES
 from harness.report.axes import floor_of, percent
-from harness.report.evidence import last_executions
+from harness.report.compare import difference
+from harness.report.marks import name_column, scrolled
 from harness.report.scene import Figure, Scene, row_height, score
 from harness.report.svg import Linear, Svg, short, y_axis
-from harness.results.records import ExecutionRecord
 
-_NAMES = 190.0
-_WIDTH = 1220.0
-_MOST_FAILURES = 400
-_SUSPECT_BELOW = 0.5
+_NAMES = 150.0
+_WIDTH = 1100.0
+_STEPS = (0.05, 0.3, 0.5, 0.7, 0.85, 0.95)
+"""Where the shade of a case's mean score changes: the same for every report, whatever the methods reach."""
+_SUSPECT_SHARE = 0.5
+_SUSPECT_METHODS, _SUSPECT_CASES = 3, 10
+"""Fewer methods or cases say nothing about a reference."""
 SIGNS = {
     "time_limit": "T",
     "memory_limit": "M",
@@ -35,20 +39,6 @@ SIGNS = {
 """The sign of each outcome in the grid; see `sign_of`."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """One case that failed, with what is known of it."""
-
-    index: int
-    team: str
-    case: str
-    outcome: str
-    summary: str
-    exit_code: str
-    limit: str
-    last_line: str
-
-
 def case_figures(scene: Scene) -> list[Figure]:
     """Return the figures of cases: single ones for the organiser, sums for a participant."""
     if not scene.shows_cases:
@@ -56,7 +46,8 @@ def case_figures(scene: Scene) -> list[Figure]:
     figures = [outcome_grid(scene)]
     if scene.scores_cases and len(scene.division.cases) > 1:
         figures.append(difficulty(scene))
-    return figures
+    compared = difference(scene)
+    return figures if compared is None else [*figures, compared]
 
 
 def sign_of(outcome: str) -> str:
@@ -79,22 +70,23 @@ def outcome_grid(scene: Scene) -> Figure:
     """Draw every case of every method: its score's shade, or the sign of its failure."""
     cases, rows = scene.failed.shape
     scores = scene.case_scores
-    height = row_height(rows)
-    step = min(26.0, (_WIDTH - _NAMES - 10) / max(cases, 1))
-    top = 14.0
-    svg = Svg(_WIDTH, top + height * rows + 44, label="Outcome of every case, a line per method")
-    known = scores[~np.isnan(scores) & ~scene.failed]
-    edges = np.quantile(known, [0.05, 0.25, 0.5, 0.75]) if len(known) else np.zeros(4)
-    shade = np.digitize(np.nan_to_num(scores), edges)
+    height, top = row_height(rows), 14.0
+    step = min(34.0, (_WIDTH - _NAMES - 10) / max(cases, 1))
+    svg = Svg(
+        _NAMES + max(step * cases, 240) + 10,
+        top + height * rows + 44,
+        label="Outcome of every case, a line per method",
+    )
+    name_column(svg, (row.team for row in scene.rows), right=_NAMES - 8, top=top, height=height)
+    shade = np.digitize(np.nan_to_num(scores), _STEPS)
     signs: Counter[str] = Counter()
     for row in range(rows):
         y = top + height * row
-        svg.name(_NAMES - 8, y + height / 2 + 4, scene.rows[row].team, "end name", data_t=row)
-        for level in range(5):
+        for level in range(len(_STEPS) + 1):
             chosen = np.flatnonzero((shade[:, row] == level) & ~scene.failed[:, row])
             if len(chosen):
                 d = "".join(_square(_NAMES + step * case, y, step, height) for case in chosen)
-                svg.shape(d, f"ok{level}", data_t=row)
+                svg.shape(d, f"ok ok{level}", data_t=row)
         for case in map(int, np.flatnonzero(scene.failed[:, row])):
             name = outcome_name(scene, case, row)
             signs[name] += 1
@@ -113,11 +105,19 @@ def outcome_grid(scene: Scene) -> Figure:
     return Figure(
         "outcomes",
         "What happened to every case?",
-        f"{said} Otherwise the stronger the colour, the better the case's mean score "
-        f"(steps at {', '.join(percent(float(edge)) for edge in edges)} %).",
-        svg.markup(),
+        f"{said} Otherwise the shade says how good the case's mean score is, on a fixed scale; white with a "
+        "grey rim achieved next to nothing.",
+        scrolled(svg) + _shades(),
         wide=True,
     )
+
+
+def _shades() -> Markup:
+    """Explain the shades of the outcome grid."""
+    ends = [0.0, *_STEPS, 1.0]
+    said = [f"{percent(low)}–{percent(high)} %" for low, high in itertools.pairwise(ends)]
+    items = "".join(f'<li><i class="ok{level}"></i>{words}</li>' for level, words in enumerate(said))
+    return Markup(f'<ul class="shades">{items}</ul>')
 
 
 def outcome_bars(scene: Scene) -> Figure:
@@ -130,7 +130,7 @@ def outcome_bars(scene: Scene) -> Figure:
         y = height * index + 4
         svg.name(_NAMES - 8, y + height / 2 + 3, row.team, "end name", data_t=index)
         good = row.cases - row.failed
-        svg.rect(scale(0), y, scale(good) - scale(0), height - 3, "ok3", data_t=index)
+        svg.rect(scale(0), y, scale(good) - scale(0), height - 3, "ok ok5", data_t=index)
         svg.rect(scale(good), y, scale(row.cases) - scale(good), height - 3, "bad", data_t=index)
         failures = ", ".join(
             f"{count} {name.replace('_', ' ')}" for name, count in row.outcomes.items() if name != "succeeded"
@@ -139,8 +139,8 @@ def outcome_bars(scene: Scene) -> Figure:
     return Figure(
         "outcomes",
         "How many cases succeeded, and how did the others end?",
-        "Green: succeeded; red: failed, and counted with the challenge's value.",
-        svg.markup(),
+        "Blue: ran to its end; red: failed, and counted with the challenge's value.",
+        scrolled(svg),
         wide=True,
     )
 
@@ -157,14 +157,12 @@ def difficulty(scene: Scene) -> Figure:
     y = Linear(floor, 1, bottom, top)
     svg = Svg(_WIDTH, bottom + 84, label="Scores of every case over the methods, hardest case first")
     y_axis(svg, y, left, _WIDTH - 16, percent)
-    suspects = []
+    suspected = suspects(scene)
     for place, case in enumerate(order):
         values = scores[case]
         low, middle, high = float(values.min()), float(np.median(values)), float(values.max())
-        suspect = high < _SUSPECT_BELOW
+        suspect = int(case) in suspected
         name = scene.division.cases[case]
-        if suspect:
-            suspects.append(name)
         kind = " suspect" if suspect else ""
         tip = f"{name}: best {score(high)}, median {score(middle)}, worst {score(low)}"
         svg.line(x(place), y(max(low, floor)), x(place), y(max(high, floor)), f"span{kind}", tip=tip)
@@ -177,10 +175,12 @@ def difficulty(scene: Scene) -> Figure:
                 "end name",
                 transform=f"rotate(-45 {x(place):.1f} {bottom + 12})",
             )
+    listed = ", ".join(scene.division.cases[case] for case in suspected)
     warned = (
-        f" In {len(suspects)} of them no method reaches {percent(_SUSPECT_BELOW)} %: suspect the reference."
-        if suspects
-        else f" In each of them some method reaches {percent(_SUSPECT_BELOW)} %."
+        f" In {listed} no method reaches half of what it usually does in the {scene.group}: look at the "
+        "reference too."
+        if suspected
+        else ""
     )
     return Figure(
         "difficulty",
@@ -188,9 +188,28 @@ def difficulty(scene: Scene) -> Figure:
         "Mean score of each case in percent, from the hardest to the easiest: the line runs from the worst "
         f"ranked method to the best, the dot is the median; what lies below the axis is "
         f"drawn at its start.{warned}",
-        svg.markup(),
+        scrolled(svg),
         wide=True,
     )
+
+
+def suspects(scene: Scene) -> list[int]:
+    """Return the cases in which every method falls far below what it usually does.
+
+    Only the first group of labels is looked at: a tumour that all miss says nothing about its reference. With
+    few methods or cases, or where no method is any good, nothing is suspected.
+    """
+    facts = next((facts for facts in scene.label_facts if is_fraction(facts)), None)
+    runs = scene.runs[: scene.ranked or len(scene.runs)]
+    if facts is None or len(runs) < _SUSPECT_METHODS or len(scene.division.cases) < _SUSPECT_CASES:
+        return []
+    values = np.stack([scene.counting.group_values(run, facts.key, scene.group) for run in runs], axis=1)
+    usual = np.nanmedian(np.where(np.isnan(values).all(axis=0), 0.0, values), axis=0)
+    good = usual >= _SUSPECT_SHARE
+    if good.sum() < _SUSPECT_METHODS:
+        return []
+    far = (values[:, good] < _SUSPECT_SHARE * usual[good]).all(axis=1)
+    return [int(case) for case in np.flatnonzero(far)]
 
 
 def own_cases(scene: Scene, index: int) -> Figure:
@@ -229,44 +248,9 @@ def own_cases(scene: Scene, index: int) -> Figure:
         "Mean score of each case in percent (dot; red: failed, and counted with the challenge's value) "
         "and the median of all methods (line), from the hardest case to the easiest. What lies below the "
         "axis is drawn at its start.",
-        svg.markup(),
+        scrolled(svg),
         wide=True,
     )
-
-
-def failures(scene: Scene, *, only: int | None = None) -> tuple[list[Failure], int]:
-    """List the failed cases with their evidence, of all rows or only one, and count them all."""
-    listed: list[Failure] = []
-    rows = range(len(scene.rows)) if only is None else [only]
-    total = int(scene.failed[:, list(rows)].sum())
-    for row in rows:
-        lost = np.flatnonzero(scene.failed[:, row])[: _MOST_FAILURES - len(listed)]
-        names = {scene.division.cases[case] for case in lost}
-        final = last_executions(scene.runs[row].folder, names)
-        listed += [_failure(scene, row, int(case), final.get(scene.division.cases[case])) for case in lost]
-    return listed, total
-
-
-def _failure(scene: Scene, row: int, case: int, record: ExecutionRecord | None) -> Failure:
-    evidence = record.evidence if record is not None else None
-    limit = ""
-    if evidence is not None and evidence.limit is not None:
-        value = "" if evidence.value is None else f" (seen {_number(evidence.value)})"
-        limit = f"{_number(evidence.limit)}{value}"
-    return Failure(
-        index=row,
-        team=scene.rows[row].team,
-        case=scene.division.cases[case],
-        outcome=outcome_name(scene, case, row).replace("_", " "),
-        summary=evidence.summary if evidence is not None else "no record of this case",
-        exit_code="" if evidence is None or evidence.exit_code is None else str(evidence.exit_code),
-        limit=limit,
-        last_line=evidence.last_log_line if evidence is not None else "",
-    )
-
-
-def _number(value: float) -> str:
-    return format_.size(value) if value >= 1024**2 else f"{value:,.4g}"
 
 
 def _square(x: float, y: float, width: float, height: float) -> str:

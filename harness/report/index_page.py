@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,21 @@ from harness.leaderboard.columns import shown_columns
 from harness.leaderboard.files import host_letter, legend
 from harness.leaderboard.model import MARKS
 from harness.report.accuracy import accuracy_figures
-from harness.report.cases import case_figures, failures
+from harness.report.agreement_figures import agreement_figures
+from harness.report.case_page import Gallery
+from harness.report.cases import case_figures
+from harness.report.failures import failures
 from harness.report.overlays import Picture
-from harness.report.rankings import ranking_figures
+from harness.report.rankings import TAU_FROM, least_cases, ranking_figures
 from harness.report.resources import resource_figures
 from harness.report.scene import Figure, Scene
 from harness.results.records import HostFacts
 
 Fact = tuple[str, str, str]
 Pair = tuple[str, str]
+
+_PICTURES = 12
+"""Methods whose worst case is on the first page."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,7 @@ def index_page(
     leaderboard: Leaderboard,
     scenes: Sequence[Scene],
     links: Sequence[Sequence[str]],
-    pictures: Sequence[Mapping[tuple[int, str], Picture]],
-    *,
-    most_pictures: int,
+    galleries: Sequence[Gallery],
 ) -> dict[str, Any]:
     """Return the first page's values for its template."""
     return {
@@ -53,28 +57,19 @@ def index_page(
         "rank_interval": format_.rank_interval,
         "ratio": format_.ratio,
         "host_letter": host_letter,
-        "parts": [
-            _part(scene, f"d{place + 1}", links[place], pictures[place], most_pictures)
-            for place, scene in enumerate(scenes)
-        ],
+        "parts": [_part(scene, links[place], galleries[place]) for place, scene in enumerate(scenes)],
     }
 
 
-def _part(
-    scene: Scene,
-    name: str,
-    links: Sequence[str],
-    pictures: Mapping[tuple[int, str], Picture],
-    most_pictures: int,
-) -> dict[str, Any]:
+def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any]:
     columns = shown_columns(scene.challenge, scene.rows)
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
     worst: dict[int, Picture] = {}
-    for (index, _), picture in pictures.items():
+    for (index, _), picture in gallery.pictures.items():
         if index not in worst or picture.score < worst[index].score:
             worst[index] = picture
     return {
-        "id": name,
+        "id": scene.anchor,
         "division": scene.division,
         "facts": headline(scene),
         "columns": columns,
@@ -84,18 +79,33 @@ def _part(
         "grouped": any((row.tie_group or 1) > 1 for row in scene.rows),
         "ranked_on": ", ".join(metric.title for metric in scene.division.metrics) or "nothing",
         "legend": legend(scene.division),
-        "sections": [section for section in _sections(scene) if section.figures],
+        "sections": [section for section in _sections(scene, gallery) if section.figures],
         "failures": listed,
         "failures_total": total,
-        "pictures": [worst[index] for index in sorted(worst)][:most_pictures],
+        "pictures": [worst[index] for index in sorted(worst)][:_PICTURES],
+        "case_links": gallery.links,
+        "browsed": _browsed(scene, gallery),
         "reproduce": _division_facts(scene),
         "runs": [(row, run_facts(scene, index)) for index, row in enumerate(scene.rows)],
     }
 
 
-def _sections(scene: Scene) -> list[Section]:
+def _browsed(scene: Scene, gallery: Gallery) -> list[tuple[str, str, float, list[tuple[str, str]]]]:
+    """Return each browsed case with its page, its median score, and a link per method."""
+    listed = []
+    for look in gallery.looks:
+        page = gallery.links[look.case]
+        scores = scene.case_scores[scene.division.cases.index(look.case)]
+        known = scores[~np.isnan(scores)]
+        methods = [(scene.rows[row].team, f"{page}#m={row}") for row in look.packed.predictions]
+        listed.append((look.case, page, float(np.median(known)) if len(known) else np.nan, methods))
+    return listed
+
+
+def _sections(scene: Scene, gallery: Gallery) -> list[Section]:
     return [
         Section("accuracy", "Accuracy", accuracy_figures(scene)),
+        Section("agreement", "Agreement with the reference", agreement_figures(scene, gallery.looks)),
         Section("ranking", "Ranking", ranking_figures(scene)),
         Section("cost", "Time and memory", resource_figures(scene)),
         Section("cases", "Cases", case_figures(scene)),
@@ -113,15 +123,21 @@ def headline(scene: Scene) -> list[Fact]:
         more = f"{equal} more not separated by a test" if equal > 0 else "ahead of all others by test"
         if len(division.ranked) == 1:
             more = "alone in competition"
+        elif len(division.cases) < (needed := least_cases(len(division.ranked))):
+            more = f"so few cases separate no methods by a test: it takes {needed}"
         facts.append(("first", ", ".join(first[:3]) + (" …" if len(first) > 3 else ""), more))
     failed, total = sum(row.failed for row in rows), sum(row.cases for row in rows)
     facts.append(("failed cases", f"{failed:,} of {total:,}", f"{100 * failed / max(total, 1):.2g} %"))
     analysis = division.analysis
-    if analysis is not None and analysis.bootstrap is not None:
+    if analysis is not None and analysis.bootstrap is not None and scene.ranked >= TAU_FROM:
         tau = analysis.bootstrap.tau[~np.isnan(analysis.bootstrap.tau)]
         if len(tau):
             facts.append(
-                ("stability of the order", f"{np.median(tau):.3f}", "median Kendall's tau, 1 is certain")
+                (
+                    "stability of the order",
+                    f"{np.median(tau):.3f}",
+                    "median Kendall's tau of bootstrap samples; 1: the same order",
+                )
             )
     facts.append(("scoring profile", division.profile, f"{len(division.cases)} cases of {division.dataset}"))
     kinds = {row.host_kind for row in rows if row.host_kind}

@@ -1,4 +1,4 @@
-"""Figures of how sure the ranking is: podium, blobs, Kendall's tau, significance, schemes, rank heat map.
+"""Figures of how sure the ranking is: blobs, Kendall's tau, significance, schemes, rank heat map.
 
 The designs are those of Wiesenfarth et al., Scientific Reports 11:2369 (2021).
 """
@@ -6,15 +6,13 @@ The designs are those of Wiesenfarth et al., Scientific Reports 11:2369 (2021).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from harness.challenge import Metric, RankingScheme
+from harness.challenge import RankingScheme
 from harness.leaderboard.model import Analysis
 from harness.leaderboard.ranking import (
     Bools,
-    Floats,
     Ints,
     ValueTable,
     case_ranks,
@@ -22,17 +20,20 @@ from harness.leaderboard.ranking import (
     rank_teams,
 )
 from harness.leaderboard.statistics import bootstrap
-from harness.report.axes import Axis, axis_of
+from harness.leaderboard.wilcoxon import ALPHA
+from harness.report.compare import weights
+from harness.report.marks import Cell, heat_cell, name_column, scrolled
 from harness.report.scene import Figure, Scene, row_height
-from harness.report.svg import Linear, Svg, short, y_axis
+from harness.report.svg import Linear, Svg, short
 
-_NAMES = 190.0
-_PODIUM = 8
-_SIDE = 620.0
+_NAMES = 150.0
+_SIDE = 560.0
 _WIDE = 1100.0
 _NARROW_TEAMS = 24
 """More teams than this need the page's width for their names."""
 _TAU_SAMPLES = 500
+TAU_FROM = 5
+"""Fewer methods have so few orders that Kendall's tau takes a handful of values: nothing to draw."""
 
 
 def ranking_figures(scene: Scene) -> list[Figure]:
@@ -43,13 +44,14 @@ def ranking_figures(scene: Scene) -> list[Figure]:
     figures = []
     if analysis.bootstrap is not None:
         figures.append(blobs(scene, analysis))
-        figures.append(tau(scene, analysis))
+        if scene.ranked >= TAU_FROM:
+            figures.append(tau(scene, analysis))
     if analysis.significance is not None:
         figures.append(significance(scene, analysis))
     figures.append(rank_heatmap(scene, analysis))
     figures.append(rank_lines(scene, analysis))
-    if scene.shows_cases:
-        figures.append(podium(scene, analysis))
+    if (weighed := weights(scene, analysis)) is not None:
+        figures.append(weighed)
     return figures
 
 
@@ -97,7 +99,7 @@ def blobs(scene: Scene, analysis: Analysis) -> Figure:
         f"Area: the share of {scene.leaderboard.bootstrap_samples:,} bootstrap samples of the cases in which "
         f"the method took the rank; line: the {100 * scene.leaderboard.confidence:g} % interval; cross: the "
         "rank over all cases.",
-        svg.markup(),
+        scrolled(svg),
         wide=scene.ranked > _NARROW_TEAMS,
     )
 
@@ -150,47 +152,67 @@ def tau(scene: Scene, analysis: Analysis) -> Figure:
         "Would another set of cases give the same order?",
         "Kendall's tau between the order over all cases and the orders over bootstrap samples: 1 is the same "
         "order, 0 none in common. Line and number: the median.",
-        svg.markup(),
+        scrolled(svg),
     )
 
 
 def significance(scene: Scene, analysis: Analysis) -> Figure:
-    """Draw which differences a test confirms."""
+    """Draw which differences a test confirms, with the p values."""
     assert analysis.significance is not None
     better, adjusted = analysis.significance.better, analysis.significance.adjusted
-    tested = len(better)
-    left, top = _NAMES, 8.0
+    tested, top = len(better), 8.0
     step = _cell_size(tested, across=_NAMES)
     size = step * tested
     svg = Svg(
-        max(left + size + 10, _SIDE),
+        max(_NAMES + size + 10, _SIDE),
         top + size + _slant_room(scene, tested),
         label="Significance map: the row's method is better than the column's",
     )
+    name_column(svg, (row.team for row in scene.rows[:tested]), right=_NAMES - 8, top=top, height=step)
     for i in range(tested):
-        middle = top + step * (i + 0.5)
-        svg.name(left - 8, middle + 4, scene.rows[i].team, "end name", data_t=i)
-        _slanted(svg, scene, i, left + step * (i + 0.5), top + size + 14)
+        _slanted(svg, scene, i, _NAMES + step * (i + 0.5), top + size + 14)
         for j in range(tested):
+            x, y = _NAMES + step * j, top + step * i
             if i == j:
-                svg.rect(left + step * j, top + step * i, step, step, "cell self")
                 continue
             tip = f"{scene.rows[i].team} better than {scene.rows[j].team}: p = {adjusted[i, j]:.3g}"
             kind = "cell yes" if better[i, j] else "cell no"
-            svg.rect(
-                left + step * j, top + step * i, step - 1, step - 1, kind, tip=tip if tested <= 40 else None
-            )
+            svg.rect(x, y, step - 1, step - 1, kind, tip=tip if tested <= 40 else None)
+            if step >= 30:
+                ink = "cellnum light" if better[i, j] else "cellnum"
+                svg.text(x + step / 2, y + step / 2 + 4, _p_value(adjusted[i, j]), ink)
     groups = max((row.tie_group or 0 for row in scene.division.ranked), default=0)
     more = f" Only the first {tested} are tested." if tested < scene.ranked else ""
+    said = f"The tests make {groups} group{'s' if groups != 1 else ''} of methods that they do not separate."
+    needed = least_cases(tested)
+    cases = int(analysis.table.counted.any(axis=0).sum())
+    if cases < needed:
+        said = (
+            f"{cases} cases cannot separate any {tested} methods, however different: the smallest p value "
+            f"that they allow lies above 5 % after the correction. It takes {needed} cases or more."
+        )
     return Figure(
         "significance",
         "Which differences are more than chance?",
         "Filled: the row's method has better combined ranks than the column's over the cases (one-sided "
-        "Wilcoxon signed-rank test, Holm's correction, 5 %). The tests make "
-        f"{groups} group{'s' if groups != 1 else ''} of methods that they do not separate.{more}",
-        svg.markup(),
+        f"Wilcoxon signed-rank test, 5 %); the number is p after Holm's correction. {said}{more}",
+        scrolled(svg),
         wide=scene.ranked > _NARROW_TEAMS,
     )
+
+
+def least_cases(teams: int) -> int:
+    """Return how many cases the tests of all pairs need before the clearest difference can be significant.
+
+    The one-sided signed-rank test of n untied cases gives no p below 2^-n; Holm multiplies it by the pairs.
+    """
+    return int(np.ceil(np.log2(max(teams * (teams - 1), 1) / ALPHA)))
+
+
+def _p_value(value: float) -> str:
+    if value < 0.001:
+        return "<.001"
+    return "1" if value >= 0.995 else f"{value:.3f}"[1:] if value < 0.1 else f"{value:.2f}"[1:]
 
 
 def rank_heatmap(scene: Scene, analysis: Analysis) -> Figure:
@@ -207,32 +229,21 @@ def rank_heatmap(scene: Scene, analysis: Analysis) -> Figure:
     label = "Share of cases in which each method took each rank"
     svg = Svg(max(left + width + 10, _SIDE), top + height * teams + 40, label=label)
     most = counts.max() or 1
-    for team in range(teams):
-        y = top + height * team
-        svg.name(left - 8, y + height / 2 + 4, scene.rows[team].team, "end name", data_t=team)
-        for rank in map(int, np.flatnonzero(counts[team])):
-            count = int(counts[team, rank])
-            svg.rect(
-                left + step * rank,
-                y,
-                step - 1,
-                height - 1,
-                "cell heat",
-                style=f"--d:{8 + 92 * count / most:.0f}%",
-                tip=f"{scene.rows[team].team}: rank {rank + 1} in {count} of {counted.sum()} cases",
-                data_t=team,
-            )
-            if step >= 26 and height >= 20:
-                ink = "cellnum light" if count > 0.55 * most else "cellnum"
-                svg.text(left + step * (rank + 0.5), y + height / 2 + 4, str(count), ink)
+    name_column(svg, (row.team for row in scene.division.ranked), right=left - 8, top=top, height=height)
+    for team, rank in np.argwhere(counts).tolist():
+        count = int(counts[team, rank])
+        cell = Cell(left + step * rank, top + height * team, step, height)
+        tip = f"{scene.rows[team].team}: rank {rank + 1} in {count} of {counted.sum()} cases"
+        heat_cell(svg, cell, 0.08 + 0.92 * count / most, shown=str(count), tip=tip, row=team)
     for rank in _rank_ticks(teams):
         svg.text(left + step * (rank - 0.5), top + height * teams + 16, str(rank), "tick mid")
     svg.text(left + width / 2, top + height * teams + 34, "rank in a case", "tick mid")
     return Figure(
         "rank-heatmap",
         "Does a method win often, or just never lose badly?",
-        "How many cases gave a method each rank, by its combined rank there; ties share the better rank.",
-        svg.markup(),
+        "How many cases gave a method each rank, by its combined rank there; methods that tie in a case "
+        "share the better rank.",
+        scrolled(svg),
         wide=scene.ranked > _NARROW_TEAMS,
     )
 
@@ -256,7 +267,7 @@ def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
             orders.append((f"{metric.title}", _alone(part, scheme)))
     teams = scene.ranked
     height = max(row_height(teams), 17.0)
-    width = 1220.0
+    width = _WIDE
     left, right, top = _NAMES, width - _NAMES, 40.0
     svg = Svg(width, top + teams * height + 20, label="Ranks under different schemes, a line per method")
     x = Linear(0, len(orders) - 1, left + 16, right - 16)
@@ -273,86 +284,18 @@ def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
         svg.dots(points, f"big {scene.colour(team)}", data_t=team)
     for team in range(teams):
         own = f"{analysis.ranking.ranks[team]}"
-        svg.name(left - 4, y(places[0][team]) + 4, f"{scene.rows[team].team}  {own}", "end name", data_t=team)
-        last = f"{orders[-1][1][team]}  {scene.rows[team].team}"
+        name = f"{short(scene.rows[team].team, 17)}  {own}"
+        svg.name(left - 4, y(places[0][team]) + 4, name, "end name", data_t=team)
+        last = f"{orders[-1][1][team]}  {short(scene.rows[team].team, 17)}"
         svg.name(right + 4, y(places[-1][team]) + 4, last, "name", data_t=team)
     return Figure(
         "schemes",
         "Would another ranking scheme crown another winner?",
         "Ranks by the challenge's scheme, by the other orders of ranking and averaging, and by each metric "
         "alone. Tied methods share a rank and are drawn one below the other.",
-        svg.markup(),
+        scrolled(svg),
         wide=True,
     )
-
-
-def podium(scene: Scene, analysis: Analysis) -> Figure:
-    """Draw each case's values on the places that the methods took in it."""
-    metric = analysis.table.metrics[0]
-    shown = min(scene.ranked, _PODIUM)
-    values = analysis.table.values[0][analysis.table.counted[0]][:, :shown]
-    costs = analysis.table.costs()[0][analysis.table.counted[0]][:, :shown]
-    # The podium has no shared steps: ties within a case are broken by the overall order.
-    places = np.argsort(np.argsort(costs, axis=1, kind="stable"), axis=1)
-    width, left, top = 1220.0, 56.0, 16.0
-    bottom, bar_base = 330.0, 470.0
-    column = (width - left - 20) / shown
-    svg = Svg(width, bar_base + 60, label=f"Podium plot of {metric.title}")
-    axis = _podium_axis(metric, values, scene.failed[analysis.table.counted[0], :shown])
-    values = axis.held(values)
-    y = Linear(axis.low, axis.high, bottom, top)
-    y_axis(svg, y, left, width - 20, axis.tick)
-    slot = min(column / (shown + 1), 44.0)
-
-    def x(place: int, team: int) -> float:
-        return left + column * (place + 0.5) + slot * (team - (shown - 1) / 2)
-
-    for case in range(len(values)):
-        steps = sorted((int(places[case, team]), team) for team in range(shown))
-        svg.path([(x(place, team), y(float(values[case, team]))) for place, team in steps], "thread")
-    for team in range(shown):
-        points = [
-            (x(int(places[case, team]), team), y(float(values[case, team]))) for case in range(len(values))
-        ]
-        svg.dots(points, f"mid {scene.colour(team)}", data_t=team)
-        wins = np.bincount(places[:, team], minlength=shown)
-        for place in range(shown):
-            tall = 90 * wins[place] / max(1, len(values))
-            tip = f"{scene.rows[team].team}: place {place + 1} in {wins[place]} cases"
-            svg.rect(
-                x(place, team) - slot * 0.4,
-                bar_base - tall,
-                slot * 0.8,
-                max(tall, 0.5),
-                f"solid {scene.colour(team)}",
-                tip=tip,
-                data_t=team,
-            )
-    for place in range(shown):
-        svg.text(left + column * (place + 0.5), bar_base + 16, f"place {place + 1}", "tick mid")
-    svg.line(left, bar_base, width - 20, bar_base, "axis")
-    key = left
-    for team in range(shown):
-        svg.rect(key, bar_base + 34, 10, 10, f"solid {scene.colour(team)}")
-        svg.name(key + 15, bar_base + 43, short(scene.rows[team].team, 17), "name", data_t=team)
-        key += (width - left - 20) / shown
-    among = f" among the first {shown} methods" if shown < scene.ranked else ""
-    return Figure(
-        "podium",
-        "Which method stands on which step, case by case?",
-        f"Each thread is a case: its {metric.title} values from the best place to the last{among}, "
-        "with the methods side by side within a place. Bars: how often a method took the place.",
-        svg.markup(),
-        wide=True,
-    )
-
-
-def _podium_axis(metric: Metric, values: Floats, lost: Bools) -> Axis:
-    axis = axis_of(metric.facts, values, lost)
-    finite = values[np.isfinite(values)]
-    if not metric.measured or not len(finite):
-        return axis
-    return replace(axis, low=float(finite.min()), high=float(finite.max()))
 
 
 def _alone(part: ValueTable, scheme: RankingScheme) -> Ints:

@@ -15,13 +15,17 @@ from harness.challenge.metrics import is_fraction
 from harness.challenge.model import column_name
 from harness.leaderboard import Row
 from harness.leaderboard.values import Floats
+from harness.report.marks import Line, box, name_column, panel_grid, scrolled
 from harness.report.scene import Figure, Scene, row_height, score
-from harness.report.svg import Linear, Log, Svg, log_around, short, x_axis, y_axis
+from harness.report.svg import Linear, Log, Svg, log_around, x_axis, y_axis
 
-_NAMES = 190.0
-_SIDE = 620.0
+_NAMES = 150.0
+_SIDE = 560.0
+_WIDE = 1100.0
 _CURVE_POINTS = 160
 _MOST_CURVES = 60
+_LEAST_SAMPLES = 3
+"""Fewer make no curve: a case that was over before it was sampled."""
 
 
 def resource_figures(scene: Scene) -> list[Figure]:
@@ -102,7 +106,7 @@ def tradeoff(scene: Scene, cost: Cost) -> Figure:
     points = _points(scene, facts, cost)
     left, right, top, bottom = 52.0, _SIDE - 24, 16.0, 400.0
     costs = [spent for _, spent, _ in points]
-    limit = cost.limit if cost.limit is not None and costs and cost.limit <= 20 * max(costs) else None
+    limit = cost.limit if cost.limit is not None and costs and cost.limit <= 4 * max(costs) else None
     x = log_around([*costs, *([] if limit is None else [limit])], left, right)
     y = _gain_axis([gain for _, _, gain in points], bottom, top)
     svg = Svg(
@@ -132,7 +136,7 @@ def tradeoff(scene: Scene, cost: Cost) -> Figure:
         f"Up and left is better; {said}. A failed case counts with the challenge's value in both."
         if "time" in cost.what
         else f"Up and left is better; {said}.",
-        svg.markup(),
+        scrolled(svg),
     )
 
 
@@ -141,7 +145,8 @@ def _points(scene: Scene, facts: MetricFacts, cost: Cost) -> list[tuple[int, flo
     points = []
     for index, row in enumerate(scene.rows):
         spent, gain = cost.value(row), row.cells[f"{facts.column}_{column_name(scene.group)}"]
-        if spent is not None and gain is not None and spent > 0:
+        # Who failed everywhere is neither cheap nor fast.
+        if spent is not None and gain is not None and spent > 0 and row.failed < row.cases:
             points.append((index, spent, gain))
     return points
 
@@ -214,19 +219,19 @@ def quantiles(scene: Scene) -> Figure:
     times = [_times(scene, index) for index in range(len(scene.rows))]
     known = [float(value) for values in times for value in values]
     height = row_height(len(scene.rows))
-    top, width = 22.0, 1220.0
+    top, width = 22.0, _WIDE
     bottom = top + height * len(scene.rows)
-    near = bool(known) and limit <= 20 * max(known)
+    near = bool(known) and limit <= 4 * max(known)
     scale = log_around([*known, *([limit] if near else [])], _NAMES, width - 30, room=1.15)
     svg = Svg(width, bottom + 40, label="Run time of the cases, a line per method")
     x_axis(svg, scale, top, bottom, _seconds)
     if near:
         svg.line(scale(limit), top - 8, scale(limit), bottom, "limit")
         svg.text(scale(limit) - 5, top - 10, f"limit {_seconds(limit)}", "limittext end")
+    name_column(svg, (row.team for row in scene.rows), right=_NAMES - 8, top=top, height=height)
     for index, values in enumerate(times):
         middle = top + height * (index + 0.5)
-        row, colour = scene.rows[index], scene.colour(index)
-        svg.name(_NAMES - 8, middle + 4, row.team, "end name", data_t=index)
+        row = scene.rows[index]
         if not len(values):
             svg.text(
                 _NAMES + 6,
@@ -235,30 +240,16 @@ def quantiles(scene: Scene) -> Figure:
                 "tick",
             )
             continue
-        low, first, median, third, tail, high = np.quantile(
-            values, [0.05, 0.25, 0.5, 0.75, 0.95, 1], method="inverted_cdf"
-        )
-        tip = f"{row.team}: median {_seconds(median)}, 95 % within {_seconds(tail)}, longest {_seconds(high)}"
-        svg.line(scale(low), middle, scale(tail), middle, f"whisker {colour}", data_t=index)
-        half = min(height * 0.28, 6)
-        svg.rect(
-            scale(first),
-            middle - half,
-            max(scale(third) - scale(first), 1.5),
-            2 * half,
-            f"box {colour}",
-            tip=tip,
-            data_t=index,
-        )
-        svg.line(scale(median), middle - half, scale(median), middle + half, f"median {colour}", data_t=index)
-        svg.line(scale(tail), middle - half, scale(tail), middle + half, f"whisker {colour}", data_t=index)
-        svg.dots([(scale(high), middle)], f"mid {colour}", data_t=index)
+        *five, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95, 1], method="inverted_cdf")
+        tip = f"median {_seconds(five[2])}, 95 % within {_seconds(five[4])}, longest {_seconds(high)}"
+        box(svg, scale, Line(middle, height), five, scene.mine(index), tip=tip)
+        svg.dots([(scale(high), middle)], f"mid {scene.colour(index)}", data_t=index)
     return Figure(
         "runtime",
         "How long does a case take, and how long can it take?",
         "Run time of the cases that succeeded, on a logarithmic scale. Box: the middle half; line: the "
         "median; bars: 5 % and 95 %; dot: the longest.",
-        svg.markup(),
+        scrolled(svg),
         wide=True,
     )
 
@@ -271,7 +262,7 @@ def _times(scene: Scene, index: int) -> Floats:
 
 def memory_curves(scene: Scene) -> Figure | None:
     """Draw memory over time of each method's heaviest case; None where no time line is kept."""
-    curves = []
+    curves: list[_Curve] = []
     for index in range(min(len(scene.rows), _MOST_CURVES)):
         run = scene.runs[index]
         peaks = run.resource("peak_memory_bytes")
@@ -279,49 +270,58 @@ def memory_curves(scene: Scene) -> Figure | None:
             continue
         case = int(np.nanargmax(peaks))
         timeline = read_timeline(run.folder / "cases" / run.cases[case] / "timeline.csv")
-        if len(timeline):
+        if len(timeline) >= _LEAST_SAMPLES:
             area = run.resource("memory_auc_byte_s")[case]
-            curves.append((index, run.cases[case], timeline, float(peaks[case]), float(area)))
+            curves.append(_Curve(index, run.cases[case], timeline, float(peaks[case]), float(area)))
     if not curves:
         return None
     limit = float(scene.challenge.limits.memory_bytes)
-    columns, width, height = (4, 305.0, 164.0) if len(curves) <= 16 else (6, 203.0, 130.0)
-    svg = Svg(
-        columns * width, -(-len(curves) // columns) * height, label="Memory over time, a panel per method"
-    )
-    highest = max(peak for *_, peak, _ in curves)
+    highest = max(curve.peak for curve in curves)
     ceiling = limit * 1.05 if limit <= 4 * highest else highest * 1.1
-    for place, (index, name, timeline, peak, area) in enumerate(curves):
-        left, top = (place % columns) * width + 46, (place // columns) * height + 40
-        right, bottom = left + width - 62, top + height - 64
-        x = Linear(0, max(float(timeline[-1, 0]), 1e-3), left, right)
-        y = Linear(0, ceiling / 1024**3, bottom, top)
-        svg.name(
-            left, top - 23, short(scene.rows[index].team, 24 if columns == 4 else 17), "head", data_t=index
-        )
-        known = "" if np.isnan(area) else f", {format_.byte_seconds(area)}"
-        svg.text(left, top - 8, f"{format_.size(peak)}{known}", "tick")
-        for tick in y.ticks(3):
-            svg.line(left, y(tick), right, y(tick))
-            svg.text(left - 5, y(tick) + 4, f"{tick:g}", "tick end")
-        for tick in x.ticks(4 if columns == 4 else 3):
-            svg.text(x(tick), bottom + 14, f"{tick:g}", "tick mid")
-        points = [(x(t), y(min(value, ceiling) / 1024**3)) for t, value in timeline]
-        svg.path([(points[0][0], bottom), *points, (points[-1][0], bottom)], f"under {scene.colour(index)}")
-        svg.path(
-            points, f"curve {scene.colour(index)}", tip=f"{scene.rows[index].team}, case {name}", data_t=index
-        )
-        if limit <= ceiling:
-            svg.line(left, y(limit / 1024**3), right, y(limit / 1024**3), "limit")
+    panels = [_curve_panel(scene, curve, ceiling, limit) for curve in curves]
     drawn = "" if limit <= ceiling else f" The limit of {format_.size(limit)} lies above the panels."
     return Figure(
         "memory",
         "When is memory needed, and how near is the limit?",
         "Memory in GiB over seconds of each method's heaviest case, as sampled; above it the peak as the "
         f"kernel counted it and the area under the curve. Dashed: the limit.{drawn}",
-        svg.markup(),
+        panel_grid(panels, least=240),
         wide=True,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """Memory over time of a method's heaviest case; bytes, and byte seconds."""
+
+    index: int
+    case: str
+    timeline: Floats
+    peak: float
+    area: float
+
+
+def _curve_panel(scene: Scene, curve: _Curve, ceiling: float, limit: float) -> Svg:
+    name = scene.rows[curve.index].team
+    svg = Svg(300, 164, label=f"Memory over time of {name}")
+    left, right, top, bottom = 40.0, 288.0, 40.0, 140.0
+    x = Linear(0, max(float(curve.timeline[-1, 0]), 1e-3), left, right)
+    y = Linear(0, ceiling / 1024**3, bottom, top)
+    svg.name(left, top - 23, name, "head", data_t=curve.index)
+    known = "" if np.isnan(curve.area) else f", {format_.byte_seconds(curve.area)}"
+    svg.text(left, top - 8, f"{format_.size(curve.peak)}{known}", "tick")
+    for tick in y.ticks(3):
+        svg.line(left, y(tick), right, y(tick))
+        svg.text(left - 5, y(tick) + 4, f"{tick:g}", "tick end")
+    for tick in x.ticks(4):
+        svg.text(x(tick), bottom + 14, f"{tick:g}", "tick mid")
+    points = [(x(t), y(min(value, ceiling) / 1024**3)) for t, value in curve.timeline]
+    colour = scene.colour(curve.index)
+    svg.path([(points[0][0], bottom), *points, (points[-1][0], bottom)], f"under {colour}")
+    svg.path(points, f"curve {colour}", tip=f"{name}, case {curve.case}", data_t=curve.index)
+    if limit <= ceiling:
+        svg.line(left, y(limit / 1024**3), right, y(limit / 1024**3), "limit")
+    return svg
 
 
 def read_timeline(path: Path) -> Floats:

@@ -17,6 +17,8 @@ from harness.challenge.metrics import facts_of, is_fraction
 from harness.leaderboard import Division, Leaderboard, Row
 from harness.leaderboard.counting import Counting
 from harness.leaderboard.values import Bools, Floats, RunValues
+from harness.report.evidence import RunEvidence
+from harness.report.marks import Mine
 
 View = Literal["organiser", "participant"]
 
@@ -51,11 +53,13 @@ class Scene:
         leaderboard: The whole.
         division: The part that is drawn.
         view: Who looks; `participant` shows nothing of single cases.
+        anchor: What the names of its parts in the page start with.
     """
 
     leaderboard: Leaderboard
     division: Division
     view: View
+    anchor: str = "d1"
 
     @property
     def challenge(self) -> Challenge:
@@ -86,6 +90,15 @@ class Scene:
         """Return the style class of a row's colour."""
         return f"m{index + 1}" if index < COLOURS else "m0"
 
+    def mine(self, index: int) -> Mine:
+        """Return what marks of a row carry."""
+        return Mine(index, self.colour(index), self.rows[index].team)
+
+    @cached_property
+    def evidence(self) -> Sequence[RunEvidence]:
+        """What each row's journals tell of single cases, read when first asked."""
+        return [RunEvidence(run.folder) for run in self.runs]
+
     @cached_property
     def failed(self) -> Bools:
         """bool (cases, rows)."""
@@ -115,9 +128,9 @@ class Scene:
         """Return what each case counts, float64 (cases, rows); NaN where a case does not count."""
         return np.stack([self.counting.ranked_values(run, metric) for run in self.runs], axis=1)
 
-    def organ_cases(self, metric: str) -> Floats:
-        """Return each label's score, float64 (rows, cases, labels); failed cases at their failed value."""
-        return np.stack([self.counting.label_values(run, metric) for run in self.runs])
+    def label_cases(self, index: int, metric: str) -> Floats:
+        """Return a row's score of each label, float64 (cases, labels); failed cases at their failed value."""
+        return self.counting.label_values(self.runs[index], metric)
 
     @property
     def scores_cases(self) -> bool:
@@ -154,4 +167,4 @@ def score(value: float) -> str:
 
 def row_height(rows: int) -> float:
     """Return a line's height that keeps many rows on one page and few rows readable."""
-    return 26.0 if rows <= 20 else 17.0
+    return 28.0 if rows <= 4 else 24.0 if rows <= 20 else 17.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from harness.challenge.model import column_name
 from harness.leaderboard import Row
 from harness.leaderboard.columns import organ_columns
 from harness.leaderboard.model import MARKS
-from harness.report.cases import Failure, failures, outcome_name, own_cases
+from harness.report.case_page import Gallery
+from harness.report.cases import outcome_name, own_cases
+from harness.report.failures import failures, hidden_logs, log_tail
 from harness.report.index_page import Fact, Pair, run_facts
-from harness.report.overlays import Picture
 from harness.report.scene import Figure, Scene
 
 _MARKED = {
@@ -32,8 +32,6 @@ _MARKED = {
 }
 _WORST = 25
 _LOGS = 5
-_TAIL_BYTES = 6000
-_TAIL_LINES = 40
 
 
 @dataclass(frozen=True)
@@ -49,26 +47,27 @@ class WorstCase:
     outcome: str
 
 
-def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str], Picture]) -> dict[str, Any]:
+def submission_page(scene: Scene, index: int, gallery: Gallery) -> dict[str, Any]:
     """Return a submission page's values for its template.
 
     Args:
         scene: The division.
         index: The row.
-        pictures: Drawn worst cases by (row, case).
+        gallery: What was looked at of the cases.
     """
     row = scene.rows[index]
-    own: list[Failure] = []
+    own, lost = failures(scene, only=index)
     worst: list[WorstCase] = []
     logs: list[tuple[str, str, str]] = []
     figures: list[Figure] = []
     if scene.shows_cases:
         if scene.scores_cases and len(scene.division.cases) > 1:
             figures.append(own_cases(scene, index))
-        own, _ = failures(scene, only=index)
         worst = worst_first(scene, index)
         logs = _logs(scene, index, worst)
-    gallery = sorted((item for key, item in pictures.items() if key[0] == index), key=lambda item: item.score)
+    else:
+        logs = list(hidden_logs(scene, index))
+    drawn = [item for key, item in gallery.pictures.items() if key[0] == index]
     return {
         "title": f"{row.team}: {scene.challenge.title}",
         "row": row,
@@ -80,9 +79,15 @@ def submission_page(scene: Scene, index: int, pictures: Mapping[tuple[int, str],
         "organs": _organs(scene, index),
         "figures": figures,
         "failed": own,
+        "lost": lost,
         "outcomes": [(name.replace("_", " "), str(count)) for name, count in row.outcomes.items()],
         "worst": worst,
-        "gallery": gallery,
+        "gallery": sorted(drawn, key=lambda item: item.score),
+        "case_links": {
+            look.case: f"../{gallery.links[look.case]}#m={index}"
+            for look in gallery.looks
+            if index in look.packed.predictions
+        },
         "logs": logs,
         "reproduce": _reproduce(scene, index),
     }
@@ -120,7 +125,7 @@ class _Organs:
         self._facts = scene.label_facts[0] if scene.label_facts else None
         self._names = [label.name for label in scene.challenge.labels]
         if self._facts is not None:
-            self._scores = scene.organ_cases(self._facts.key)[index]
+            self._scores = scene.label_cases(index, self._facts.key)
 
     def worst(self, case: int, most: int = 3) -> str:
         """Return a case's worst organs with their scores."""
@@ -134,19 +139,6 @@ class _Organs:
     def _shown(self, value: float) -> str:
         assert self._facts is not None
         return f"{100 * value:.1f}" if self._facts.percent else shown_value(self._facts, value)
-
-
-def log_tail(path: Path) -> str:
-    """Return the last lines of a log without control signs; empty if there is none."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL_BYTES))
-            content = file.read(_TAIL_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    lines = [format_.printable(line.expandtabs(4)) for line in content.splitlines()]
-    return "\n".join(lines[-_TAIL_LINES:])
 
 
 def _facts(scene: Scene, index: int) -> list[Fact]:

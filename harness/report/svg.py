@@ -22,11 +22,13 @@ class Extras(TypedDict, total=False):
     """What any element may carry: a tooltip, the row that it belongs to, a style, a transformation."""
 
     tip: str | None
-    data_t: int
+    data_t: int | None
     style: str
     transform: str
 
 
+LETTER = 7.2
+"""What a letter of a name takes at most on average, in pixels."""
 LABEL_SIGNS = 24
 """Longer names are cut in drawings; the whole name is in the tooltip."""
 
@@ -36,7 +38,7 @@ class Svg:
 
     def __init__(self, width: float, height: float, *, label: str) -> None:
         self.width, self.height = width, height
-        self._label = label
+        self.label = label
         self._parts: list[str] = []
 
     def add(
@@ -103,7 +105,7 @@ class Svg:
                 "width": _n(self.width),
                 "height": _n(self.height),
                 "role": "img",
-                "aria-label": printable(self._label),
+                "aria-label": printable(self.label),
             }
         )
         return Markup(f"<svg{head}>{''.join(self._parts)}</svg>")
@@ -158,9 +160,11 @@ class Log:
         return self.start + share * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Return 1, 2 and 5 times powers of ten, or powers of ten alone where there are many."""
+        """Return 1, 2 and 5 times powers of ten; more within one decade, powers alone over many."""
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        factors = (1, 2, 5) if len(decades) <= 4 else (1,)
+        factors: tuple[float, ...] = (1, 2, 5) if len(decades) <= 4 else (1,)
+        if self.high < 8 * self.low:
+            factors = (1, 1.2, 1.5, 2, 3, 4, 5, 7) if self.high < 3 * self.low else (1, 1.5, 2, 3, 5, 7)
         values = [factor * 10.0**power for power in decades for factor in factors]
         return [value for value in values if self.low * 0.999 <= value <= self.high * 1.001]
 

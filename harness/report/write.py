@@ -1,4 +1,4 @@
-"""Write the report: `index.html`, and `submissions/NAME.html` for each row."""
+"""Write the report: `index.html`, and a page for each row (`submissions/`) and browsed case (`cases/`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,17 +19,14 @@ from harness._version import __version__
 from harness.data.dataset import Dataset
 from harness.files import write_whole
 from harness.leaderboard import Leaderboard
+from harness.report.case_page import Gallery, case_page, make_gallery
 from harness.report.index_page import index_page
-from harness.report.overlays import Picture, Wanted, draw, worst_cases
+from harness.report.look import look_at, plan_looks
 from harness.report.scene import Figure, Scene, View
 from harness.report.submission_page import submission_page
 
-INDEX_PICTURES = 12
-"""Methods whose worst case is on the first page."""
-PAGE_PICTURES = 3
-"""Worst cases with pictures on a submission's page."""
 MOST_PICTURES = 72
-"""Pictures in the whole report: reading volumes is what takes the time."""
+"""Still pictures in the whole report."""
 
 
 def write_report(
@@ -46,36 +44,41 @@ def write_report(
         leaderboard: The ranking. Evidence, predictions, logs and memory curves come from its runs' folders.
         folder: Made if it does not exist. Pages of submissions that are no longer there are removed.
         view: `participant` leaves out whatever tells of single cases of the data set.
-        dataset: The images and references, for the pictures of the worst cases (organiser's view only).
+        dataset: The images and references: for the case browser, and figures that need volumes (organiser's
+            view only).
     """
-    scenes = [Scene(leaderboard, division, view) for division in leaderboard.divisions]
+    scenes = [
+        Scene(leaderboard, division, view, f"d{place}")
+        for place, division in enumerate(leaderboard.divisions, start=1)
+    ]
     links = _links(scenes)
-    pictures = _pictures(scenes, dataset)
-
-    (folder / "submissions").mkdir(parents=True, exist_ok=True)
+    galleries = [_gallery(scene, dataset) for scene in scenes]
     pages = environment()
     common = {
         "challenge": leaderboard.challenge,
         "view": view,
         "version": __version__,
         "style": Markup(_asset("style.css")),
-        "script": Markup(_asset("script.js")),
-        "script_hash": _script_hash(),
+        **_script("script.js"),
     }
-    written = set()
+
+    def write(path: str, template: str, values: Mapping[str, Any]) -> None:
+        write_whole(folder / path, pages.get_template(template).render({**common, **values}))
+        written.add(folder / path)
+
+    written: set[Path] = set()
+    for name in ("submissions", "cases"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for place, scene in enumerate(scenes):
+        gallery = galleries[place]
         for index in range(len(scene.rows)):
-            page = pages.get_template("submission.html").render(
-                **common, **submission_page(scene, index, pictures[place])
-            )
-            write_whole(folder / links[place][index], page)
-            written.add(folder / links[place][index])
-    for stale in set((folder / "submissions").glob("*.html")) - written:
+            write(links[place][index], "submission.html", submission_page(scene, index, gallery))
+        for number, look in enumerate(gallery.looks):
+            values = {**case_page(scene, gallery, number), **_script("script.js", "case.js")}
+            write(gallery.links[look.case], "case.html", values)
+    write("index.html", "report.html", index_page(leaderboard, scenes, links, galleries))
+    for stale in {*folder.glob("submissions/*.html"), *folder.glob("cases/*.html")} - written:
         stale.unlink()
-    page = pages.get_template("report.html").render(
-        **common, **index_page(leaderboard, scenes, links, pictures, most_pictures=INDEX_PICTURES)
-    )
-    write_whole(folder / "index.html", page)
     return folder / "index.html"
 
 
@@ -122,29 +125,21 @@ def _links(scenes: list[Scene]) -> list[list[str]]:
     return links
 
 
-def _pictures(scenes: list[Scene], dataset: Dataset | None) -> list[Mapping[tuple[int, str], Picture]]:
-    """Draw the worst cases of the first methods, as many as the report has room for."""
-    drawn: list[Mapping[tuple[int, str], Picture]] = []
-    room = MOST_PICTURES
-    for scene in scenes:
-        wanted: list[Wanted] = []
-        if dataset is not None and scene.shows_cases:
-            worst = [worst_cases(scene, index, PAGE_PICTURES) for index in range(len(scene.rows))]
-            # First everyone's worst, then everyone's second: no method goes without while there is room.
-            for turn in range(PAGE_PICTURES):
-                wanted += [cases[turn] for cases in worst if len(cases) > turn]
-            wanted = wanted[:room]
-            room -= len(wanted)
-        drawn.append(draw(wanted, dataset) if dataset is not None else {})
-    return drawn
+def _gallery(scene: Scene, dataset: Dataset | None) -> Gallery:
+    """Look at a division's cases, if they are to be seen at all."""
+    if dataset is None or not scene.shows_cases:
+        return Gallery((), {}, {})
+    jobs = plan_looks(scene, dataset, most_pictures=MOST_PICTURES)
+    return make_gallery(scene, [look for look in look_at(jobs) if look.packed.predictions])
+
+
+def _script(*names: str) -> dict[str, Markup | str]:
+    """Return a page's one script, with its hash for the content security policy: no other script runs."""
+    script = "".join(map(_asset, names))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"script": Markup(script), "script_hash": f"sha256-{digest}"}
 
 
 @lru_cache
 def _asset(name: str) -> str:
     return (resources.files("harness.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _script_hash() -> str:
-    """Return the one script's hash for the page's content security policy: no other script runs."""
-    digest = hashlib.sha256(_asset("script.js").encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -68,7 +68,12 @@ class Usage(_Record):
 
     peak_memory_bytes: int | None = None
     peak_memory_method: Literal["cgroup-v1-max-usage", "cgroup-v2-peak", "sampled-lower-bound"] | None = None
-    peak_working_set_bytes: int | None = Field(None, description="usage minus inactive file cache, sampled")
+    peak_working_set_bytes: int | None = Field(
+        None, description="anonymous, shared and kernel memory, without the cache of files"
+    )
+    peak_working_set_method: Literal["interval-peaks", "sampled-lower-bound"] | None = Field(
+        None, description="none where the working set was usage minus inactive file cache, sampled"
+    )
     memory_auc_byte_s: float | None = None
     cpu_s: float | None = None
     cpu_utilisation_auc_percent_s: float | None = Field(

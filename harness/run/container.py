@@ -150,6 +150,9 @@ def _usage(meter: Meter, watched: Watched, rules: Rules, instruments: Instrument
     peak = meter.peak()
     if peak is None and (sampled := timeline.peak("memory_bytes")) is not None:
         peak = (sampled, "sampled-lower-bound")
+    working_set = meter.working_set_peak()
+    if working_set is None and (sampled := timeline.peak("working_set_bytes")) is not None:
+        working_set = (sampled, "sampled-lower-bound")
     cpu_s = meter.cpu_s()
     if cpu_s is None:
         cpu_s = next((s.cpu_s for s in reversed(timeline.samples) if s.cpu_s is not None), None)
@@ -159,7 +162,8 @@ def _usage(meter: Meter, watched: Watched, rules: Rules, instruments: Instrument
     return Usage(
         peak_memory_bytes=peak[0] if peak else None,
         peak_memory_method=peak[1] if peak else None,
-        peak_working_set_bytes=timeline.peak("working_set_bytes"),
+        peak_working_set_bytes=working_set[0] if working_set else None,
+        peak_working_set_method=working_set[1] if working_set else None,
         memory_auc_byte_s=timeline.integral("memory_bytes", end_s=end_s),
         cpu_s=cpu_s,
         # The integral of utilisation is the CPU time itself, so nothing is lost between samples.

@@ -12,6 +12,7 @@ from harness.data.dataset import Case
 from harness.engine.base import ContainerEngine, Declared
 from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import Hierarchy, MemorySample, PeakMethod
+from harness.measure.working_set import WorkingSetMethod
 from harness.results.records import OptOuts
 from harness.run.watchdog import Watchdog
 
@@ -115,6 +116,9 @@ class Meter(Protocol):
 
     def peak(self) -> tuple[int, PeakMethod] | None:
         """The most memory ever used, where the kernel keeps it."""
+
+    def working_set_peak(self) -> tuple[int, WorkingSetMethod] | None:
+        """The most memory ever used without the cache of files, where the kernel lets it be told."""
 
     def pids(self) -> list[int]:
         """Its processes, as this host numbers them; the first one first; empty where they are unknown."""

@@ -133,6 +133,7 @@ class Run:
         self._scorer = scorer
         self._observer = observer
         self._stack = stack
+        self._uncounted: tuple[str, int] | None = None
 
     def cases(self, executor: Executor) -> Iterator[ExecutionRecord]:
         """Run what is left and yield each case as it ends; a failure of our own side is tried once more.
@@ -143,11 +144,15 @@ class Run:
         Raises:
             InfrastructureError: the engine went away.
         """
-        done = read_lines(self.writer.folder / CASES_FILE, ExecutionRecord)
+        done = list(read_lines(self.writer.folder / CASES_FILE, ExecutionRecord))
         left = sorted(
             plan(self._request.dataset.cases, done),
             key=lambda planned: place_in_order(self.rules.secret, self.rules.run, planned.case.id),
         )
+        if self._request.warm_up and not done and left:
+            # The last attempt of a case counts; the first one tells the cold start.
+            left.insert(1, Planned(left[0].case, left[0].attempt + 1))
+            self._uncounted = (left[0].case.id, left[0].attempt)
         total = len(self._request.dataset.cases)
         self._observer.run_opened(self._record, self.writer.folder, total=total, left=len(left))
         if refused := self._try_image() if left else "":
@@ -198,7 +203,7 @@ class Run:
                     where=execution.evidence.summary,
                     mend="Start it and run the same command again: finished cases are kept.",
                 )
-        elif self._scorer is not None:
+        elif self._scorer is not None and (execution.case, execution.attempt) != self._uncounted:
             self._scorer.submit(execution, self._cases[execution.case])
         self._store_scores(wait=False)
 

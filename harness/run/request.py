@@ -37,6 +37,7 @@ class EvaluationRequest:
         runtime: OCI runtime, by the engine's name for it, instead of the challenge's or the engine's own.
         cache: Where scrubbed inputs are kept between runs.
         argv: The command line, for the record.
+        warm_up: Run the first case once more before all others, uncounted: the difference is the cold start.
         environment: `NAME=value`, for a folder that is run unbuilt: what its Dockerfile would set.
     """
 
@@ -57,6 +58,7 @@ class EvaluationRequest:
     cache: Path = field(default_factory=default_cache)
     argv: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    warm_up: bool = False
 
     @property
     def enforced_limits(self) -> Limits:
@@ -116,6 +118,10 @@ def check_request(request: EvaluationRequest) -> None:
     check_title(request.title)
     if request.jobs < 1:
         raise ConfigurationError(f"{request.jobs} jobs make no sense", mend="Use 1 or more.")
+    if request.warm_up and request.jobs > 1:
+        raise ConfigurationError(
+            "a warm-up beside other containers measures nothing", where="--warm-up", mend="Use one job."
+        )
     for case in request.dataset.cases:
         if case.image is None:
             raise ConfigurationError(f"case {case.id} has no image", where=request.dataset.folder)

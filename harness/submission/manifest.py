@@ -70,7 +70,7 @@ def read_manifest(path: Path) -> Manifest:
         SubmissionError: it is missing, is not TOML, or has a field that is unknown or wrong.
     """
     try:
-        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError as error:
         raise SubmissionError(
             "the submission has no submission.toml",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
+import time
 
 import numpy as np
 import packages
 import pytest
 
 from harness.challenge import load_challenge
-from harness.leaderboard import build
 from harness.report import write_report
+from harness.results.folder import RunWriter
 from harness.results.records import HostFacts, Outcome
-from tests.unit.leaderboard.synthetic import HOST, Plan, make_run, write_evidence
+from tests.unit.leaderboard.synthetic import HOST, Plan, build, make_run, write_evidence
+from tests.unit.report.volumes import make_dataset, shifted
 
 selenium = pytest.importorskip("selenium.webdriver", reason="NO BROWSER TEST: pip install selenium")
 
@@ -43,18 +47,22 @@ def browser():
     session.quit()
 
 
-def report(folder, plans, *, view="organiser", cases=8):
+def report(folder, plans, *, view="organiser", cases=8, dataset=None):
     runs = [make_run(plan, cases=cases, folder=folder / "results") for plan in plans]
     for index, run in enumerate(runs):
         # A folder of its own number: a team's name is no path here.
-        write_evidence(run, folder / "results" / str(index), log=f"{ATTACKS[index % len(ATTACKS)]}\n")
-    runs = [
-        type(run)(folder / "results" / str(i), run.record, run.executions, run.scores)
-        for i, run in enumerate(runs)
-    ]
-    return write_report(
-        runs, build(runs, challenge=PHANTOM, bootstrap_samples=50), folder / "report", view=view
-    )
+        place = folder / "results" / "phantom" / f"team-{index}" / "run"
+        with RunWriter(place, run.record) as writer:
+            for execution in run.executions:
+                writer.add_execution(execution)
+            for score in run.scores:
+                writer.add_score(score)
+        write_evidence(run, place, log=f"{ATTACKS[index % len(ATTACKS)]}\n")
+        runs[index] = type(run)(place, run.record, run.executions, run.scores)
+        for case in dataset.cases if dataset is not None else ():
+            shifted(case.label, place / "cases" / case.id / f"{case.id}.nii.gz", 2 + index)
+    board = build(runs, challenge=PHANTOM, bootstrap_samples=50)
+    return write_report(board, folder / "report", view=view, dataset=dataset)
 
 
 @pytest.fixture
@@ -65,6 +73,15 @@ def index(tmp_path):
         for i in range(5)
     ]
     return report(tmp_path, [*plans, Plan("outside", source="predictions")])
+
+
+@pytest.fixture
+def browsed(tmp_path):
+    """A report with a case browser."""
+    dataset = make_dataset(tmp_path / "data", ["case_000", "case_001"], shape=(60, 48, 24))
+    return report(
+        tmp_path, [Plan(f"team-{i}", dsc=0.9 - 0.1 * i) for i in range(3)], cases=2, dataset=dataset
+    )
 
 
 def open_page(browser, path):
@@ -168,16 +185,213 @@ def test_it_prints_light_even_from_a_dark_system(browser, index):
     assert min(int(part) for part in shade.strip("rgb()").split(",")) > 200
 
 
-@pytest.mark.parametrize("width", [420, 900, 1400])
-def test_the_page_itself_never_scrolls_sideways(browser, index, width):
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 800, 1300])
+def test_the_page_itself_never_scrolls_sideways_and_no_text_is_tiny(browser, browsed, width, theme):
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    open_page(browser, index)
-    overflow = browser.execute_script(
-        "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
+    pages = [browsed, *browsed.parent.glob("*/*.html")]
+    lost, smallest = [], 99.0
+    for page in pages:
+        open_page(browser, page)
+        over = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        if browser.execute_script(over) > 0:
+            lost.append(page.name)
+        smallest = min(smallest, browser.execute_script(SMALLEST))
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert overflow <= 0
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert lost == []
+    assert smallest >= 8
+
+
+SMALLEST = """
+let least = 99;
+for (const text of document.querySelectorAll("svg text")) {
+  const svg = text.ownerSVGElement, box = svg.getBoundingClientRect();
+  if (!box.width) continue;
+  const size = parseFloat(getComputedStyle(text).fontSize);
+  least = Math.min(least, size * box.width / svg.viewBox.baseVal.width);
+}
+return least;
+"""
+
+
+def test_what_is_wider_than_a_phone_says_so(browser, index):
+    metrics = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    open_page(browser, index)
+    silent = browser.execute_script(
+        """return [...document.querySelectorAll(".scroll")].filter((box) =>
+        box.scrollWidth > box.clientWidth + 2
+        && !box.previousElementSibling?.matches(".hint.shown")
+        && !box.hint?.matches(".shown")).length"""
+    )
+    shown = browser.execute_script("return document.querySelectorAll('.hint.shown').length")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert silent == 0
+    assert shown > 0
+
+
+def test_it_prints_on_a4_with_all_details_and_few_pages(browser, index):
+    open_page(browser, index)
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
+    content = base64.b64decode(printed["data"])
+    sizes = set(re.findall(rb"/MediaBox \[([^\]]*)\]", content))
+    assert {tuple(round(float(n)) for n in size.split()) for size in sizes} == {(0, 0, 595, 842)}
+    assert 3 <= len(re.findall(rb"/Type\s*/Page[^s]", content)) <= 16
+
+
+def test_the_switch_shows_one_metric_at_a_time(browser, index):
+    open_page(browser, index)
+    shown = "return [...document.querySelectorAll('#d1-organs [data-tab]')].map((part) => !part.hidden)"
+    assert browser.execute_script(shown) == [True, False]
+    browser.execute_script("document.querySelectorAll('#d1-organs .switch input')[1].click()")
+    assert browser.execute_script(shown) == [False, True]
+
+
+def test_other_weights_give_the_order_of_the_metric_that_is_left(browser, index):
+    open_page(browser, index)
+    moved = browser.execute_script(
+        """
+        const figure = document.querySelector("#d1-weights");
+        const names = () => [...figure.querySelectorAll("text.name")].map((text) => text.textContent);
+        const before = names();
+        const boxes = [...figure.querySelectorAll("input")];
+        boxes.forEach((box, at) => { box.value = at === boxes.length - 2 ? box.max : 0; });
+        boxes[0].dispatchEvent(new Event("input", { bubbles: true }));
+        const after = names();
+        figure.querySelector("button:not(.save button)").click();
+        return [before, after, names()];
+        """
+    )
+    before, after, again = moved
+    assert before[0] == "team-0"
+    assert before == again
+    assert sorted(after) == sorted(before)
+    assert after[0] == "team-0"  # 3 s
+    assert after != before
+
+
+def test_two_methods_are_compared_case_by_case(browser, index):
+    open_page(browser, index)
+    said = "return document.querySelector('#d1-difference [aria-live]').textContent"
+    assert re.fullmatch(
+        r"better in \d, worse in \d of 8 cases; mean difference \+.*", browser.execute_script(said)
+    )
+    browser.execute_script(
+        """const figure = document.querySelector("#d1-difference");
+        figure.querySelectorAll("select")[1].value = "0";
+        figure.dispatchEvent(new Event("input"));"""
+    )
+    assert browser.execute_script(said).startswith("better in 0, worse in 0")
+
+
+def test_figures_and_tables_can_be_kept(browser, index, tmp_path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    open_page(browser, index)
+    for figure, kind in (("d1-schemes", 0), ("d1-schemes", 1), ("d1-organs", 0)):
+        browser.execute_script(f"document.querySelectorAll('#{figure} .save button')[{kind}].click()")
+    wanted = {"d1-schemes.svg", "d1-schemes.png", "d1-organs.csv"}
+    deadline = time.monotonic() + 20
+    while not wanted <= {path.name for path in folder.iterdir()} and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert wanted <= {path.name for path in folder.iterdir()}
+    drawn = (folder / "d1-schemes.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert "stroke:rgb" in drawn.replace(" ", "")
+    assert (folder / "d1-schemes.png").read_bytes().startswith(b"\x89PNG")
+    lines = (folder / "d1-organs.csv").read_text().splitlines()
+    assert len(lines) == 1 + 6
+    assert lines[0].startswith("method,liver,right kidney")
+    assert browser.get_log("browser") == []
+
+
+def test_a_case_is_browsed_slice_by_slice_worst_first(browser, browsed):
+    page = next(browsed.parent.glob("cases/*.html"))
+    open_page(browser, page)
+    state(browser)
+    worst = browser.execute_script(
+        "return [...document.querySelectorAll('.plane small')].map((t) => t.innerText)"
+    )
+    assert all(re.fullmatch(r"\d+ of \d+, [1-9][\d,]* voxels wrong", words) for words in worst)
+    before = state(browser)
+    press(browser, selenium.Keys.ARROW_UP)
+    moved = state(browser)
+    assert moved["slices"][0] == before["slices"][0] + 1
+    assert moved["ink"] != before["ink"]
+    press(browser, "w")
+    assert state(browser) == before
+    press(browser, "e", "r", "p")
+    assert colours_of(browser) == 0  # a grey picture
+    press(browser, "r")
+    assert colours_of(browser) > 50
+    press(browser, "]")
+    browser.execute_script("return new Promise((done) => setTimeout(done, 200))")
+    assert browser.execute_script("return document.getElementById('method').value") == "1"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "WARNING"] == []
+
+
+def test_a_link_to_a_method_opens_it(browser, browsed):
+    page = next(browsed.parent.glob("cases/*.html"))
+    browser.get("about:blank")
+    browser.get(f"{page.as_uri()}#m=2")
+    state(browser)
+    assert (
+        browser.execute_script("return document.getElementById('method').selectedOptions[0].text") == "team-2"
+    )
+
+
+def test_a_label_is_hidden_by_its_box_and_sought_by_its_name(browser, browsed):
+    open_page(browser, next(browsed.parent.glob("cases/*.html")))
+    state(browser)
+    wrong = """const said = document.querySelector('.plane small').innerText;
+        return Number(said.match(/([\\d,]+) voxels/)[1].replace(',', ''))"""
+    everything = browser.execute_script(wrong)
+    browser.execute_script("document.querySelectorAll('#scores input').forEach((box) => box.click())")
+    assert everything > 0
+    assert browser.execute_script(wrong) == 0
+    browser.execute_script("document.querySelectorAll('#scores th button')[1].click()")
+    press(browser, "0")
+    assert browser.execute_script(wrong) > 0
+
+
+def state(browser) -> dict:
+    """Wait until the page has unpacked its volumes; return its slices and a digest of the first canvas."""
+    return browser.execute_async_script(
+        """
+        const done = arguments[0];
+        const look = () => {
+          if (!document.getElementById("viewer").dataset.ready) return setTimeout(look, 50);
+          done({ slices: [...document.querySelectorAll(".plane input")].map((box) => Number(box.value)),
+                 ink: document.querySelector(".plane canvas").toDataURL() });
+        };
+        look();
+        """
+    )
+
+
+def press(browser, *keys: str) -> None:
+    browser.execute_script("document.activeElement.blur()")
+    for key in keys:
+        selenium.ActionChains(browser).send_keys(key).perform()
+
+
+def colours_of(browser) -> int:
+    """Return how many pixels of the axial picture are not grey."""
+    return browser.execute_script(
+        """
+        const canvas = document.querySelector(".plane canvas");
+        const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        let count = 0;
+        for (let i = 0; i < pixels.length; i += 4)
+          if (Math.abs(pixels[i] - pixels[i + 1]) > 40 || Math.abs(pixels[i] - pixels[i + 2]) > 40) count++;
+        return count;
+        """
+    )
 
 
 @pytest.mark.parametrize("view", ["organiser", "participant"])

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from harness.challenge import load_challenge
-from harness.interop import write_challenger, write_flare
+from harness.interop import write_challenger, write_flare, write_statistics, write_tidy
 from harness.interop.challenger import metric_csv
+from harness.leaderboard.statistics import sample_counts
+from harness.leaderboard.uncertainty import Samples
 from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, build, make_run
 
@@ -99,3 +101,45 @@ def test_challenger_leaves_out_cases_that_do_not_count():
     tumour = [metric.key for metric in ranked.analysis.table.metrics].index("dsc:tumour")
     assert "case_003" not in metric_csv(ranked, tumour)
     assert "case_003" in metric_csv(ranked, 0)
+
+
+def test_the_long_table_has_a_line_per_team_case_and_label_and_charges_nothing(tmp_path):
+    phantom = load_challenge("phantom")
+    ranked = division(
+        phantom, Plan("a"), Plan("b", outcomes={0: Outcome.CRASHED}), annotated={"case_003": (1, 2)}
+    )
+    labels, cases = write_tidy(ranked, tmp_path)
+    table = rows(labels.read_text())
+    annotated = 2 + 14 * (len(ranked.cases) - 1)
+    assert len(table) == 2 * annotated
+    lost = [row for row in table if row["team"] == "b" and row["case"] == "case_000"]
+    assert {(row["outcome"], row["dsc"], row["dsc_counts"]) for row in lost} == {("crashed", "", "1")}
+    liver = next(row for row in table if row["team"] == "a" and row["name"] == "liver")
+    assert (liver["group"], liver["reference_ml"]) == ("organs", "100.0")
+    assert 0 < float(liver["dsc"]) < 1
+    measured = {(row["team"], row["case"]): row for row in rows(cases.read_text())}
+    assert measured["b", "case_000"]["outcome"] == "crashed"
+    assert float(measured["a", "case_000"]["runtime_s"]) > 0
+    assert measured["a", "case_000"]["peak_gpu_memory_bytes"] == "0.0"
+
+
+def test_statistics_hold_every_pair(tmp_path):
+    phantom = load_challenge("phantom")
+    ranked = division(phantom, Plan("a", dsc=0.9), Plan("b", dsc=0.8), Plan("c", dsc=0.7))
+    samples = Samples(sample_counts(len(ranked.cases), 100, seed=1), 0.95)
+    means, differences, wins = write_statistics(ranked, tmp_path, samples=samples)
+    pairs = [row for row in rows(differences.read_text()) if row["metric"] == "dsc:organs"]
+    assert [(row["team"], row["other"]) for row in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    first = pairs[0]
+    assert float(first["bca_low"]) <= float(first["mean"]) <= float(first["bca_high"])
+    assert 0.05 < float(first["mean"]) < 0.15
+    rates = {(row["team"], row["other"]): float(row["win_rate"]) for row in rows(wins.read_text())}
+    assert rates["a", "c"] + rates["c", "a"] == 1
+    assert {row["metric"] for row in rows(means.read_text())} >= {"dsc_organs", "dsc_liver"}
+
+
+def test_challenger_breaks_ties_as_the_scheme_does(tmp_path):
+    for name, method in (("phantom", "average"), ("flare22", "min")):
+        challenge = load_challenge(name)
+        write_challenger(division(challenge, Plan("a"), Plan("b")), challenge.ranking, tmp_path)
+        assert f"ties.method = '{method}'" in (tmp_path / "analyse.R").read_text()

@@ -176,6 +176,7 @@ def _usage(plan: Plan, run_s: float, generator: np.random.Generator) -> Usage:
     return Usage(
         peak_memory_bytes=memory,
         peak_memory_method="cgroup-v2-peak",
+        peak_working_set_bytes=int(0.8 * memory),
         memory_auc_byte_s=0.7 * memory * run_s,
         cpu_s=run_s * 3,
         cpu_utilisation_auc_percent_s=run_s * 60,
@@ -241,7 +242,12 @@ def values_of(run: Results, wanted: Wanted) -> RunValues:
             prediction_sha256=score.prediction_sha256,
             usable=score.usable,
             labels=[
-                (label.label, *(label.scores.get(key, ABSENT) for key in wanted.label_metrics))
+                (
+                    label.label,
+                    label.reference_ml,
+                    label.prediction_ml,
+                    *(label.scores.get(key, ABSENT) for key in wanted.label_metrics),
+                )
                 for label in score.scores
                 if label.scores
             ],

@@ -188,7 +188,7 @@ def test_scored_predictions_have_no_time_and_stand_beside_the_competition():
 def test_scored_predictions_alone_are_ranked_on_accuracy():
     division = only(rank(Plan("a", dsc=0.8, source="predictions"), Plan("b", dsc=0.9, source="predictions")))
     assert [(row.team, row.rank) for row in division.rows] == [("b", 1), ("a", 2)]
-    assert {item.metric.key for item in division.left_out} == {"runtime_s", "peak_memory_bytes"}
+    assert {item.metric.key for item in division.left_out} == {"runtime_s", "peak_working_set_bytes"}
 
 
 def test_a_host_without_a_gpu_uses_no_device_memory():

@@ -19,12 +19,13 @@ from harness.leaderboard.ranking import (
     overall_case_scores,
     rank_scores,
     rank_teams,
+    shared_ranks,
     sums,
 )
 
 DSC = Metric(metric="dsc", labels="organs", direction=Direction.HIGHER, failed=0)
 NSD = Metric(metric="nsd", labels="organs", direction=Direction.HIGHER, failed=0)
-TIME = Metric(metric="runtime_s", direction=Direction.LOWER, failed=3600)
+TIME = Metric(metric="runtime_s", direction=Direction.LOWER, failed=3600, tolerance=0)
 
 
 def table(*metrics: tuple[Metric, list[list[float]]], counted=None) -> ValueTable:
@@ -54,6 +55,17 @@ def test_competition_ranks_agree_with_scipy(costs):
         competition_ranks(np.array(costs, dtype=float)).tolist()
         == stats.rankdata(costs, method="min").tolist()
     )
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
+def test_equals_share_the_mean_of_their_ranks(costs):
+    shared = shared_ranks(np.array(costs, dtype=float), "mean")
+    assert shared.tolist() == stats.rankdata(costs, method="average").tolist()
+
+
+def test_three_failures_on_a_tumour_are_no_three_first_places():
+    ranking = rank_teams(table((DSC, [[0.0], [0.0], [0.0], [0.4]])), scheme(DSC))
+    assert ranking.scores.tolist() == [3.0, 3.0, 3.0, 1.0]
 
 
 def test_direction_is_the_metrics_own():
@@ -133,7 +145,7 @@ def test_a_team_alone_is_first():
     assert rank_teams(table((DSC, [[0.5, 0.4]])), scheme(DSC)).ranks.tolist() == [1]
 
 
-def by_definition(values: ValueTable, order: str) -> list[int]:
+def by_definition(values: ValueTable, order: str, ties: str) -> list[int]:
     """Rank with plain loops, straight from the definitions."""
     metrics, cases, teams = values.values.shape
     totals = [0.0] * teams
@@ -146,15 +158,20 @@ def by_definition(values: ValueTable, order: str) -> list[int]:
                 return -value if metric.tolerance is None else -min(value, metric.tolerance)
             return value if metric.tolerance is None else max(value, metric.tolerance)
 
+        def rank(own: float, all_of_them: list[float]) -> float:
+            above = sum(other < own - 1e-9 for other in all_of_them)
+            equals = sum(abs(other - own) <= 1e-9 for other in all_of_them)
+            return 1 + above + ((equals - 1) / 2 if ties == "mean" else 0)
+
         held = [case for case in range(cases) if values.counted[m, case]]
         if order == "rank-then-average":
             part = [
-                mean(1 + sum(cost(c, other) < cost(c, team) for other in range(teams)) for c in held)
+                mean(rank(cost(c, team), [cost(c, other) for other in range(teams)]) for c in held)
                 for team in range(teams)
             ]
         elif order == "average-then-rank":
             means = [mean(cost(c, team) for c in held) for team in range(teams)]
-            part = [1 + sum(other < own - 1e-9 for other in means) for own in means]
+            part = [rank(own, means) for own in means]
         else:
             tests = {
                 (a, b): stats.wilcoxon(
@@ -170,7 +187,7 @@ def by_definition(values: ValueTable, order: str) -> list[int]:
                 if p_value * (len(tests) - step) > 0.05:
                     break
                 wins[a] += 1
-            part = [1 + sum(other > own for other in wins) for own in wins]
+            part = [rank(-own, [-other for other in wins]) for own in wins]
         totals = [total + metric.weight * value for total, value in zip(totals, part, strict=True)]
     return [1 + sum(other < own - 1e-9 for other in totals) for own in totals]
 
@@ -185,10 +202,9 @@ def test_vectorised_orders_agree_with_the_definitions(seed, teams, cases, coarse
     counted[1, 1:] = generator.random(cases - 1) < 0.6
     metrics = (DSC, NSD.model_copy(update={"weight": 0.5}), TIME.model_copy(update={"tolerance": 10.0}))
     values = ValueTable(metrics, np.concatenate([accuracy, time]), counted)
-    for order in ("rank-then-average", "average-then-rank"):
-        assert rank_teams(values, scheme(*metrics, order=order)).ranks.tolist() == by_definition(
-            values, order
-        )
+    for order, ties in itertools.product(("rank-then-average", "average-then-rank"), ("mean", "best")):
+        ranked = rank_teams(values, scheme(*metrics, order=order, ties=ties))
+        assert ranked.ranks.tolist() == by_definition(values, order, ties)
 
 
 def test_test_then_rank_agrees_with_the_definition():
@@ -197,7 +213,7 @@ def test_test_then_rank_agrees_with_the_definition():
     values = np.clip(quality + generator.normal(0, 0.05, (2, 60, 5)), 0, 1)
     values = ValueTable((DSC, NSD), values, np.ones((2, 60), dtype=bool))
     ranking = rank_teams(values, scheme(DSC, NSD, order="test-then-rank"))
-    assert ranking.ranks.tolist() == by_definition(values, "test-then-rank")
+    assert ranking.ranks.tolist() == by_definition(values, "test-then-rank", "mean")
     assert ranking.ranks.tolist() == [1, 1, 3, 4, 5]
 
 

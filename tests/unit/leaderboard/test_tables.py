@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -31,12 +32,18 @@ def shown(leaderboard, width=200, **more) -> str:
     return console.file.getvalue()
 
 
-def test_the_best_stands_plain_and_others_show_their_ratio_to_it():
+def test_means_show_their_interval_and_costs_their_ratio_to_the_best():
     output = shown(board(Plan("good", dsc=0.9, runtime_s=5), Plan("slow", dsc=0.6, runtime_s=50)))
     good, slow = (next(line for line in output.splitlines() if name in line) for name in ("good", "slow"))
     assert "(" not in good
-    assert "(0.6" in slow
+    assert good.count("[") == slow.count("[") == 4
     assert "(9." in slow or "(1" in slow
+
+
+def test_a_ratio_that_only_tells_of_the_best_rows_failure_is_not_shown():
+    output = shown(board(Plan("good", runtime_s=50), Plan("quick", dsc=0.3, runtime_s=0.001)))
+    line = next(line for line in output.splitlines() if "good" in line)
+    assert not re.search(r"\(\d{3,}\)", line)
 
 
 def test_a_failed_case_is_counted_in_the_table():
@@ -139,7 +146,8 @@ def test_every_column_is_in_every_file_and_table():
         assert column.key in row.cells
         assert column.key in header
     for column in shown_columns(challenge, leaderboard.divisions[0].rows):
-        assert f" {column.title} |" in to_markdown(leaderboard)
+        heading = text.markdown_text(column.heading(leaderboard.divisions[0].rows))
+        assert f" {heading} |" in to_markdown(leaderboard)
         assert column.title in shown(leaderboard, width=300)
     assert row.cells["assd_mm_organs"] == float("inf")
     stored = json.loads(to_json(leaderboard))["divisions"][0]["rows"]

@@ -11,11 +11,11 @@ from harness.measure.enginestats import EngineStats
 
 VERSION_1 = {
     "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
-    "memory_stats": {"usage": 5000, "stats": {"inactive_file": 1, "total_inactive_file": 2000}},
+    "memory_stats": {"usage": 5000, "stats": {"cache": 1, "total_cache": 2500, "total_shmem": 500}},
 }
 VERSION_2 = {
     "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
-    "memory_stats": {"usage": 5000, "stats": {"inactive_file": 2000}},
+    "memory_stats": {"usage": 5000, "stats": {"file": 2500, "shmem": 500}},
 }
 
 

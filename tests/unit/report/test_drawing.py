@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.report.failures import log_tail
 from harness.report.overlays import outline
 from harness.report.resources import pareto, read_timeline
-from harness.report.submission_page import log_tail
 from harness.report.svg import Linear, Log, Svg, short
 from harness.report.write import page_name
 

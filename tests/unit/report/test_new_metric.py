@@ -53,11 +53,11 @@ def test_a_new_metric_is_everywhere_that_a_challenge_names_it(challenge: Challen
     (first, _) = json.loads((tmp_path / "files/leaderboard.json").read_text())["divisions"][0]["rows"]
     assert first["roughness"]["organs"] == good.cells["roughness_um_organs"] or first["team"] == "bad"
     table = (tmp_path / "files/leaderboard.md").read_text()
-    assert "| Roughness organs um |" in table
-    assert "| Lesions missed |" in table
+    assert "| Roughness organs um n=12 |" in table
+    assert "| Lesions missed n=12 |" in table
 
     index = write_report(board, tmp_path / "report").read_text()
-    for words in ("Roughness organs, um", "for whom (Roughness)?", "Lesions missed alone"):
+    for words in ("Roughness organs, um", "Roughness)?", "Lesions missed"):
         assert words in index
     written = write_challenger(division, board.scheme, tmp_path / "challenger")
     assert [path.name for path in written][:2] == ["roughness-organs.csv", "lesions_missed.csv"]

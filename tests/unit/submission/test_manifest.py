@@ -94,3 +94,9 @@ def test_bytes_that_are_no_text_are_one_clear_error(tmp_path):
 def test_a_missing_file_says_what_to_add(tmp_path):
     with pytest.raises(SubmissionError, match=r"no submission\.toml .* name = "):
         read_manifest(tmp_path / "submission.toml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_manifest(tmp_path):
+    path = tmp_path / "submission.toml"
+    path.write_bytes(b'\xef\xbb\xbfname = "mine"\r\ntitle = "Mine"\r\n')
+    assert read_manifest(path).name == "mine"
