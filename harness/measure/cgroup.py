@@ -163,19 +163,21 @@ class CaseCgroup:
         usage = _number(folder / ("memory.usage_in_bytes" if version == 1 else "memory.current"))
         if usage is None:
             return None
-        if version == 1:
-            usage += self._sockets("usage")
+        sockets = self._sockets("usage") if version == 1 else 0
         cache = file_cache_bytes(_table(folder / "memory.stat"), version)
-        sample = MemorySample(usage, max(0, usage - cache))
+        working_set = max(0, usage - cache)
         if self._working_set is None:
             self._working_set = WorkingSetPeak(SwapCounter(folder) if version == 1 else OpenPeak(folder))
-        self._working_set.look(working_set_bytes=sample.working_set_bytes, cache_bytes=cache)
-        return sample
+        self._working_set.look(working_set_bytes=working_set, cache_bytes=cache)
+        return MemorySample(usage + sockets, working_set + sockets)
 
     def working_set_peak(self) -> tuple[int, WorkingSetMethod] | None:
-        """Return the largest working set since the first `memory()`, up to now."""
+        """Return the largest working set since the first `memory()`, up to now; sockets as in `peak`."""
         self.memory()
-        return self._working_set.result if self._working_set is not None else None
+        result = self._working_set.result if self._working_set is not None else None
+        if result is None or self.hierarchy.version == 2:
+            return result
+        return result[0] + self._sockets("max_usage"), result[1]
 
     def cpu_s(self) -> float | None:
         """Return the CPU time used so far by everything that ever ran below the parent."""

@@ -5,6 +5,7 @@ With -s each test prints what it measured; docs/measurement.md compares both ver
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,15 +107,14 @@ def test_the_cache_of_files_is_in_the_peak_and_not_in_the_working_set(arena: Are
     assert found.working_set < 16
 
 
-def test_socket_buffers_count_on_version_2_only(arena: Arena) -> None:
-    """Version 1 counts TCP buffers in a counter of their own, which no limit of ours is put on."""
+def test_socket_buffers_are_in_the_peak(arena: Arena) -> None:
+    """In the memory limit on version 2; on version 1 in a counter beside it, which takes root to set up."""
     found = measured(arena, SOCKETS, "socket buffers")
     sent = int(found.record.evidence.last_log_line) / MIB
     print(f"held in sockets: {sent:.1f} MiB")
     hierarchy = find_hierarchy()
     assert hierarchy is not None
+    if hierarchy.version == 1 and os.geteuid() != 0:
+        pytest.skip("NOT COUNTED HERE: on cgroup version 1 counting what sockets hold takes root")
     assert sent > 32
-    if hierarchy.version == 1:
-        assert found.peak < sent / 2
-    else:
-        assert found.peak > sent
+    assert found.peak > sent
