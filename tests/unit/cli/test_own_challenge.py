@@ -188,7 +188,7 @@ def test_the_report_draws_every_metric(
     pages = [page.read_text() for page in tmp_path.glob("submissions/*.html")]
     assert len(pages) == 2
     assert all("best HD95 mm" in page for page in pages)
-    assert ("data:image" in index) == (view == "organiser")
+    assert ("data:image/webp;base64," in index) == (view == "organiser")
 
 
 def test_every_export_has_the_challenges_own_columns(
