@@ -142,6 +142,8 @@ train-all: env-train ## [ARGS=--rehearse]: train every method on phantoms, withi
 # ---- checking --------------------------------------------------------------------------------------------------------
 
 PYTEST := $(PY) -m pytest
+# Programs of the same name in several folders, which are no packages, are checked folder by folder.
+SCRIPTS := $(sort $(patsubst %/,%,$(dir $(wildcard submissions/*.py submissions/*/*.py))))
 TRAIN_TESTS := tests/unit/submissions
 # Percent of branches and lines that the unit tests reach without a container engine, as measured, rounded down.
 COVERED := 84
@@ -151,6 +153,7 @@ lint: env-dev ## style, types and import directions
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
+	@for folder in $(SCRIPTS); do $(VENV)/bin/mypy $$folder/*.py || exit 1; done
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/deptry . --no-ansi
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from evaluator.folder import match_folders, score_folder, score_matches
     from evaluator.geometry import GeometryDiagnosis, compare_geometry
     from evaluator.header import VolumeHeader
-    from evaluator.label_files import label_table_from_file
+    from evaluator.label_files import label_table_from_dict, label_table_from_file
     from evaluator.metrics import METRICS, EmptyRule, Metric, MetricFacts, metric_named
     from evaluator.profiles import Profile
-    from evaluator.scores import CaseScore, LabelScore
+    from evaluator.scores import CaseScore, LabelScore, frame_of
     from evaluator.scoring import Scoring
     from evaluator.shipped import LABEL_TABLES, PROFILES, label_table, profile_named
     from evaluator.volume import LabelVolume, read_header, read_label_volume
@@ -52,7 +52,9 @@ _LAZY = {
     "Scoring": "evaluator.scoring",
     "VolumeHeader": "evaluator.header",
     "compare_geometry": "evaluator.geometry",
+    "frame_of": "evaluator.scores",
     "label_table": "evaluator.shipped",
+    "label_table_from_dict": "evaluator.label_files",
     "label_table_from_file": "evaluator.label_files",
     "match_folders": "evaluator.folder",
     "metric_named": "evaluator.metrics",
@@ -91,7 +93,9 @@ __all__ = [
     "VolumeTooLargeError",
     "__version__",
     "compare_geometry",
+    "frame_of",
     "label_table",
+    "label_table_from_dict",
     "label_table_from_file",
     "match_folders",
     "metric_named",

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -16,7 +17,7 @@ from evaluator.errors import EvaluatorError, MissingFileError, RequestError
 from evaluator.labels import LabelTable
 from evaluator.metrics import DEFAULT_METRICS, METRICS, keys_of
 from evaluator.progress import Progress
-from evaluator.scores import CaseScore
+from evaluator.scores import CaseScore, LabelScore
 from evaluator.shipped import LABEL_TABLES, PROFILES, label_table
 from evaluator.table import LAYOUTS
 
@@ -31,6 +32,8 @@ LABELS and PREDICTIONS are two folders with equal file names, or two files (.nii
 Every reference gets its rows. A missing or unusable prediction scores as a failure on all labels: Dice 0,
 distances infinite. An unusable reference leaves its rows empty. Both have a note, and end no run.
 
+`python -m evaluator explain REFERENCE PREDICTION` says why a score is what it is.
+
 exit codes: 0 all scored or missing, 1 a prediction was unusable or there is none at all, 2 wrong usage, an
 unusable reference, or names of predictions that match no reference
 """
@@ -38,7 +41,12 @@ unusable reference, or names of predictions that match no reference
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["explain"]:
+        from evaluator import explain_command
+
+        return explain_command.main(words[1:])
+    options = _parser().parse_args(words)
     progress = Progress(sys.stderr, quiet=options.quiet)
     try:
         return _run(options, progress)
@@ -67,7 +75,7 @@ def _run(options: argparse.Namespace, progress: Progress) -> int:
     scoring = Scoring(
         labels,
         profile=options.profile,
-        metrics=keys_of(options.metrics.split(",")),
+        metrics=_metrics(options, labels),
         max_bytes=options.max_memory * 2**20,
     )
     annotated = _annotated(options.annotated, labels)
@@ -106,6 +114,7 @@ class _Summary:
         self._cases = self._missing = 0
         self._unusable = {"prediction": 0, "reference": 0}
         self._means: dict[str, list[float]] = {key: [] for key in metrics}
+        self._rows: dict[str, Counter[str]] = {key: Counter() for key in metrics}
 
     def add(self, score: CaseScore) -> None:
         self._cases += 1
@@ -115,6 +124,7 @@ class _Summary:
             self._missing += 1
         for key, values in self._means.items():
             values.append(score.mean(key))
+            self._rows[key].update(_kind_of_value(label, key) for label in score)
 
     def exit_code(self) -> int:
         if self._unusable["reference"]:
@@ -127,20 +137,34 @@ class _Summary:
         parts += [f"{self._missing} without a prediction"] if self._missing else []
         for side, count in self._unusable.items():
             parts += [f"{count} with an unusable {side}"] if count else []
-        parts += [text for key, values in self._means.items() if (text := _mean_text(key, values))]
+        parts += [
+            text for key, values in self._means.items() if (text := _mean_text(key, values, self._rows[key]))
+        ]
         return ", ".join(parts)
 
 
-def _mean_text(key: str, values: Sequence[float]) -> str:
-    """Return the mean over the cases with a finite value, and how many are infinite; or an empty text."""
+def _kind_of_value(label: LabelScore, key: str) -> str:
+    if math.isnan(label.scores.get(key, math.nan)):
+        return "left out"
+    return "by rule" if key in label.replaced else "computed"
+
+
+def _mean_text(key: str, values: Sequence[float], rows: Counter[str]) -> str:
+    """Return the mean over the cases with a finite value, and what it is made of; or an empty text.
+
+    Beside it stand how many labels of cases were computed, were given a value by the rules for missing ones,
+    and are undefined and left out.
+    """
     facts = METRICS[key].facts
     finite = [value for value in values if math.isfinite(value)]
     infinite = sum(math.isinf(value) for value in values)
     if not finite:
         return ""
     unit = f" {facts.unit}" if facts.unit else ""
-    left_out = f" ({infinite} infinite)" if infinite else ""
-    return f"mean {facts.title} {sum(finite) / len(finite):.4f}{unit}{left_out}"
+    made_of = [f"n {rows['computed']}"]
+    made_of += [f"{rows[kind]} {kind}" for kind in ("by rule", "left out") if rows[kind]]
+    made_of += [f"{infinite} infinite"] if infinite else []
+    return f"mean {facts.title} {sum(finite) / len(finite):.4f}{unit} ({'; '.join(made_of)})"
 
 
 class _Replacing:
@@ -193,6 +217,13 @@ def _annotated(path: Path | None, labels: LabelTable) -> dict[str, Collection[in
 
 def _label_table(options: argparse.Namespace) -> LabelTable:
     """Return the labels to score: of a shipped challenge or a file, or some of them."""
+    if options.challenge is None and options.labels is None:
+        if options.profile not in LABEL_TABLES:
+            raise RequestError(
+                "the labels are not said",
+                mend="Give --labels FILE or --challenge NAME, or a profile with labels",
+            )
+        options.challenge = options.profile
     if options.challenge is not None:
         if options.tolerance is not None:
             raise RequestError("--tolerance goes with --labels", mend="A challenge states its tolerances")
@@ -207,6 +238,15 @@ def _label_table(options: argparse.Namespace) -> LabelTable:
             )
         labels = label_table_from_file(options.labels, tolerance_mm=options.tolerance)
     return labels if options.only is None else labels.subset(_numbers(options.only))
+
+
+def _metrics(options: argparse.Namespace, labels: LabelTable) -> tuple[str, ...]:
+    """Return the metrics that were asked for, or those that the profile's script reports."""
+    from evaluator.shipped import profile_named
+
+    if options.metrics is not None:
+        return keys_of(options.metrics.split(","))
+    return keys_of(profile_named(options.profile, labels.name).metrics or DEFAULT_METRICS)
 
 
 def _numbers(text: str) -> list[int]:
@@ -233,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("references", metavar="LABELS", type=Path, help="folder of reference labels, or one file")
     add("predictions", metavar="PREDICTIONS", type=Path, help="folder of predictions, or one file")
-    which = parser.add_mutually_exclusive_group(required=True)
+    which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--labels",
         type=Path,
@@ -244,14 +284,16 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--metrics",
         metavar="KEYS",
-        default=",".join(DEFAULT_METRICS),
-        help=f"any of {','.join(METRICS)}; %(default)s by default",
+        help=f"any of {','.join(METRICS)}, or hd and a percentile, such as hd99; by default the profile's,"
+        f" else {','.join(DEFAULT_METRICS)}",
     )
     add(
         "--profile",
         default="exact",
         choices=list(PROFILES),
-        help="exact: all of every volume, checked geometry (default); flare: the official scripts' rules",
+        metavar="NAME",
+        help="exact: all of every volume, checked geometry (default); else the rules of an official script: "
+        + ", ".join(name for name in PROFILES if name != "exact"),
     )
     add("--output", type=Path, metavar="FILE", help="where to write; standard output by default")
     add("--format", choices=LAYOUTS, help="csv: a row per case and label (default)")

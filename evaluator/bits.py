@@ -1,4 +1,4 @@
-"""Four machine instructions that Python has no words for, for use inside the compiled kernels.
+"""Five machine instructions that Python has no words for, for use inside the compiled kernels.
 
 Volumes are scanned 64 voxels at a time and masks hold 64 voxels in one word, bit i of word w standing for
 x = 64 * w + i. Finding the set bits of such a word, counting them, and comparing 64 voxels with their left
@@ -29,6 +29,17 @@ def lowest_bit(typing_context: Any, word: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(_I1, 1))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def highest_bit(typing_context: Any, word: Any) -> Any:
+    """Return the position of the highest set bit of a word that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = builder.ctlz(arguments[0], ir.Constant(_I1, 1))
+        return builder.sub(ir.Constant(_I64, WORD_BITS - 1), zeros)
 
     return types.int64(types.uint64), generate
 

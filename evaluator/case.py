@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,31 +24,42 @@ from evaluator.errors import (
 )
 from evaluator.geometry import compare_geometry
 from evaluator.header import SUFFIXES, VolumeHeader
+from evaluator.label_files import label_table_from_dict
 from evaluator.labels import LabelTable
+from evaluator.metrics import DEFAULT_METRICS
 from evaluator.pair import CasePair, count_voxels
 from evaluator.profiles import Profile
 from evaluator.rules import failed_scores, score_label, unknown_scores
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.scoring import Scoring
+from evaluator.sources import as_source
 from evaluator.threads import usable_cores
 from evaluator.values import notes_on_labels
 from evaluator.volume import Casting, LabelVolume, read_header, read_label_volume
 
 _BUFFERS = BufferPool()
 
+_MUCH_SURFACE = 4.0
+"""A prediction whose surface is so many times the reference's is told of."""
+
 MISSING_PREDICTION = "no prediction: every label scores as a failure"
 
 Source = Path | str | LabelVolume
 """A label volume as a file or in memory."""
 
+Labels = LabelTable | Mapping[Any, Any]
+"""Labels as a table, or as a plain dict: `{1: "liver"}`, `{"liver": 1}`, `{"kidney with mass": [1, 2]}`."""
+
 
 def score_case(
-    reference: Source,
-    prediction: Source | None,
+    reference: Any,
+    prediction: Any,
     scoring: Scoring | None = None,
     *,
-    labels: LabelTable | None = None,
+    labels: Labels | None = None,
     profile: str | Profile = "exact",
+    metrics: Sequence[str] | None = None,
+    spacing_mm: Sequence[float] | None = None,
     annotated: Collection[int] | None = None,
     case: str | None = None,
     image: Path | str | None = None,
@@ -56,12 +67,15 @@ def score_case(
     """Score one prediction against its reference.
 
     Args:
-        reference: The annotation, as a file or in memory.
-        prediction: The prediction; `None` if there is none, which scores as a failure on every label, whether
-            the reference holds it or not.
+        reference: The annotation: a path, a `LabelVolume`, an image of SimpleITK or nibabel, or an array or
+            torch tensor on axes x, y, z.
+        prediction: The prediction, in any of these forms; `None` if there is none, which scores as a failure
+            on every label, whether the reference holds it or not.
         scoring: Labels, rules, metrics and limits.
-        labels: In place of `scoring`, for Dice and NSD of these labels.
+        labels: In place of `scoring`: a table, or a dict such as `{1: "liver"}` (NSD at 2 mm then).
         profile: With `labels`, the rules.
+        metrics: With `labels`, what to compute; Dice and NSD by default.
+        spacing_mm: Voxel size along x, y, z of arrays and tensors, which have none.
         annotated: Label values that the reference annotates; only these are scored, because elsewhere its
             background says nothing. `None` for all.
         case: The case's id; by default from the file name.
@@ -72,13 +86,15 @@ def score_case(
         EvaluatorError: A file cannot be read, the grids differ, or the request makes no sense.
     """
     given = CaseInput(
-        case=case or case_name(reference),
-        reference=reference,
-        prediction=prediction,
+        case=case or (case_name(reference) if isinstance(reference, (str, Path, LabelVolume)) else ""),
+        reference=as_source(reference, spacing_mm=spacing_mm, what="reference"),
+        prediction=None
+        if prediction is None
+        else as_source(prediction, spacing_mm=spacing_mm, what="prediction"),
         annotated=annotated,
         image=image,
     )
-    return score_input(given, scoring_of(scoring, labels, profile), _BUFFERS)
+    return score_input(given, scoring_of(scoring, labels, profile, metrics), _BUFFERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,19 +133,27 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
 
 
 def _notes_on_annotation(labels: LabelTable, scored: LabelTable) -> list[str]:
-    left_out = [str(value) for value in labels.values if value not in scored.values]
+    left_out = [str(label.value) for label in labels if label.value not in scored.values]
     return [f"not annotated, so not scored: labels {', '.join(left_out)}"] if left_out else []
 
 
-def scoring_of(scoring: Scoring | None, labels: LabelTable | None, profile: str | Profile) -> Scoring:
-    """Return the scoring that a caller named, in whole or by its labels and profile.
+def scoring_of(
+    scoring: Scoring | None,
+    labels: Labels | None,
+    profile: str | Profile,
+    metrics: Sequence[str] | None = None,
+) -> Scoring:
+    """Return the scoring that a caller named, in whole or by its labels, profile and metrics.
 
     Raises:
         RequestError: Both or neither are given.
     """
     if (scoring is None) == (labels is None):
         raise RequestError("what is to be scored is not said", mend="Give a Scoring, or labels")
-    return scoring or Scoring(labels, profile=profile)  # type: ignore[arg-type]
+    if scoring is not None or labels is None:
+        return scoring  # type: ignore[return-value]
+    table = labels if isinstance(labels, LabelTable) else label_table_from_dict(labels)
+    return Scoring(table, profile=profile, metrics=DEFAULT_METRICS if metrics is None else tuple(metrics))
 
 
 def release_memory() -> None:
@@ -141,7 +165,7 @@ def _score(
     given: CaseInput, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
 ) -> CaseScore:
     """Score two volumes on one grid."""
-    known, scoring = scoring.labels.values, scoring.annotated(given.annotated)
+    known, scoring = scoring.labels.voxel_values, scoring.annotated(given.annotated)
     rules = scoring.rules
     for side, volume, casting in (
         ("reference", reference, rules.reference_casting),
@@ -158,7 +182,8 @@ def _score(
     pair = CasePair(annotated, predicted, scoring, spacing)
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
-    found = sum(label.counts.prediction_voxels for label in pair.labels)
+    found = pair.predicted_voxels
+    notes += _notes_on_surfaces(pair)
     notes += [f"prediction: {note}" for note in _notes_on_values(annotated, predicted, known, found)]
     if rules.zero_above is not None and predicted.max() > rules.zero_above:
         notes.append(f"the prediction holds a value above {rules.zero_above}: every score is 0")
@@ -178,6 +203,19 @@ def _score(
         distance_spacing_mm=spacing.distances_mm,
         evaluator_version=__version__,
     )
+
+
+def _notes_on_surfaces(pair: CasePair) -> list[str]:
+    """Return a note for each label whose predicted surface is many times the reference's: foam raises NSD."""
+    notes = []
+    for label in pair.labels:
+        times = label.surface_ratio
+        if times is not None and times >= _MUCH_SURFACE:
+            notes.append(
+                f"{label.label.name}: the prediction's surface is {times:.1f} times the reference's; foam"
+                " and specks raise NSD, look at the picture"
+            )
+    return notes
 
 
 def missing_prediction(
@@ -214,11 +252,11 @@ def missing_prediction(
                 organ=label.name,
                 column=label.column,
                 scores=values(scoring.label_metrics),
-                reference_ml=int(counts[label.value]) * voxel_ml,
+                reference_ml=int(counts[list(label.voxel_values)].sum()) * voxel_ml,
                 prediction_ml=0.0,
                 true_positive_voxels=0,
                 false_positive_voxels=0,
-                false_negative_voxels=int(counts[label.value]),
+                false_negative_voxels=int(counts[list(label.voxel_values)].sum()),
                 note="no reference" if unusable == "reference" else "no prediction",
             )
             for label in scoring.labels

@@ -77,7 +77,25 @@ _PROFILES = {
     "phantom": _ABDOMEN,
 }
 
+_FLARE23_BEFORE = "flare23-before-2024-03"
+PROFILE_NAMES = ("flare21", "flare22", "flare23", _FLARE23_BEFORE, "flare24-task1", "flare24-task2")
+"""Names of profiles that hold whatever the labels are called."""
+
 _DECIMALS = 4
+
+
+def named_profile(name: str, challenge: str) -> Profile:
+    """Return the rules of one official script.
+
+    Until 2024-03-18 (commit c35311e), FLARE23's made NSD 0 below a DSC of 0.1, since then below 0.2.
+
+    Args:
+        name: One of `PROFILE_NAMES`.
+        challenge: The label table's name, which does not matter.
+    """
+    if name == _FLARE23_BEFORE:
+        return replace(_ABDOMEN, name=name, least_dsc_for_nsd=0.1)
+    return replace(_PROFILES[name], name=name)
 
 
 def profile(challenge: str) -> Profile:

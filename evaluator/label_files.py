@@ -9,6 +9,11 @@
     group = "bone"                      # optional, as are colour and column
     colour = "#e0c060"
 
+    [[labels]]
+    values = [1, 2]                     # a region: several values as one
+    name = "bone and cartilage"
+    tolerance_mm = 1.0
+
 A challenge's own TOML holds the same `[[labels]]` among other things, and can be given as it is. A
 `dataset.json` knows no tolerances: the default is used, and the table's notes say so.
 """
@@ -31,9 +36,10 @@ DEFAULT_TOLERANCE_MM = 2.0
 T = TypeVar("T")
 
 _LARGEST_FILE_BYTES = 16 * 2**20
-_NUMBER, _TEXT, _INTEGER = "a number", "a text", "a whole number"
+_NUMBER, _TEXT, _INTEGER, _LIST = "a number", "a text", "a whole number", "a list of whole numbers"
 _KINDS = {
     "value": _INTEGER,
+    "values": _LIST,
     "name": _TEXT,
     "tolerance_mm": _NUMBER,
     "group": _TEXT,
@@ -41,7 +47,9 @@ _KINDS = {
     "column": _TEXT,
 }
 _REQUIRED = ("value", "name", "tolerance_mm")
-_TYPES = {_INTEGER: int, _TEXT: str, _NUMBER: (int, float)}
+_TYPES = {_INTEGER: int, _TEXT: str, _NUMBER: (int, float), _LIST: list}
+FIRST_REGION = 1001
+"""The number of the first region that states none."""
 
 
 def label_table_from_file(path: Path | str, *, tolerance_mm: float | None = None) -> LabelTable:
@@ -77,6 +85,24 @@ def label_table_from_file(path: Path | str, *, tolerance_mm: float | None = None
     return label_table_from_rows(name, content["labels"], where=path, tolerance_mm=tolerance_mm)
 
 
+def label_table_from_dict(
+    labels: Mapping[Any, Any], *, name: str = "labels", tolerance_mm: float = DEFAULT_TOLERANCE_MM
+) -> LabelTable:
+    """Return the labels that a plain dict states.
+
+    Args:
+        labels: `{1: "liver"}`, `{"liver": 1}`, or with regions `{"kidney with mass": [1, 2]}`; 0 and "ignore"
+            are left out.
+        name: The table's.
+        tolerance_mm: The NSD tolerance of all.
+
+    Raises:
+        RequestError: It is not as expected.
+    """
+    stated = {str(key): list(other) if isinstance(other, tuple) else other for key, other in labels.items()}
+    return _from_names(stated, name, tolerance_mm, where="labels")
+
+
 def label_table_from_rows(
     name: str, rows: object, *, where: object, tolerance_mm: float | None = None
 ) -> LabelTable:
@@ -84,7 +110,7 @@ def label_table_from_rows(
 
     Args:
         name: The table's.
-        rows: A list of tables with `value`, `name`, `tolerance_mm`, `group`, `colour`, `column`.
+        rows: A list of tables with `value` or `values`, `name`, `tolerance_mm`, `group`, `colour`, `column`.
         where: The file, for errors.
         tolerance_mm: The tolerance of labels that state none; `None` if each must.
 
@@ -96,7 +122,7 @@ def label_table_from_rows(
             "labels is no list of [[labels]]", where=where, mend="Write one [[labels]] per label"
         )
     assumed: list[str] = []
-    labels = []
+    labels: list[Label] = []
     for number, row in enumerate(rows, start=1):
         key = f"labels[{number}]"
         if not isinstance(row, Mapping):
@@ -107,8 +133,11 @@ def label_table_from_rows(
         if tolerance_mm is not None and "tolerance_mm" not in values:
             values["tolerance_mm"] = tolerance_mm
             assumed.append(str(values.get("name")))
+        if "values" in values:
+            values.setdefault("value", FIRST_REGION + sum(bool(label.parts) for label in labels))
         _check_row(key, values, where)
-        labels.append(_at(key, where, partial(Label, **values)))
+        parts = tuple(values.pop("values", ()))
+        labels.append(_at(key, where, partial(Label, **values, parts=parts)))
     notes = (_assumption(tolerance_mm, assumed),) if assumed and tolerance_mm is not None else ()
     return _at("labels", where, partial(LabelTable, name, tuple(labels), notes))
 
@@ -119,6 +148,8 @@ def _check_row(key: str, values: Mapping[str, Any], where: object) -> None:
             raise RequestError(f"{key}.{name} is not known", where=where, mend=choose_one_of(name, _KINDS))
         kind = _KINDS[name]
         if not isinstance(value, _TYPES[kind]) or isinstance(value, bool):  # type: ignore[arg-type]
+            raise RequestError(f"{key}.{name} is {value!r}, not {kind}", where=where)
+        if kind == _LIST and (not value or any(type(part) is not int for part in value)):
             raise RequestError(f"{key}.{name} is {value!r}, not {kind}", where=where)
     for name in _REQUIRED:
         if name not in values:
@@ -135,41 +166,47 @@ def _from_dataset_json(path: Path, text: str, tolerance_mm: float) -> LabelTable
         raise RequestError(
             "the file has no labels", where=path, mend='Write "labels": {"liver": 1} or {"1": "liver"}'
         )
-    notes = []
-    labels = []
-    for name, value in _named_values(stated, path):
-        if value == 0:
-            continue
-        if name.lower() == "ignore":
-            notes.append(f"label {value}, {name!r}, is not scored; where it lies counts as background")
-            continue
-        labels.append(_at(f"labels.{name}", path, partial(Label, value, name, tolerance_mm)))
-    if not labels:
-        raise RequestError("labels names nothing but background", where=path)
-    notes.insert(0, _assumption(tolerance_mm, [label.name for label in labels]))
     table_name = content.get("name")
     name = table_name if isinstance(table_name, str) and table_name else path.resolve().parent.name
-    return _at("labels", path, partial(LabelTable, name, tuple(labels), tuple(notes)))
+    return _from_names(stated, name, tolerance_mm, where=path)
 
 
-def _named_values(stated: dict[str, Any] | list[Any], path: Path) -> Iterable[tuple[str, int]]:
-    """Yield name and voxel value of each label, whichever of the two is the key."""
+def _from_names(
+    stated: dict[str, Any] | list[Any], table_name: str, tolerance_mm: float, *, where: object
+) -> LabelTable:
+    notes = []
+    labels: list[Label] = []
+    for name, values in _named_values(stated, where):
+        if values == (0,):
+            continue
+        if name.lower() == "ignore":
+            notes.append(f"label {values[0]}, {name!r}, is not scored; where it lies counts as background")
+            continue
+        is_region = len(values) > 1
+        value = FIRST_REGION + sum(bool(label.parts) for label in labels) if is_region else values[0]
+        make = partial(Label, value, name, tolerance_mm, parts=values if is_region else ())
+        labels.append(_at(f"labels.{name}", where, make))
+    if not labels:
+        raise RequestError("labels names nothing but background", where=where)
+    notes.insert(0, _assumption(tolerance_mm, [label.name for label in labels]))
+    return _at("labels", where, partial(LabelTable, table_name, tuple(labels), tuple(notes)))
+
+
+def _named_values(stated: dict[str, Any] | list[Any], place: object) -> Iterable[tuple[str, tuple[int, ...]]]:
+    """Yield name and voxel values of each label, whichever of the two is the key."""
     pairs = list(stated.items()) if isinstance(stated, dict) else [(str(i), n) for i, n in enumerate(stated)]
     for key, other in pairs:
-        where = f"labels.{key}"
-        if isinstance(other, list):
-            raise RequestError(
-                f"{where} is a region of the values {other}",
-                where=path,
-                mend="Name each voxel value as a label of its own, here or in a TOML with [[labels]]",
-            )
-        if isinstance(other, int) and not isinstance(other, bool):
-            yield key, other
+        if isinstance(other, list) and other and all(type(value) is int for value in other):
+            yield key, tuple(other)
+        elif isinstance(other, int) and not isinstance(other, bool):
+            yield key, (other,)
         elif isinstance(other, str) and key.isdecimal():
-            yield other, int(key)
+            yield other, (int(key),)
         else:
             raise RequestError(
-                f"{where} is {other!r}", where=path, mend='Write "name": value, or "value": "name"'
+                f"labels.{key} is {other!r}",
+                where=place,
+                mend='Write "name": value, "name": [values] or "value": "name"',
             )
 
 

@@ -16,12 +16,13 @@ class Label:
     """One structure of a label volume.
 
     Attributes:
-        value: The voxel value, 1 to 255.
+        value: The voxel value, 1 to 255; of a region, a number that no other row has.
         name: The structure in words, lower case.
         tolerance_mm: How far two surfaces may lie apart and still count as the same (NSD).
         group: The group of labels that it belongs to, over which scores may be averaged; may be empty.
         colour: How it is drawn, as `#rrggbb`; empty leaves the choice to whoever draws.
         column: Its stem in tables whose columns have names of their own; the name where there is none.
+        parts: The voxel values of a region made of several labels; empty for a plain label.
     """
 
     value: int
@@ -30,10 +31,14 @@ class Label:
     group: str = ""
     colour: str = ""
     column: str = ""
+    parts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.value <= 255:
-            raise RequestError(f"label value {self.value} is not between 1 and 255", where=self.name)
+        for value in self.parts or (self.value,):
+            if not 1 <= value <= 255:
+                raise RequestError(f"label value {value} is not between 1 and 255", where=self.name)
+        if self.value < 1 or len(set(self.parts)) < len(self.parts):
+            raise RequestError("a region has a number above 0, and names each value once", where=self.name)
         if not self.name:
             raise RequestError(f"label {self.value} has no name")
         if not 0 <= self.tolerance_mm < float("inf"):
@@ -44,6 +49,11 @@ class Label:
             raise RequestError(f"colour {self.colour!r} is not of the form #rrggbb", where=self.name)
         if not self.column:
             object.__setattr__(self, "column", self.name)
+
+    @property
+    def voxel_values(self) -> tuple[int, ...]:
+        """The voxel values that it is made of."""
+        return self.parts or (self.value,)
 
 
 @dataclass(frozen=True)
@@ -91,8 +101,13 @@ class LabelTable:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The voxel values in table order."""
+        """The numbers of the labels in table order: voxel values, except for regions."""
         return tuple(label.value for label in self.labels)
+
+    @property
+    def voxel_values(self) -> tuple[int, ...]:
+        """The voxel values that any of the labels and regions is made of, ascending."""
+        return tuple(sorted({value for label in self.labels for value in label.voxel_values}))
 
     @property
     def groups(self) -> dict[str, tuple[int, ...]]:
@@ -117,4 +132,7 @@ class LabelTable:
         Args:
             values: What the case annotates; `None` for all.
         """
-        return self if values is None else self.subset(set(values) & set(self.values))
+        if values is None:
+            return self
+        known = set(values)
+        return self.subset([label.value for label in self.labels if known.issuperset(label.voxel_values)])

@@ -124,6 +124,46 @@ def _corner_word(a, b, c, d, left_a, left_b, left_c, left_d):
 
 
 @kernel
+def find_borders(mask, box, border, by_edges):
+    """Find the voxels that have a neighbour outside; outside of the volume counts as outside.
+
+    Args:
+        mask: The mask.
+        box: Its box.
+        border: Where to: a bit per voxel.
+        by_edges: Whether the 12 neighbours across an edge count besides the 6 across a face.
+    """
+    rows, words = box[4], box[5]
+    whole = rows * words
+    for i in range(mask.size):
+        border[i] = 0
+    for i in range(whole + words, mask.size - whole - words):
+        if mask[i] == 0:
+            continue
+        inside = _along(mask, i)
+        inside &= _with_sides(mask, i - words, by_edges) & _with_sides(mask, i + words, by_edges)
+        inside &= _with_sides(mask, i - whole, by_edges) & _with_sides(mask, i + whole, by_edges)
+        if by_edges:
+            inside &= mask[i - whole - words] & mask[i - whole + words]
+            inside &= mask[i + whole - words] & mask[i + whole + words]
+        border[i] = mask[i] & ~inside
+
+
+@kernel
+def _along(mask, i):
+    """Return for a word which voxels have both neighbours along x inside."""
+    one, top = np.uint64(1), np.uint64(63)
+    left = (mask[i] << one) | (mask[i - 1] >> top)
+    right = (mask[i] >> one) | (mask[i + 1] << top)
+    return left & right
+
+
+@kernel
+def _with_sides(mask, i, by_edges):
+    return mask[i] & _along(mask, i) if by_edges else mask[i]
+
+
+@kernel
 def corner_code(mask, d, slice_words, row_words, x):
     """Return which of the eight voxels around a corner are inside; see areas.py for the order of the bits.
 

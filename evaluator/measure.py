@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.areas import CODES, corner_areas
-from evaluator.distances import GridSpacing, SurfaceAreas, measure_distances, measure_distances_as_scipy
+from evaluator.distances import (
+    GridSpacing,
+    SurfaceAreas,
+    SurfaceDistances,
+    measure_distances,
+    measure_distances_as_scipy,
+)
 from evaluator.surface import Ball, balls, compare_label
 
 # If one label needs more than this, half a GiB, its ball is not walked; only balls of very many voxels do.
@@ -22,6 +29,7 @@ def measure_areas(
     prediction_runs: NDArray[np.uint64],
     tolerance_mm: float,
     spacing: GridSpacing,
+    known: SurfaceDistances | None = None,
 ) -> SurfaceAreas:
     """Return how much surface of a label lies within the tolerance of the other volume's.
 
@@ -30,15 +38,19 @@ def measure_areas(
         prediction_runs: The same of the prediction.
         tolerance_mm: How far apart surfaces may lie.
         spacing: Voxel sizes.
+        known: All distances, if they were measured for something else anyway.
     """
     wanted = balls(tolerance_mm, spacing.distances_mm) or ()
+    if known is not None and len(wanted) < 2:
+        return known.areas(tolerance_mm)
     results = [_count_elements(reference_runs, prediction_runs, ball) for ball in wanted]
-    measure = measure_distances
+    measure: Callable[..., SurfaceDistances] = measure_distances
     if results and results[0] is not None:
         counts = results[0]
         if all(other is not None and np.array_equal(counts, other) for other in results[1:]):
-            missed, hit = counts.reshape(2, 2, CODES).sum(axis=0) @ corner_areas(spacing.areas_mm)
-            return SurfaceAreas(float(hit), float(missed + hit))
+            areas = counts.reshape(2, 2, CODES) @ corner_areas(spacing.areas_mm)
+            (one_missed, one_hit), (other_missed, other_hit) = areas.tolist()
+            return SurfaceAreas((one_hit, other_hit), (one_missed + one_hit, other_missed + other_hit))
         measure = measure_distances_as_scipy
     return measure(reference_runs, prediction_runs, spacing).areas(tolerance_mm)
 

@@ -6,6 +6,7 @@ for numbers per case, of `CasePair`; a new kind of need is one more property her
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from evaluator.distances import GridSpacing, SurfaceAreas, SurfaceDistances, measure_distances
 from evaluator.errors import RequestError
 from evaluator.labels import Label
+from evaluator.lesions import Lesions
 from evaluator.measure import measure_areas
+from evaluator.nearest import border_runs
 from evaluator.overlap import count_shared
-from evaluator.profiles import Profile
 from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs
 from evaluator.scoring import Scoring
+from evaluator.skeletons import Skeletons, compare_skeletons
 from evaluator.threads import spread, usable_cores
 
 R = TypeVar("R")
@@ -46,6 +49,34 @@ class Counts:
     overlap_voxels: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Volumes:
+    """The volumes of one label, in the whole files.
+
+    Attributes:
+        reference_ml: In the reference.
+        prediction_ml: In the prediction.
+    """
+
+    reference_ml: float
+    prediction_ml: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Borders:
+    """The border voxels of one label: those with one of 6 neighbours outside.
+
+    Attributes:
+        reference_voxels: Of the reference.
+        prediction_voxels: Of the prediction.
+        shared_voxels: Of both.
+    """
+
+    reference_voxels: int
+    prediction_voxels: int
+    shared_voxels: int
+
+
 class LabelPair:
     """One label in a reference and in a prediction on the same grid.
 
@@ -53,6 +84,7 @@ class LabelPair:
         label: What is looked at, with its tolerance.
         rules: The profile.
         spacing: Voxel sizes.
+        shape: Voxels along x, y, z.
         reference_runs: The label's runs in the reference, packed and sorted (runs.py); where the profile
             crops the label, those of the scored slices.
         prediction_runs: The same of the prediction.
@@ -64,15 +96,19 @@ class LabelPair:
         reference: LabelRuns,
         prediction: LabelRuns,
         *,
-        rules: Profile,
+        scoring: Scoring,
         spacing: GridSpacing,
+        shape: tuple[int, int, int],
     ) -> None:
         self.label = label
-        self.rules = rules
+        self.rules = scoring.rules
         self.spacing = spacing
-        self.reference_runs = reference.of(label.value)
-        self.prediction_runs = prediction.of(label.value)
-        self._voxels = int(reference.voxels[label.value]), int(prediction.voxels[label.value])
+        self.shape = shape
+        values = label.voxel_values
+        self.reference_runs, self.prediction_runs = reference.of_all(values), prediction.of_all(values)
+        self._voxels = tuple(int(runs.voxels[list(values)].sum()) for runs in (reference, prediction))
+        self._measures_distances = any("distances" in metric.needs for metric in scoring.label_metrics)
+        rules = scoring.rules
         self._is_cropped = label.value in rules.cropped_labels and len(self.reference_runs) > 0
         if self._is_cropped:
             first, last = (int(self.reference_runs[end] >> np.uint64(48)) for end in (0, -1))
@@ -95,14 +131,80 @@ class LabelPair:
         )
 
     @cached_property
+    def volumes(self) -> Volumes:
+        """The volumes in the whole files."""
+        voxel_ml = math.prod(self.spacing.volumes_mm) / 1000
+        return Volumes(
+            reference_ml=self.counts.reference_voxels * voxel_ml,
+            prediction_ml=self.counts.prediction_voxels * voxel_ml,
+        )
+
+    @cached_property
     def areas(self) -> SurfaceAreas:
-        """The surface within the label's tolerance, and the whole; both volumes must have the label."""
-        return measure_areas(self.reference_runs, self.prediction_runs, self.label.tolerance_mm, self.spacing)
+        """The surface within the tolerance, and the whole; both volumes must have the label."""
+        rules, spacing = self.rules.surface, self._surface_spacing
+        tolerance_mm = rules.tolerance_mm(self.label, spacing)
+        if rules.kind == "surfels":
+            known = self.distances if self._measures_distances else None
+            return measure_areas(self.reference_runs, self.prediction_runs, tolerance_mm, spacing, known)
+        return self.distances.areas(tolerance_mm)
 
     @cached_property
     def distances(self) -> SurfaceDistances:
         """The distances of each surface from the other, unbounded; both volumes must have the label."""
-        return measure_distances(self.reference_runs, self.prediction_runs, self.spacing)
+        kind = self.rules.surface.kind
+        return measure_distances(self.reference_runs, self.prediction_runs, self._surface_spacing, kind)
+
+    @property
+    def _surface_spacing(self) -> GridSpacing:
+        return self.rules.surface.measured(self.spacing)
+
+    @property
+    def surface_ratio(self) -> float | None:
+        """The predicted surface over the reference's; `None` where no surface was measured."""
+        if "areas" not in self.__dict__:
+            return None
+        reference, prediction = self.areas.whole_mm2
+        return prediction / reference
+
+    @property
+    def diagonal_mm(self) -> float:
+        """The longest distance in the volume, measured as surfaces are."""
+        sizes = self._surface_spacing.distances_mm
+        return math.sqrt(sum((voxels * size) ** 2 for voxels, size in zip(self.shape, sizes, strict=True)))
+
+    @cached_property
+    def borders(self) -> Borders:
+        """The border voxels; both volumes must have the label."""
+        one, other = border_runs(self.reference_runs), border_runs(self.prediction_runs)
+        return Borders(
+            reference_voxels=len(one),
+            prediction_voxels=len(other),
+            shared_voxels=int(count_shared(one, other)),
+        )
+
+    @cached_property
+    def skeletons(self) -> Skeletons:
+        """The skeletons; both volumes must have the label."""
+        return compare_skeletons(self.reference_runs, self.prediction_runs)
+
+    @cached_property
+    def lesions(self) -> Lesions:
+        """The label's components, matched."""
+        surface = self.rules.lesion_surface
+        return Lesions(
+            (self.reference_runs, self.prediction_runs),
+            self.rules.lesions,
+            shape=self.shape,
+            spacing=surface.measured(self.spacing),
+            surface=surface.kind,
+        )
+
+    @property
+    def lesion_tolerance_mm(self) -> float:
+        """The tolerance of NSD of single lesions."""
+        surface = self.rules.lesion_surface
+        return surface.tolerance_mm(self.label, surface.measured(self.spacing))
 
 
 class CasePair:
@@ -110,6 +212,7 @@ class CasePair:
 
     Attributes:
         labels: One `LabelPair` for each scored label, in table order.
+        predicted_voxels: How many voxels of the prediction carry a value that any of them is made of.
         rules: The profile.
         spacing: Voxel sizes.
     """
@@ -136,12 +239,15 @@ class CasePair:
         self.spacing = spacing
         self._threads = scoring.threads or usable_cores()
         wanted = np.zeros(LABELS, np.bool_)
-        wanted[list(scoring.labels.values)] = True
+        wanted[list(scoring.labels.voxel_values)] = True
         reference_runs, prediction_runs = (
             runs_of(volume, wanted, self._threads) for volume in (reference, prediction)
         )
+        self.predicted_voxels = int(prediction_runs.voxels.sum())
+        x, y, z = reference.shape
+        shape = x, y, z
         self.labels = tuple(
-            LabelPair(label, reference_runs, prediction_runs, rules=scoring.rules, spacing=spacing)
+            LabelPair(label, reference_runs, prediction_runs, scoring=scoring, spacing=spacing, shape=shape)
             for label in scoring.labels
         )
 

@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from evaluator.distances import GridSpacing
+from evaluator.components import paint
+from evaluator.distances import GridSpacing, measure_distances
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS
 from evaluator.pair import CasePair
@@ -23,10 +24,18 @@ def precompile() -> None:
     volume = np.zeros((70, 4, 4), np.uint8, order="F")
     volume[1:3, 1:3, 1:3] = 1
     spacing = GridSpacing(*3 * [(1.0, 1.0, 1.0)])
-    scoring = Scoring(LabelTable("any", (Label(1, "any", 1.0),)), metrics=tuple(METRICS), threads=1)
-    case = CasePair(volume, volume, scoring, spacing)
-    for metric in METRICS.values():
-        metric.of(case.labels[0] if metric.facts.scope == "label" else case)
+    labels = LabelTable("any", (Label(1, "any", 1.0), Label(1001, "region", 1.0, parts=(1, 2))))
+    # Skeletons are scikit-image's, which need not be there, and are no kernels.
+    metrics = tuple(key for key, metric in METRICS.items() if "skeletons" not in metric.needs)
+    for profile in ("exact", "monai", "brats2023-gli"):
+        scoring = Scoring(labels, profile=profile, metrics=metrics, threads=1)
+        case = CasePair(volume, volume, scoring, spacing)
+        for key in metrics:
+            for label in case.labels:
+                METRICS[key].of(label if METRICS[key].facts.scope == "label" else case)
+    runs = case.labels[0].reference_runs
+    paint(runs, np.zeros(3, np.int64), (4, 4, 70))
+    measure_distances(runs, runs, spacing, "voxels18")
 
 
 if __name__ == "__main__":

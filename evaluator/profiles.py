@@ -5,12 +5,50 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from evaluator.lesion_rules import DEFAULT_LESION_RULES, LesionRules
 from evaluator.metrics.metric import EmptyRule, Metric
 
 if TYPE_CHECKING:
+    from evaluator.distances import GridSpacing, Join, SurfaceKind
+    from evaluator.labels import Label
     from evaluator.volume import Casting
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceRules:
+    """What a surface is, and how distances between two of them become numbers.
+
+    Attributes:
+        kind: Corners of the voxel grid, by area, or border voxels, counted.
+        percentile: The larger of the two directions' percentiles, or one of both directions together.
+        nsd: The share of both surfaces together, or the mean of their two shares.
+        spacing: The voxel size that distances and areas are measured with: the file's (`mm`), the file's in
+            the order z, y, x (`reversed`, a fault of some official scripts), or one size for all axes and
+            files, such as 1 for voxels.
+        needs_overlap: Masks that share no voxel are worth what an empty prediction is.
+        tolerance: Of NSD: the label's (`label`), the smallest voxel size (`smallest`), or so many mm.
+    """
+
+    kind: SurfaceKind = "surfels"
+    percentile: Literal["larger", "pooled"] = "larger"
+    nsd: Join = "pooled"
+    spacing: Literal["mm", "reversed"] | float = "mm"
+    needs_overlap: bool = False
+    tolerance: Literal["label", "smallest"] | float = "label"
+
+    def measured(self, spacing: GridSpacing) -> GridSpacing:
+        """Return the voxel sizes that are measured with."""
+        if isinstance(self.spacing, str):
+            return spacing.reversed if self.spacing == "reversed" else spacing
+        return spacing.all_of(self.spacing)
+
+    def tolerance_mm(self, label: Label, spacing: GridSpacing) -> float:
+        """Return the tolerance of NSD for a label."""
+        if self.tolerance == "label":
+            return label.tolerance_mm
+        return min(spacing.distances_mm) if self.tolerance == "smallest" else float(self.tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +74,14 @@ class Profile:
         least_dsc_for_nsd: A DSC below this makes the NSD 0.
         zero_above: A prediction that holds any larger value scores 0 on every label; `None` for no limit.
         decimals: Scores without a unit are rounded to this many places; `None` for no rounding.
+        dice_epsilon: Added to the denominator of Dice.
+        surface: Surfaces of whole labels.
+        lesion_surface: Surfaces of single lesions.
+        lesions: How lesions are found, matched and averaged.
+        metrics: What the official script reports; the default of a command that names the profile alone.
+        defects: What is known to be wrong with the script or its rules.
+        source: Where the rules were read.
+        about: What a reader should know besides.
     """
 
     name: str
@@ -50,6 +96,14 @@ class Profile:
     least_dsc_for_nsd: float = 0.0
     zero_above: int | None = None
     decimals: int | None = None
+    dice_epsilon: float = 0.0
+    surface: SurfaceRules = SurfaceRules()
+    lesion_surface: SurfaceRules = SurfaceRules()
+    lesions: LesionRules = DEFAULT_LESION_RULES
+    metrics: tuple[str, ...] = ()
+    defects: tuple[str, ...] = ()
+    source: str = ""
+    about: str = ""
 
     def empty_rule(self, metric: Metric) -> EmptyRule:
         """Return what a metric is worth where a label is in one volume only or in neither."""

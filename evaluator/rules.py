@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from evaluator.metrics import METRICS, Metric
 from evaluator.pair import LabelPair
-from evaluator.profiles import Profile
 from evaluator.scores import LabelScore
 from evaluator.scoring import Scoring
 
@@ -17,10 +16,15 @@ def score_label(pair: LabelPair, scoring: Scoring) -> LabelScore:
     rules, counts = scoring.rules, pair.counts
     missing, note = _what_is_missing(pair)
     scores = {
-        metric.facts.key: _empty_value(metric, rules, missing) if missing else _computed(metric, pair)
+        metric.facts.key: _empty_value(metric, pair, missing) if missing else _computed(metric, pair)
         for metric in scoring.label_metrics
     }
-    if not missing and "nsd" in scores and METRICS["dsc"].of(pair) < rules.least_dsc_for_nsd:
+    if (
+        not missing
+        and rules.least_dsc_for_nsd
+        and "nsd" in scores
+        and METRICS["dsc"].of(pair) < rules.least_dsc_for_nsd
+    ):
         scores["nsd"], note = 0.0, f"NSD is 0 because DSC is below {rules.least_dsc_for_nsd:g}"
     for metric in scoring.label_metrics:
         if not metric.facts.unit:
@@ -37,6 +41,7 @@ def score_label(pair: LabelPair, scoring: Scoring) -> LabelScore:
         false_positive_voxels=counts.scored_prediction_voxels - counts.overlap_voxels,
         false_negative_voxels=counts.scored_reference_voxels - counts.overlap_voxels,
         note=note,
+        replaced=tuple(key for key in scores if missing and not METRICS[key].always),
     )
 
 
@@ -74,18 +79,34 @@ def _what_is_missing(pair: LabelPair) -> tuple[str, str]:
     return "", ""
 
 
-def _empty_value(metric: Metric, rules: Profile, missing: str) -> float:
-    rule = rules.empty_rule(metric)
+def _empty_value(metric: Metric, pair: LabelPair, missing: str) -> float:
     if missing == _CROPPED_AWAY:
-        return math.nan if metric.facts.unit else rules.cropped_to_nothing
-    return {
-        _IN_NEITHER: rule.both,
-        _NOT_IN_REFERENCE: rule.reference,
-        _NOT_IN_PREDICTION: rule.prediction,
-    }[missing]
+        return math.nan if metric.facts.unit else pair.rules.cropped_to_nothing
+    value: float | str = "computed"
+    if not metric.always or metric.facts.key in pair.rules.empty:
+        rule = pair.rules.empty_rule(metric)
+        value = {
+            _IN_NEITHER: rule.both,
+            _NOT_IN_REFERENCE: rule.reference,
+            _NOT_IN_PREDICTION: rule.prediction,
+        }[missing]
+    if value == "computed":
+        found = metric.of(pair)
+        return _number(metric.empty.both, pair) if math.isnan(found) and missing == _IN_NEITHER else found
+    return _number(value, pair)
 
 
 def _computed(metric: Metric, pair: LabelPair) -> float:
-    if pair.counts.scored_prediction_voxels == 0:  # the prediction lies in other slices than are scored
-        return pair.rules.empty_rule(metric).prediction
-    return metric.of(pair)
+    rules, counts = pair.rules, pair.counts
+    is_apart = counts.overlap_voxels == 0 and rules.surface.needs_overlap and "distances" in metric.needs
+    if counts.scored_prediction_voxels == 0 or is_apart:
+        # The prediction lies in other slices than are scored, or nowhere near.
+        return _number(rules.empty_rule(metric).prediction, pair)
+    found = metric.of(pair)
+    if metric.always and math.isnan(found) and metric.facts.key in rules.empty:
+        return _number(rules.empty[metric.facts.key].both, pair)  # nothing was left to average
+    return found
+
+
+def _number(value: float | str, pair: LabelPair) -> float:
+    return pair.diagonal_mm if value == "diagonal" else float(value)

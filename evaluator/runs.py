@@ -15,7 +15,7 @@ or deep inside an organ, none does, and the pass moves on at the speed of memory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from evaluator.bits import WORD_BITS, changes, lowest_bit
 from evaluator.compilation import kernel
+from evaluator.components import merge_runs
 
 LARGEST_AXIS = 65535
 """Positions are packed into 16 bits each."""
@@ -48,6 +49,14 @@ class LabelRuns:
     def of(self, label: int) -> NDArray[np.uint64]:
         """Return the runs of one label, sorted by z, y, x."""
         return self.packed[self.starts[label] : self.starts[label + 1]]
+
+    def of_all(self, labels: Sequence[int]) -> NDArray[np.uint64]:
+        """Return the runs of a region that several labels make up, sorted by z, y, x."""
+        if len(labels) == 1:
+            return self.of(labels[0])
+        # Labels that have runs, for a region may be "anything but background".
+        parts = [self.of(label) for label in labels if self.starts[label] < self.starts[label + 1]]
+        return merge_runs(np.sort(np.concatenate(parts))) if parts else self.of(labels[0])
 
 
 def find_runs(

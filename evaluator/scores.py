@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from evaluator.errors import RequestError
 
 _FORMER_KEYS = {"dsc": "dsc", "nsd": "nsd", "hd95_mm": "hd95", "assd_mm": "masd"}
 """Fields of label records of former versions, and the metrics that they held."""
@@ -26,6 +28,7 @@ class LabelScore:
         false_positive_voxels: Voxels that carry it in the prediction only, in that region.
         false_negative_voxels: Voxels that carry it in the reference only, in that region.
         note: Which rule set the scores, where it was not the plain formula.
+        replaced: Keys of the metrics whose value a rule for missing labels gave.
     """
 
     label: int
@@ -38,6 +41,7 @@ class LabelScore:
     false_positive_voxels: int
     false_negative_voxels: int
     note: str = ""
+    replaced: tuple[str, ...] = ()
 
     @property
     def dsc(self) -> float:
@@ -52,7 +56,7 @@ class LabelScore:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON knows: NaN becomes null, infinity the text "inf"."""
         values = {name: _to_json(value) for name, value in asdict(self).items()}
-        return values | {"scores": _scores_to_json(self.scores)}
+        return values | {"scores": _scores_to_json(self.scores), "replaced": list(self.replaced)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LabelScore:
@@ -65,6 +69,7 @@ class LabelScore:
                 if name in values and (values[name] is not None or name == key)
             }
         kept["scores"] = _scores_from_json(kept["scores"])
+        kept["replaced"] = tuple(kept.get("replaced", ()))
         for name in ("reference_ml", "prediction_ml"):
             kept[name] = _from_json(kept[name])
         return cls(**kept)
@@ -132,6 +137,29 @@ class CaseScore:
                 return score
         raise KeyError(label)
 
+    def __iter__(self) -> Iterator[LabelScore]:
+        """Yield the records of the labels, in table order."""
+        return iter(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield one row per label and metric: case, label, organ, metric, value."""
+        for label in self.labels:
+            for key, value in label.scores.items():
+                yield {
+                    "case": self.case,
+                    "label": label.label,
+                    "organ": label.organ,
+                    "metric": key,
+                    "value": value,
+                }
+
+    def to_frame(self) -> Any:
+        """Return the rows of `records` as a pandas DataFrame; pandas must be installed."""
+        return frame_of([self])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as values that JSON knows."""
         return {
@@ -164,6 +192,20 @@ class CaseScore:
             unusable=values.get("unusable", ""),
             evaluator_version=values.get("evaluator_version", ""),
         )
+
+
+def frame_of(scores: Iterable[CaseScore]) -> Any:
+    """Return the rows of several cases as a pandas DataFrame: case, label, organ, metric, value.
+
+    Raises:
+        RequestError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise RequestError("a DataFrame needs pandas", mend="Install it: pip install pandas") from None
+    columns = ["case", "label", "organ", "metric", "value"]
+    return pandas.DataFrame([row for score in scores for row in score.records()], columns=columns)
 
 
 def _to_json(value: Any) -> Any:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from evaluator import flare
+from evaluator import flare, official
 from evaluator.errors import RequestError, choose_one_of
 from evaluator.labels import LabelTable
 from evaluator.profiles import EXACT, Profile
 from evaluator.scores import CaseScore
 
-LABEL_TABLES: dict[str, LabelTable] = {**flare.TABLES}
+LABEL_TABLES: dict[str, LabelTable] = {**flare.TABLES, **official.TABLES}
 """The label tables of the shipped challenges."""
+
+
+def _fixed(profile: Profile, challenge: str) -> Profile:
+    return profile
+
 
 PROFILES: dict[str, Callable[[str], Profile]] = {
     "exact": lambda challenge: EXACT,
     "flare": flare.profile,
+    **{name: partial(flare.named_profile, name) for name in flare.PROFILE_NAMES},
+    **{name: partial(_fixed, profile) for name, profile in official.PROFILES.items()},
 }
 """Profile names, each with a function from the challenge's name to its rules."""
 

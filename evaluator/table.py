@@ -14,7 +14,7 @@ from evaluator.metrics import DEFAULT_METRICS, METRICS
 from evaluator.scores import CaseScore
 from evaluator.shipped import CASE_TABLES
 
-LAYOUTS = ("csv", *CASE_TABLES, "json")
+LAYOUTS = ("csv", "long", *CASE_TABLES, "json")
 
 
 def write_scores(
@@ -32,8 +32,8 @@ def write_scores(
         output: An open text file, opened with `newline=""`.
         labels: The table that the scores are for; gives the columns of other programs' tables.
         metrics: Keys of the metrics that `csv` has columns of, and `json` says the facts of.
-        layout: `csv`: one row per case and label. `json`: one object with all records. Else the name of a
-            table that has a row per case, such as `flare`.
+        layout: `csv`: one row per case and label. `long`: one row per case, label and metric. `json`: one
+            object with all records. Else the name of a table that has a row per case, such as `flare`.
     """
     if layout == "json":
         _write_json(scores, output, labels, metrics)
@@ -43,6 +43,12 @@ def write_scores(
         writer.writerow(tidy_columns(metrics))
         for score in scores:
             writer.writerows(tidy_rows(score, metrics))
+            output.flush()
+        return
+    if layout == "long":
+        writer.writerow(("case", "label", "organ", "metric", "value"))
+        for score in scores:
+            writer.writerows([_text(cell) for cell in record.values()] for record in score.records())
             output.flush()
         return
     columns, row = CASE_TABLES[layout]
@@ -96,9 +102,9 @@ def tidy_rows(score: CaseScore, metrics: Sequence[str] = DEFAULT_METRICS) -> lis
     ]
 
 
-def _text(cell: str | float) -> str:
-    if isinstance(cell, str):
-        return cell
+def _text(cell: str | int | float) -> str:
+    if isinstance(cell, (str, int)):
+        return str(cell)
     return "" if math.isnan(cell) else repr(cell)
 
 

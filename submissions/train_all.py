@@ -9,17 +9,32 @@ same command goes on where it stopped. `--rehearse` does three steps of each on 
 numpy, scipy and safetensors.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
-import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "segkit"), str(HERE.parent)]
+# A machine with a GPU may have nothing but torch: the submissions' packages and the phantom generator are
+# taken from where they lie.
+sys.path[:0] = [
+    str(HERE / "segkit"),
+    str(HERE / "cascade"),
+    str(HERE / "distilled_student"),
+    str(HERE.parent),
+]
+
+from segkit.log import log  # noqa: E402
+
+if TYPE_CHECKING:
+    from segkit.training.phantoms.loop import Standing
 
 
 @dataclass(frozen=True)
@@ -59,42 +74,34 @@ def main() -> int:
     """Run every step that is left."""
     options = parse_options()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from segkit.errors import SegkitError
+    from segkit.program import run_program
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    def work() -> None:
         for line in run_all(options):
             print(line, flush=True)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_program(work, quiet=options.rehearse)
 
 
-def run_all(options: argparse.Namespace):
+def run_all(options: argparse.Namespace) -> Iterator[str]:
     """Make phantoms, train everything; a line for each model."""
     from segkit.training.phantoms.make import SPACING_MM, make_phantoms
 
     spacing = REHEARSAL_SPACING_MM if options.rehearse else SPACING_MM
     stores = options.work / "phantoms", options.work / "held_out"
-    say(options, "phantoms")
+    log.info("== phantoms")
     for folder, cases, seed in (
         (stores[0], options.cases, 1),
         (stores[1], max(2, options.cases // 60), HELD_OUT_SEED),
     ):
-        make_phantoms(
-            folder, cases=cases, seed=seed, spacing_mm=spacing, workers=options.threads, quiet=options.quiet
-        )
+        make_phantoms(folder, cases=cases, seed=seed, spacing_mm=spacing, workers=options.threads)
     rows = []
     for step in STEPS:
         if options.only and step.name not in options.only:
             continue
         store = training_store(step, stores[0], options)
         if store is None:
-            say(options, f"{step.name} left out: give CTs with --cts")
+            log.info(f"== {step.name} left out: give CTs with --cts")
             continue
         began = time.monotonic()
         standing = train_step(step, store, stores[1], options)
@@ -119,12 +126,10 @@ def training_store(step: Step, phantoms: Path, options: argparse.Namespace) -> P
 def fused_store(phantoms: Path, options: argparse.Namespace) -> Path:
     """Phantoms with the labels that the organ model and the teacher give to what is not annotated."""
     import torch
-
-    sys.path.insert(0, str(HERE / "distilled_student"))
     from distilled.phantoms import fuse_store
     from segkit.training.phantoms.store import read_store
 
-    say(options, "pseudo labels")
+    log.info("== pseudo labels")
     out = options.work / "fused"
     fuse_store(
         read_store([phantoms])[: options.pseudo_labelled],
@@ -138,7 +143,7 @@ def fused_store(phantoms: Path, options: argparse.Namespace) -> Path:
     return out
 
 
-def train_step(step: Step, store: Path, held_out: Path, options: argparse.Namespace):
+def train_step(step: Step, store: Path, held_out: Path, options: argparse.Namespace) -> Standing:
     """One training; returns where it stands."""
     from segkit.training.phantoms.train import Run, train
 
@@ -159,7 +164,7 @@ def train_step(step: Step, store: Path, held_out: Path, options: argparse.Namesp
     else:
         whole_s = PHANTOM_SECONDS + FUSION_SECONDS + REST_SECONDS + sum(each.seconds for each in STEPS)
         hours = options.minutes / 60 * step.seconds / whole_s
-    say(options, step.name)
+    log.info(f"== {step.name}")
     real_scans = step.name == "small_unet_tumour"
     run = Run(
         recipe=HERE / step.recipe,
@@ -174,7 +179,6 @@ def train_step(step: Step, store: Path, held_out: Path, options: argparse.Namesp
         device=options.device,
         bfloat16="no" if options.rehearse else "measure",
         compile=not options.no_compile,
-        quiet=options.quiet,
         changes=changes,
     )
     return train(run).standing
@@ -217,18 +221,11 @@ def parse_options() -> argparse.Namespace:
     from segkit.torch_engine import best_device
     from segkit.training.places import default_work
 
-    options.quiet = options.rehearse
     options.device = options.device or best_device()
     options.cases = options.cases or (REHEARSAL_CASES if options.rehearse else 1000)
     options.pseudo_labelled = options.pseudo_labelled or (2 if options.rehearse else 240)
     options.work = options.work or default_work("train_all", "rehearsal" if options.rehearse else "work")
     return options
-
-
-def say(options: argparse.Namespace, what: str) -> None:
-    """Progress goes to stderr."""
-    if not options.quiet:
-        print(f"== {what}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

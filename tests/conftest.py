@@ -16,6 +16,12 @@ def key_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["FLAREHARNESS_KEY"] = str(tmp_path_factory.mktemp("key") / "key")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def lock_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests do not wait for a harness that measures on this host meanwhile."""
+    os.environ["FLAREHARNESS_HOST_LOCK"] = str(tmp_path_factory.mktemp("lock") / "measuring.lock")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The checkout that the tests run from."""

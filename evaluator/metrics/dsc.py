@@ -9,18 +9,23 @@ from evaluator.metrics.metric import SHARE, Metric
 
 if TYPE_CHECKING:
     from evaluator.pair import Counts
+    from evaluator.profiles import Profile
 
 
-def dsc(counts: Counts) -> float:
-    """Return 2 |A and B| / (|A| + |B|), to the last bit as surface-distance computes it."""
-    return 2 * counts.overlap_voxels / (counts.scored_reference_voxels + counts.scored_prediction_voxels)
+def dsc(counts: Counts, rules: Profile) -> float:
+    """Return 2 |A and B| / (|A| + |B|), to the last bit as surface-distance computes it.
+
+    A profile may add a small number to the denominator, as scripts do against a division by zero.
+    """
+    both = counts.scored_reference_voxels + counts.scored_prediction_voxels
+    return 2 * counts.overlap_voxels / (both + rules.dice_epsilon)
 
 
 METRIC = Metric(
     facts=MetricFacts(
         key="dsc", title="DSC", direction="higher", failed=0.0, percent=True, aliases=("dice",)
     ),
-    needs=("counts",),
+    needs=("counts", "rules"),
     compute=dsc,
     empty=SHARE,
 )

@@ -19,6 +19,7 @@ class MetricFacts:
         failed: What a failed case gets unless the challenge says otherwise; may be infinite.
         decimals: How many are shown.
         percent: Whether a fraction is shown times 100.
+        ranks: Whether one value is better than another at all; a signed error is not.
         host_bound: Whether it depends on the host that ran the case, as times and memory do.
         aliases: Other names by which it is understood.
     """
@@ -31,6 +32,7 @@ class MetricFacts:
     failed: float
     decimals: int = 2
     percent: bool = False
+    ranks: bool = True
     host_bound: bool = False
     aliases: tuple[str, ...] = ()
 

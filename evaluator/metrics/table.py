@@ -1,17 +1,81 @@
-"""The table of metrics. A new one is a file beside this one and a name in each of the two lines below."""
+"""The table of metrics. A new one is a file beside this one and its name in two lists below."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from evaluator.errors import RequestError, choose_one_of
-from evaluator.metrics import assd, dsc, hd95, masd, nsd
+from evaluator.metrics import (
+    absolute_relative_volume_error,
+    absolute_volume_error,
+    assd,
+    boundary_iou,
+    cldice,
+    dsc,
+    fn_volume,
+    fp_volume,
+    hd,
+    hd95,
+    iou,
+    lesion_count_difference,
+    lesion_dice,
+    lesion_f1,
+    lesion_fn,
+    lesion_fp,
+    lesion_hd95,
+    lesion_nsd,
+    lesion_precision,
+    lesion_recall,
+    lesion_recall_by_size,
+    lesion_tp,
+    masd,
+    nsd,
+    pq,
+    precision,
+    relative_volume_error,
+    sensitivity,
+    sq,
+    volume_error,
+    volume_error_voxels,
+)
 from evaluator.metrics.metric import Metric
 
-METRICS: Mapping[str, Metric] = {
-    module.METRIC.facts.key: module.METRIC for module in (dsc, nsd, hd95, assd, masd)
-}
-"""Every metric by its key, in the order of tables."""
+_USUAL = (dsc, nsd, hd95, assd, masd)
+_OTHERS = (hd, iou, sensitivity, precision, boundary_iou, cldice)
+_VOLUME = (
+    volume_error,
+    absolute_volume_error,
+    volume_error_voxels,
+    relative_volume_error,
+    absolute_relative_volume_error,
+)
+_COUNTS = (lesion_tp, lesion_fp, lesion_fn, lesion_count_difference)
+_LESION = (lesion_f1, lesion_precision, lesion_recall, lesion_dice, lesion_nsd, lesion_hd95, sq, pq)
+_COMPONENT = (fp_volume, fn_volume)
+
+
+class _Metrics(dict[str, Metric]):
+    """The table; percentiles of the Hausdorff distance that are not in it are made when asked for."""
+
+    def __missing__(self, key: str) -> Metric:
+        made = hd.percentile_metric(key)
+        if made is None:
+            raise KeyError(key)
+        self[key] = made
+        return made
+
+
+METRICS: Mapping[str, Metric] = _Metrics(
+    {
+        metric.facts.key: metric
+        for metric in (
+            *(module.METRIC for module in (*_USUAL, *_OTHERS, *_VOLUME, *_COUNTS, *_LESION)),
+            *lesion_recall_by_size.METRICS,
+            *(module.METRIC for module in _COMPONENT),
+        )
+    }
+)
+"""Every metric by its key, in the order of tables, and `hd` with any other percentile."""
 
 DEFAULT_METRICS = ("dsc", "nsd")
 
@@ -23,9 +87,11 @@ def metric_named(name: str) -> Metric:
         RequestError: There is none.
     """
     wanted = name.strip().lower()
-    for key, metric in METRICS.items():
+    for key, metric in list(METRICS.items()):
         if wanted == key or wanted in metric.facts.aliases:
             return metric
+    if hd.percentile_metric(wanted):
+        return METRICS[wanted]
     raise RequestError(f"there is no metric {name!r}", mend=choose_one_of(wanted, METRICS))
 
 

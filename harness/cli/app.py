@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Lint the image, then run one case under the judged limits and say what to fix.",
     "evaluate": "Run a submission on every case in a fresh container, measure, score and store it.",
     "score": "Score what stored runs predicted, or a folder of predictions made elsewhere.",
+    "explain": "Score a case under several rules; say why they differ and where surfaces are far apart.",
     "leaderboard": "Rank the teams of a challenge from the results on disk; no engine is needed.",
     "pack": "Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256.",
     "verify": "Re-read every record, file and seal; with --data also score again.",

@@ -20,12 +20,13 @@ from harness.engine.base import ContainerEngine
 from harness.engine.images import ImageClient
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
-from harness.results.folder import RunResults
+from harness.results.folder import MOST_TITLE_LETTERS, RunResults, read_run_record
+from harness.results.journal import RUN_FILE
 from harness.results.records import OptOuts, Outcome
 from harness.run.evaluate import EvaluationRequest, evaluate
 from harness.submission.build import build
 from harness.submission.find import Submission, find
-from harness.submission.load import take_in, team_of
+from harness.submission.load import INTAKE_IMAGES, name_in, take_in, team_of
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ def command(
         )
         for each in images
     ]
+    if team is None:
+        for entry in entries:
+            refuse_alike(results / rules.name, entry)
     codes = []
     for entry in entries:
         request = EvaluationRequest(
@@ -211,13 +215,41 @@ def image_entry(
 ) -> Entry:
     """Take an image by tag, from a `docker save` archive, or from an OCI layout, and pin it."""
     loaded = take_in(image, challenge=challenge.name, images=images, progress=say)
+    spelt = name_in(image)
     return Entry(
         team=team or team_of(image),
-        title="",
+        # Kept where it differs, so that another team whose name differs only there is known as another.
+        title=spelt[:MOST_TITLE_LETTERS] if team is None and spelt != team_of(image) else "",
         image=loaded.digest,
         device="cuda" if device == "cuda" else "cpu",
         opt_outs=opt_outs,
     )
+
+
+def refuse_alike(results: Path, entry: Entry) -> None:
+    """Refuse an image whose name differs from that of its team's earlier runs in spelling only.
+
+    `TeamA.tar` and `teama.tar` may be two teams; under one name the newer run would replace the other's row.
+
+    Args:
+        results: The challenge's folder of results.
+        entry: What is about to be run.
+
+    Raises:
+        ConfigurationError: the team has runs under another spelling.
+    """
+    for run in sorted((results / entry.team).glob(f"*/{RUN_FILE}")):
+        record = read_run_record(run.parent)
+        if record.image is None or not record.image.reference.startswith(f"{INTAKE_IMAGES}/"):
+            continue  # of a folder, whose manifest names the team
+        title = record.title
+        earlier = title if title and team_of(title) == entry.team else entry.team
+        if earlier != (entry.title or entry.team):
+            raise ConfigurationError(
+                f"{entry.team!r} has results already, of {earlier!r}",
+                where=run.parent,
+                mend="Name the team in front of --image: the same name if it is the same team.",
+            )
 
 
 def conclude(finished: RunResults) -> int:

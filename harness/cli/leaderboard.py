@@ -164,7 +164,8 @@ class Shared:
         )
         if known is not None and self.cases is not None:
             named = [case for division in board.divisions for case in division.cases]
-            check_cases(known, named, where=self.cases)
+            for case in check_cases(known, named, where=self.cases):
+                say(f"the table of cases names {case}, which no run has")
         return board
 
 

@@ -132,6 +132,7 @@ class EngineFacts:
         warnings: Limits that the engine says it cannot enforce.
         maps_users: Whether a container's user ids are others on the host (rootless, userns-remap).
         runtimes: OCI runtimes that it knows, the default one first.
+        filters_calls: Whether it can filter system calls.
     """
 
     name: str
@@ -143,6 +144,7 @@ class EngineFacts:
     warnings: tuple[str, ...] = ()
     maps_users: bool = False
     runtimes: tuple[str, ...] = ()
+    filters_calls: bool = True
 
 
 class Container(Protocol):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import posixpath
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from harness.engine.base import ContainerSpec, Mount
@@ -35,6 +38,15 @@ USER_PROCESSES_LIMIT = 32768
 """Over all containers of one user id; the limit of one container is the cgroup's."""
 
 
+SYSTEM_CALLS = Path(__file__).with_name("seccomp.json")
+"""The system calls that containers may make, in the form that container engines read.
+
+As wide as the engines' own profiles for a container without capabilities, less what would reach beyond the
+container or use memory that no limit counts: sockets of the hypervisor and of rare protocols, huge pages,
+io_uring. Only the host's own architecture: 32-bit programs make sockets by a call that cannot be looked into.
+"""
+
+
 def pids_limit(cpus: float) -> int:
     """Return the most processes and threads one container may have.
 
@@ -44,13 +56,16 @@ def pids_limit(cpus: float) -> int:
     return max(4096, 256 * math.ceil(cpus))
 
 
-def create_request(spec: ContainerSpec, *, cores: int, podman: bool = False) -> dict[str, Any]:
+def create_request(
+    spec: ContainerSpec, *, cores: int, podman: bool = False, filters_calls: bool = True
+) -> dict[str, Any]:
     """Return the body of `POST /containers/create`.
 
     Args:
         spec: The container.
         cores: CPUs of the host, which decide the process limit where the spec sets no quota.
         podman: Podman names GPUs by CDI instead of a device request, and keeps the mode of a tmpfs.
+        filters_calls: Whether this engine can filter system calls; it refuses a profile otherwise.
     """
     request: dict[str, Any] = {
         "Image": spec.image,
@@ -66,7 +81,8 @@ def create_request(spec: ContainerSpec, *, cores: int, podman: bool = False) -> 
         "NetworkDisabled": True,
         # It would run beside what is measured, and the engine's work for it is on nobody's bill.
         "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": _host_config(spec, cores=cores, podman=podman),
+        "HostConfig": _host_config(spec, cores=cores, podman=podman)
+        | {"SecurityOpt": _security(podman=podman, filters_calls=filters_calls)},
     }
     if spec.command is not None:
         request["Cmd"] = list(spec.command)
@@ -110,7 +126,6 @@ def _host_config(spec: ContainerSpec, *, cores: int, podman: bool) -> dict[str, 
         "Privileged": False,
         "CapAdd": [],
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
         "Init": True,
         "IpcMode": "private",
         "CgroupnsMode": "private",
@@ -143,6 +158,18 @@ def _host_config(spec: ContainerSpec, *, cores: int, podman: bool) -> dict[str, 
     if spec.gpu is not None:
         config |= _gpu(spec.gpu, podman=podman)
     return config
+
+
+def _security(*, podman: bool, filters_calls: bool) -> list[str]:
+    """Return the security options. Docker takes a profile's content, Podman a file of this host."""
+    if not filters_calls:
+        return ["no-new-privileges"]
+    return ["no-new-privileges", f"seccomp={SYSTEM_CALLS if podman else _profile()}"]
+
+
+@cache
+def _profile() -> str:
+    return json.dumps(json.loads(SYSTEM_CALLS.read_text()))
 
 
 def _gpu(gpu: str, *, podman: bool) -> dict[str, Any]:

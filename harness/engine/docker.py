@@ -165,6 +165,7 @@ class DockerEngine:
             cgroup_driver=str(info.get("CgroupDriver", "")),
             cores=int(info.get("NCPU") or os.cpu_count() or 1),
             warnings=tuple(info.get("Warnings") or ()),
+            filters_calls="seccomp" in security,
             maps_users="name=userns" in security or "name=rootless" in security,
             runtimes=(default, *sorted(set(runtimes) - {default})) if default else tuple(sorted(runtimes)),
         )
@@ -205,7 +206,12 @@ class DockerEngine:
         try:
             with _engine_errors("creating a container"):
                 podman = self.facts.name == "podman"
-                request = create_request(spec, cores=self.facts.cores, podman=podman)
+                request = create_request(
+                    spec,
+                    cores=self.facts.cores,
+                    podman=podman,
+                    filters_calls=self.facts.filters_calls,
+                )
                 identifier = self._api.create_container_from_config(request, spec.name)["Id"]
         except ImageNotFound as error:
             raise InfrastructureError("the image went away during the run", where=spec.image) from error

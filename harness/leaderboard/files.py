@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness import text
+from harness.challenge.metrics import heading_unit, shown_value
 from harness.files import write_whole
 from harness.leaderboard.columns import PENALTY, Column, all_columns, shown_columns
 from harness.leaderboard.model import MARKS, SCHEMA_VERSION, Analysis, Division, Leaderboard, Row
@@ -104,9 +105,32 @@ def to_markdown(leaderboard: Leaderboard) -> str:
             cells += [f"{row.failed}/{row.cases}", host_letter(row), mark_letters(row)]
             lines.append(_line(cells))
         lines.append("")
+        for title, table in subgroup_tables(division):
+            headings, *body = [[text.markdown_text(cell) for cell in cells] for cells in table]
+            rule = _line(["---", *("--:" for _ in headings[1:])])
+            lines += ["", f"{text.markdown_text(title)}:", "", _line(headings), rule, *map(_line, body)]
+        lines.append("")
         lines += [f"- {line}" for line in legend(division, escape=True)]
         lines.append("")
     return "\n".join(lines)
+
+
+def subgroup_tables(division: Division) -> list[tuple[str, list[list[str]]]]:
+    """Return a table per metric and column of the table of cases: its title, and its lines of cells."""
+    tables = []
+    for metric in division.metrics:
+        for name in dict.fromkeys(part.column for part in division.subgroups):
+            parts = [part for part in division.subgroups if part.column == name and metric.key in part.means]
+            if not parts:
+                continue
+            table = [[name, *(f"{part.value} n={part.cases}" for part in parts)]]
+            for place, row in enumerate(division.rows):
+                means = [part.means[metric.key][place] for part in parts]
+                shown = [shown_value(metric.facts, mean.mean if mean is not None else None) for mean in means]
+                table.append([row.team, *shown])
+            unit = heading_unit(metric.facts)
+            tables.append((f"{metric.title}{f', {unit}' if unit else ''}, by {name}", table))
+    return tables
 
 
 def to_latex(leaderboard: Leaderboard) -> str:

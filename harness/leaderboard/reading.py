@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from operator import itemgetter
@@ -32,9 +33,11 @@ from harness.leaderboard.values import (
     Wanted,
     assemble,
 )
-from harness.results.folder import read_run_record
-from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE
-from harness.results.records import FORMER_SCORES, Outcome
+from harness.results.folder import chain_start, end_faults, judged_seal, read_run_record
+from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Chain
+from harness.results.key import known_key
+from harness.results.records import FORMER_SCORES, Outcome, RunRecord
+from harness.results.seal import SEAL_FILE, JournalEnd, Seal
 
 _PARALLEL_FROM_BYTES = 50_000_000
 """Starting processes costs more than reading less than this."""
@@ -148,17 +151,50 @@ def read_run_values(folder: Path, *, wanted: Wanted) -> RunValues:
         ConfigurationError: the folder holds no run.
         InfrastructureError: a record is damaged.
     """
+    record = read_run_record(folder)
+    seal = _unbroken_seal(folder, record)
+    start, key = chain_start(folder), known_key()
+
+    def journal(name: str, end: JournalEnd | None) -> _Journal:
+        vouched = end.lines if end else 0
+        return _Journal(folder / name, Chain(start, key, signer=record.key, vouched=vouched), end)
+
     return assemble(
         folder,
-        read_run_record(folder),
-        _executions(folder / CASES_FILE),
-        _scores(folder / SCORES_FILE, wanted.label_metrics),
+        record,
+        _executions(journal(CASES_FILE, seal.cases if seal else None)),
+        _scores(journal(SCORES_FILE, seal.scores if seal else None), wanted.label_metrics),
         wanted,
     )
 
 
-def _executions(path: Path) -> Iterator[ExecutionFacts]:
-    for line in _lines(path, _EXECUTION):
+def _unbroken_seal(folder: Path, record: RunRecord) -> Seal | None:
+    """Return a run's seal, or None for a run that was made before there were any.
+
+    Raises:
+        InfrastructureError: run.json or the seal was changed, or they are of another folder.
+    """
+    if not record.key and not (folder / SEAL_FILE).exists():
+        place = folder.resolve()
+        if (place.name, place.parent.name) != (record.run, record.team):
+            raise _broken(folder, f"its record is of team {record.team}, run {record.run}")
+        return None
+    seal, faults = judged_seal(folder, record, known_key())
+    if faults:
+        raise _broken(folder / SEAL_FILE, faults[0])
+    return seal
+
+
+def _broken(where: object, fault: str) -> InfrastructureError:
+    return InfrastructureError(
+        f"a run was changed: {fault}",
+        where=where,
+        mend="`harness verify` lists all that was; move the run's folder away to rank the others.",
+    )
+
+
+def _executions(journal: _Journal) -> Iterator[ExecutionFacts]:
+    for line in journal.lines(_EXECUTION):
         usage: Mapping[str, Any] = line["usage"]
         yield ExecutionFacts(
             case=line["case"],
@@ -169,8 +205,8 @@ def _executions(path: Path) -> Iterator[ExecutionFacts]:
         )
 
 
-def _scores(path: Path, metrics: tuple[str, ...]) -> Iterator[ScoreFacts]:
-    for line in _lines(path, _SCORE):
+def _scores(journal: _Journal, metrics: tuple[str, ...]) -> Iterator[ScoreFacts]:
+    for line in journal.lines(_SCORE):
         rows = _former_rows if line["schema_version"] == 1 else label_rows
         yield ScoreFacts(
             line["case"],
@@ -192,12 +228,16 @@ def label_rows(labels: Sequence[Any], metrics: tuple[str, ...]) -> list[tuple[fl
     if len(metrics) > 1:
         get = itemgetter(*metrics)
         with suppress(KeyError):
-            return [(*_label_facts(label), *get(label["scores"])) for label in labels]
+            return [(*_FACTS(label), *get(label["scores"])) for label in labels]
     return [
         (*_label_facts(label), *[label["scores"].get(key, ABSENT) for key in metrics])
         for label in labels
         if label.get("scores")
     ]
+
+
+_FACTS = itemgetter("label", "reference_ml", "prediction_ml")
+"""As `_label_facts`, of a label that holds them all, and faster."""
 
 
 def _label_facts(label: Any) -> tuple[Any, Any, Any]:
@@ -214,25 +254,54 @@ def _former_rows(labels: Iterable[Any], metrics: tuple[str, ...]) -> list[tuple[
     ]
 
 
-def _lines(path: Path, kind: TypeAdapter[Parsed]) -> Iterator[Parsed]:
-    """Yield a journal's checked lines, except for a torn last one."""
-    if not path.exists():
-        return
-    check = kind.validator.validate_json
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
+@dataclass
+class _Journal:
+    """A journal whose every line is followed and compared with the run's seal while it is read.
+
+    Attributes:
+        end: How far it went when it was sealed; None where it never was.
+    """
+
+    path: Path
+    chain: Chain
+    end: JournalEnd | None
+
+    def lines(self, kind: TypeAdapter[Parsed]) -> Iterator[Parsed]:
+        """Yield the checked lines, except for a torn last one.
+
+        Raises:
+            InfrastructureError: a line is damaged, changed or missing.
+        """
+        check, chain, sealed = kind.validator.validate_json, self.chain, self.end.lines if self.end else 0
+        sealed_sha256 = chain.previous
+        for line in self._complete():
             try:
-                yield check(line)
+                parsed = check(line)
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(str(part) for part in first["loc"])
                 raise InfrastructureError(
                     f"a record is damaged{f' at {place}' if place else ''}: {first['msg']}",
-                    where=f"{path}:{number}",
+                    where=f"{self.path}:{chain.lines + 1}",
                     mend="`harness verify` lists every damaged record.",
                 ) from error
+            if faults := chain.faults(line):
+                raise _broken(f"{self.path}:{chain.lines}", faults[0])
+            if chain.lines == sealed:
+                sealed_sha256 = chain.previous
+            yield parsed
+        if self.end is not None:
+            for fault in end_faults(self.path.name, self.end, lines=chain.lines, last_sha256=sealed_sha256):
+                raise _broken(self.path.with_name(SEAL_FILE), fault)
+
+    def _complete(self) -> Iterator[bytes]:
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                yield line[:-1]
 
 
 def _counted(

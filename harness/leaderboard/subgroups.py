@@ -85,8 +85,8 @@ def read_case_table(path: Path) -> CaseTable:
     return CaseTable(columns)
 
 
-def check_cases(table: CaseTable, cases: Sequence[str], *, where: Path) -> None:
-    """Check that the table is about these cases.
+def check_cases(table: CaseTable, cases: Sequence[str], *, where: Path) -> list[str]:
+    """Check that the table is about these cases, and return those that it names beside them.
 
     Raises:
         ConfigurationError: it names none of them.
@@ -98,6 +98,7 @@ def check_cases(table: CaseTable, cases: Sequence[str], *, where: Path) -> None:
             where=where,
             mend=f"Its column `case` must hold names such as {cases[0]}.",
         )
+    return sorted(named - set(cases))
 
 
 def subgroups(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
@@ -13,7 +13,7 @@ from rich.text import Text
 from harness import text
 from harness.challenge.metrics import heading_unit
 from harness.leaderboard.columns import KEPT_SCORES, Column, organ_columns, shown_columns
-from harness.leaderboard.files import host_letter, legend, mark_letters, with_interval
+from harness.leaderboard.files import host_letter, legend, mark_letters, subgroup_tables, with_interval
 from harness.leaderboard.model import Division, Leaderboard, Row
 
 _GAP = 3
@@ -57,6 +57,13 @@ def render_terminal(leaderboard: Leaderboard, console: Console, *, per_organ: bo
         _print_fitting(columns if room else _columns(leaderboard, division, intervals=False), console)
         for line in legend(division, intervals=room):
             console.print(Text(line, style="dim"))
+        for heading, (first, *body) in subgroup_tables(division):
+            console.print(Text(f"\n{text.printable(heading)}", style="bold"))
+            columns = [
+                _Shown(_ALWAYS, text.printable(title), [Text(text.printable(row[place])) for row in body])
+                for place, title in enumerate(first)
+            ]
+            _print_fitting([replace(columns[0], justify="left"), *columns[1:]], console)
         if per_organ:
             for facts in challenge.label_metrics:
                 unit = heading_unit(facts)

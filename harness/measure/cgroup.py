@@ -124,23 +124,60 @@ class CaseCgroup:
         """Whether the engine really put the container below our parent."""
         return (self.hierarchy.memory / self._relative).is_dir()
 
+    def bound_sockets(self, limit_bytes: int, engine: str) -> bool:
+        """Have the kernel count and bound what TCP and UDP sockets hold, before the container starts.
+
+        Version 2 counts it in the memory limit. Version 1 has a counter apart, which counts only the sockets
+        of processes whose own cgroup had a limit when they made them: so that cgroup is made here, under the
+        name that the engine will look for.
+
+        Args:
+            limit_bytes: What sockets may hold on version 1, beside the memory limit.
+            engine: `docker` or `podman`, which name a container's cgroup differently.
+
+        Returns:
+            Whether what sockets hold will be counted. On version 1 it takes root.
+        """
+        if self.hierarchy.version == 2:
+            return True
+        if self._relative.endswith(".slice"):
+            name = f"{engine if engine == 'docker' else 'libpod'}-{self.container_id}.scope"
+        else:
+            name = self.container_id if engine == "docker" else f"libpod-{self.container_id}"
+        folder = self.hierarchy.memory / self._relative / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "memory.kmem.tcp.limit_in_bytes").write_text(str(limit_bytes))
+        except OSError:
+            return False
+        return True
+
+    def _sockets(self, counter: str) -> int:
+        """Return a reading of version 1's counter of socket buffers."""
+        folder = self.hierarchy.memory / self._relative
+        return _number(folder / f"memory.kmem.tcp.{counter}_in_bytes") or 0
+
     def memory(self) -> MemorySample | None:
         """Return the usage now, or None if the cgroup cannot be read."""
         folder, version = self.hierarchy.memory / self._relative, self.hierarchy.version
         usage = _number(folder / ("memory.usage_in_bytes" if version == 1 else "memory.current"))
         if usage is None:
             return None
+        sockets = self._sockets("usage") if version == 1 else 0
         cache = file_cache_bytes(_table(folder / "memory.stat"), version)
-        sample = MemorySample(usage, max(0, usage - cache))
+        working_set = max(0, usage - cache)
         if self._working_set is None:
             self._working_set = WorkingSetPeak(SwapCounter(folder) if version == 1 else OpenPeak(folder))
-        self._working_set.look(working_set_bytes=sample.working_set_bytes, cache_bytes=cache)
-        return sample
+        self._working_set.look(working_set_bytes=working_set, cache_bytes=cache)
+        return MemorySample(usage + sockets, working_set + sockets)
 
     def working_set_peak(self) -> tuple[int, WorkingSetMethod] | None:
-        """Return the largest working set since the first `memory()`, up to now."""
+        """Return the largest working set since the first `memory()`, up to now; sockets as in `peak`."""
         self.memory()
-        return self._working_set.result if self._working_set is not None else None
+        result = self._working_set.result if self._working_set is not None else None
+        if result is None or self.hierarchy.version == 2:
+            return result
+        return result[0] + self._sockets("max_usage"), result[1]
 
     def cpu_s(self) -> float | None:
         """Return the CPU time used so far by everything that ever ran below the parent."""
@@ -173,11 +210,15 @@ class CaseCgroup:
         return None if folder is None else _table(folder / "memory.oom_control").get("oom_kill")
 
     def peak(self) -> tuple[int, PeakMethod] | None:
-        """Return the most memory ever in use below the parent, as the kernel counted it."""
+        """Return the most memory ever in use below the parent, as the kernel counted it.
+
+        Version 1 counts socket buffers apart, so the peaks of both are added: too much by what was not held
+        at the same time, and exact where no socket was used.
+        """
         folder = self.hierarchy.memory / self._relative
         if self.hierarchy.version == 1:
             peak = _number(folder / "memory.max_usage_in_bytes")
-            return None if peak is None else (peak, "cgroup-v1-max-usage")
+            return None if peak is None else (peak + self._sockets("max_usage"), "cgroup-v1-max-usage")
         peak = _number(folder / "memory.peak")
         return None if peak is None else (peak, "cgroup-v2-peak")
 

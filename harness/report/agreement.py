@@ -99,5 +99,5 @@ def nsd_curve(
     for one in pair.labels:
         if len(one.reference_runs) and len(one.prediction_runs):
             areas = [one.distances.areas(tolerance) for tolerance in TOLERANCES_MM]
-            curves.append([area.within_mm2 / area.whole_mm2 for area in areas])
+            curves.append([area.share() for area in areas])
     return np.mean(curves, axis=0) if curves else np.empty(0)

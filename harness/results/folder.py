@@ -13,13 +13,23 @@ from pydantic import ValidationError
 
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import write_whole
-from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, complete_lines, damaged, line_sha256, read_lines
+from harness.results.journal import (
+    CASES_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    Journal,
+    complete_lines,
+    damaged,
+    line_sha256,
+    read_lines,
+)
 from harness.results.key import Key, signing_key
 from harness.results.lock import FolderLock
 from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
 from harness.results.seal import SEAL_FILE, JournalEnd, Seal, read_seal, write_seal
 
 MOST_TEAM_LETTERS = 64
+MOST_TITLE_LETTERS = 200
 
 
 @dataclass(frozen=True)
@@ -181,26 +191,48 @@ def seal_faults(folder: Path, key: Key | None) -> Iterator[str]:
         folder: `results/CHALLENGE/TEAM/RUN`.
         key: This host's key; without it nothing can be said of signatures.
     """
-    if not (folder / SEAL_FILE).is_file():
-        yield "the seal is missing"
-        return
-    seal = read_seal(folder)
+    seal, faults = judged_seal(folder, read_run_record(folder), key)
+    yield from faults
     if seal is None:
-        yield "the seal is damaged"
         return
-    if key is not None and seal.key == key.id and not key.signed(seal.content(), seal.hmac):
-        yield "the seal was not made with the key that it names"
-    record_key = read_run_record(folder).key
-    there = folder_seal(folder, cases=seal.cases, scores=seal.scores, key=record_key)
-    for name in ("run", "team", "challenge", "run_sha256", "key"):
-        if getattr(seal, name) != getattr(there, name):
-            yield f"the seal is of another {name.replace('_sha256', '.json')}"
     for name, sealed in ((CASES_FILE, seal.cases), (SCORES_FILE, seal.scores)):
         lines = complete_lines(folder / name)
-        if len(lines) < sealed.lines:
-            yield f"{sealed.lines - len(lines)} of {sealed.lines} lines of {name} are missing"
-        elif _end(folder, lines[: sealed.lines]) != sealed:
-            yield f"the first {sealed.lines} lines of {name} are not the ones that were sealed"
+        there = _end(folder, lines[: sealed.lines])
+        yield from end_faults(name, sealed, lines=len(lines), last_sha256=there.last_sha256)
+
+
+def judged_seal(folder: Path, record: RunRecord, key: Key | None) -> tuple[Seal | None, list[str]]:
+    """Return a run's seal, if it can be read, and what is wrong with it without a look at the journals."""
+    if not (folder / SEAL_FILE).is_file():
+        return None, ["the seal is missing"]
+    seal = read_seal(folder)
+    if seal is None:
+        return None, ["the seal is damaged"]
+    faults = []
+    if key is not None and seal.key == key.id and not key.signed(seal.content(), seal.hmac):
+        faults.append("the seal was not made with the key that it names")
+    there = folder_seal(folder, cases=seal.cases, scores=seal.scores, key=record.key)
+    faults += [
+        f"the seal is of another {name.replace('_sha256', '.json')}"
+        for name in ("run", "team", "challenge", "run_sha256", "key")
+        if getattr(seal, name) != getattr(there, name)
+    ]
+    return seal, faults
+
+
+def end_faults(name: str, sealed: JournalEnd, *, lines: int, last_sha256: str) -> Iterator[str]:
+    """Yield what does not agree between a journal and how far it went when it was sealed.
+
+    Args:
+        name: Of the journal.
+        sealed: Its end then.
+        lines: How many it has.
+        last_sha256: Hash of the last line that was sealed, if that many are there.
+    """
+    if lines < sealed.lines:
+        yield f"{sealed.lines - lines} of {sealed.lines} lines of {name} are missing"
+    elif last_sha256 != sealed.last_sha256:
+        yield f"the first {sealed.lines} lines of {name} are not the ones that were sealed"
 
 
 def _end(folder: Path, lines: list[bytes]) -> JournalEnd:
@@ -209,7 +241,7 @@ def _end(folder: Path, lines: list[bytes]) -> JournalEnd:
 
 
 def folder_seal(folder: Path, *, cases: JournalEnd, scores: JournalEnd, key: str) -> Seal:
-    """Return the seal of `results/CHALLENGE/TEAM/RUN`, which lies where its names say, without a signature."""
+    """Return the seal of `results/CHALLENGE/TEAM/RUN`, as its names say, without a signature."""
     place = folder.resolve()
     return Seal(
         run=place.name,
@@ -242,6 +274,20 @@ def check_team(team: str) -> None:
         raise ConfigurationError(
             f"a team cannot be called {team!r}: results of the challenge have that name",
             mend="Choose another name.",
+        )
+
+
+def check_title(title: str) -> None:
+    """Check that a title fits into a table.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if len(title) > MOST_TITLE_LETTERS:
+        raise ConfigurationError(
+            f"the title has {len(title)} letters",
+            where=_shortened(title),
+            mend=f"Use at most {MOST_TITLE_LETTERS}.",
         )
 
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from harness.errors import ConfigurationError, InfrastructureError
+from harness.errors import InfrastructureError
 from harness.files import sync_folder
 from harness.results.key import Key
+from harness.results.records import ExecutionRecord, ScoreRecord
 from harness.results.seal import JournalEnd
-from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
 
 RUN_FILE = "run.json"
 CASES_FILE = "cases.jsonl"
 SCORES_FILE = "scores.jsonl"
 
-_OWN_HASH = re.compile(rb'"sha256":"([0-9a-f]{64})"}$')
-_PREVIOUS_HASH = re.compile(rb'"previous_sha256":"([0-9a-f]{64})"')
-_SIGNATURE = re.compile(rb'"hmac":"([0-9a-f:]*)"')
+_HASH_LETTERS = 64
+_OWN = b'"sha256":"'
+_PREVIOUS = b'"previous_sha256":"'
+_SIGNATURE = b'"hmac":"'
 
 Line = TypeVar("Line", ExecutionRecord, ScoreRecord)
 
@@ -54,6 +52,69 @@ def line_sha256(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
+class Chain:
+    """Follows a journal line by line, without parsing it: a leaderboard reads a million of them.
+
+    Args:
+        start: From `chain_start`.
+        key: This host's key; lines that claim to be signed with it must be.
+        signer: Id of the key that every line must name; None where that is not looked at.
+        vouched: For how many lines a seal vouches: their own signatures say no more, and are not looked at.
+
+    Attributes:
+        previous: Hash of the last line seen, or `start`.
+        lines: How many were seen.
+    """
+
+    def __init__(
+        self, start: str, key: Key | None = None, *, signer: str | None = None, vouched: int = 0
+    ) -> None:
+        self.previous = start
+        self.lines = 0
+        self._key = key
+        self._signer = signer
+        self._vouched = vouched
+
+    def faults(self, line: bytes) -> list[str]:
+        """Return what shows that the next line, given without its newline, was changed."""
+        before = f"line {self.lines}" if self.lines else RUN_FILE
+        self.lines += 1
+        own = line[-_HASH_LETTERS - 2 : -2]
+        content = line[: -_HASH_LETTERS - 2]
+        carried = line.rfind(_PREVIOUS) + len(_PREVIOUS)
+        if not (content.endswith(_OWN) and line.endswith(b'"}') and carried >= len(_PREVIOUS)):
+            self.previous = line_sha256(line)
+            return ["it is no journal line"]
+        found = []
+        if line[carried : carried + _HASH_LETTERS] != self.previous.encode():
+            found.append(f"it does not follow {before}: one was changed or is missing")
+        # Both hashes begin alike: of the line with its own hash empty, and of the whole line.
+        hashed = hashlib.sha256(content)
+        whole = hashed.copy()
+        hashed.update(b'"}')
+        whole.update(line[-_HASH_LETTERS - 2 :])
+        self.previous = whole.hexdigest()
+        if hashed.hexdigest().encode() != own:
+            found.append("its content does not match its own hash")
+        return found if self.lines <= self._vouched else found + self._signature_faults(content)
+
+    def _signature_faults(self, content: bytes) -> list[str]:
+        """Return what is wrong with a line's signature, given all of the line before its own hash."""
+        begin = content.rfind(_SIGNATURE) + len(_SIGNATURE)
+        signed = begin >= len(_SIGNATURE)
+        end = content.find(b'"', begin)
+        key_id, _, signature = (
+            content[begin:end].decode(errors="replace").partition(":") if signed else ("", "", "")
+        )
+        if self._signer is not None and key_id != self._signer:
+            return ["it is not signed by the run's key"]
+        if self._key is None or key_id != self._key.id:
+            return []
+        if self._key.signed(content[:begin] + content[end:] + b'"}', signature):
+            return []
+        return ["it was not signed with the key that it names"]
+
+
 def chain_faults(path: Path, *, start: str, key: Key | None = None) -> Iterator[tuple[int, str]]:
     """Yield the number of each line of a journal that was changed, and what shows it.
 
@@ -62,36 +123,10 @@ def chain_faults(path: Path, *, start: str, key: Key | None = None) -> Iterator[
         start: From `chain_start`.
         key: This host's key; lines that claim to be signed with it must be.
     """
-    previous = start
-    for number, line in enumerate(complete_lines(path), start=1):
-        for fault in line_faults(line, previous, key):
-            yield number, fault.format(before=f"line {number - 1}" if number > 1 else RUN_FILE)
-        previous = line_sha256(line)
-
-
-def line_faults(line: bytes, previous: str, key: Key | None = None) -> Iterator[str]:
-    """Yield what shows that a line was changed, without parsing it: a leaderboard reads a million of them.
-
-    Args:
-        line: Without its newline.
-        previous: Hash of the line before.
-        key: This host's key.
-    """
-    own = _OWN_HASH.search(line)
-    carried = _PREVIOUS_HASH.findall(line)
-    if own is None or not carried:
-        yield "it is no journal line"
-        return
-    if carried[-1].decode() != previous:
-        yield "it does not follow {before}: one was changed or is missing"
-    if line_sha256(line[: own.start(1)] + line[own.end(1) :]).encode() != own[1]:
-        yield "its content does not match its own hash"
-    signatures = _SIGNATURE.findall(line)
-    if key is None or not signatures or not signatures[-1]:
-        return
-    key_id, _, signature = signatures[-1].decode().partition(":")
-    if key_id == key.id and not key.signed(_signed_content(line, signatures[-1]), signature):
-        yield "it was not signed with the key that it names"
+    chain = Chain(start, key)
+    for line in complete_lines(path):
+        for fault in chain.faults(line):
+            yield chain.lines, fault
 
 
 def sealed_line(record: Line, previous_sha256: str, key: Key | None = None) -> bytes:
@@ -105,12 +140,6 @@ def sealed_line(record: Line, previous_sha256: str, key: Key | None = None) -> b
         linked = linked.model_copy(update={"hmac": f"{key.id}:{key.sign(_dump(linked))}"})
     own = line_sha256(_dump(linked))
     return _dump(linked.model_copy(update={"sha256": own}))
-
-
-def _signed_content(line: bytes, signature: bytes) -> bytes:
-    """Return what a line's signature is over."""
-    before, _, after = line.rpartition(b'"hmac":"' + signature + b'"')
-    return _OWN_HASH.sub(b'"sha256":""}', before + b'"hmac":""' + after)
 
 
 class Journal(Generic[Line]):
@@ -181,6 +210,7 @@ def _compact(content: Any) -> bytes:
 
 
 def damaged(where: object, error: ValidationError) -> InfrastructureError:
+    """Return what to say of a record that is not as its schema says."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     return InfrastructureError(

@@ -32,7 +32,7 @@ class Key:
 
     def sign(self, content: bytes) -> str:
         """Return the HMAC-SHA-256 of some bytes."""
-        return hmac.new(self.secret, content, hashlib.sha256).hexdigest()
+        return hmac.digest(self.secret, content, "sha256").hex()
 
     def signed(self, content: bytes, signature: str) -> bool:
         """Whether this key made the signature."""

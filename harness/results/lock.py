@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from harness.errors import InfrastructureError, PrerequisiteError
+from harness.errors import InfrastructureError
 
 
 class FileLock:

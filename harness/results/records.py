@@ -249,7 +249,7 @@ class RunRecord(_Record):
     contract_version: Literal[1, 2] = 1
     run: str
     team: str
-    title: str = ""
+    title: str = Field("", max_length=200)
     source: Literal["container", "predictions"] = Field(
         "container", description="'predictions': a folder scored without running anything; time is unknown"
     )

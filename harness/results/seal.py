@@ -1,9 +1,10 @@
 """The closing seal of a run: how many lines its journals have, who it belongs to, signed by the judge's key.
 
-    seal.json   {"run", "team", "challenge", "run_sha256", "cases": {"lines", "last_sha256"}, "scores": ..., "key", "hmac"}
+    seal.json   {"run", "team", "challenge", "run_sha256", "cases": {"lines", "last_sha256"}, "scores": ...,
+                 "key", "hmac"}
 
-Each line of a journal is signed as well, so lines that a power cut left beyond the seal are still known as the
-harness's own; lines that are missing show against the counts.
+Each line of a journal is signed as well, so lines that a power cut left beyond the seal are still known as
+the harness's own; lines that are missing show against the counts.
 """
 
 from __future__ import annotations

@@ -54,8 +54,14 @@ def try_image(rules: Rules, image: ImageInfo, bench: Bench) -> Trial:
         )
         rules = replace(rules, declared=declared)
         with _folders(rules, bench.places) as stage:
-            rules = replace(rules, tmp_by_engine=_tmp_is_closed(rules, stage, engine))
-            _start(_spec(rules, stage), engine)
+            with _made(_spec(rules, stage), engine) as container:
+                _check_seen(container, rules, stage)
+                if not (closed := _tmp_is_closed(container)):
+                    _run_to_its_end(container)
+            if closed:
+                rules = replace(rules, tmp_by_engine=True)
+                with _made(_spec(rules, stage), engine) as container:
+                    _run_to_its_end(container)
     except StartRefused as error:
         return Trial(rules, str(error))
     except InfrastructureError as error:
@@ -81,30 +87,32 @@ def _spec(rules: Rules, stage: Stage) -> ContainerSpec:
     return replace(spec, entrypoint=(_NOTHING,), command=())
 
 
-def _tmp_is_closed(rules: Rules, stage: Stage, engine: ContainerEngine) -> bool:
-    """Whether the image's own /tmp has a mode that even its owner cannot write with.
+def _check_seen(container: Container, rules: Rules, stage: Stage) -> None:
+    """Check that the engine sees what we put into the output folder.
 
     Raises:
-        InfrastructureError: the engine does not see what we put into the output folder.
+        InfrastructureError: it does not.
     """
-    with _made(_spec(rules, stage), engine) as container:
-        if container.mode_of(f"{rules.contract.outputs}/{_SEEN}") is None:
-            raise InfrastructureError(
-                "the container engine does not see this host's folders",
-                where=stage.folder,
-                mend="Run the harness on the engine's host, outside of other containers.",
-            )
-        mode = container.mode_of("/tmp")
+    if container.mode_of(f"{rules.contract.outputs}/{_SEEN}") is None:
+        raise InfrastructureError(
+            "the container engine does not see this host's folders",
+            where=stage.folder,
+            mend="Run the harness on the engine's host, outside of other containers.",
+        )
+
+
+def _tmp_is_closed(container: Container) -> bool:
+    """Whether the image's own /tmp has a mode that even its owner cannot write with."""
+    mode = container.mode_of("/tmp")
     return mode is not None and stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU
 
 
-def _start(spec: ContainerSpec, engine: ContainerEngine) -> None:
-    with _made(spec, engine) as container:
-        container.start()
-        deadline = time.monotonic() + _PATIENCE_S
-        while not container.wait(1.0):
-            if time.monotonic() > deadline:
-                raise InfrastructureError("an empty container does not end", where=container.id)
+def _run_to_its_end(container: Container) -> None:
+    container.start()
+    deadline = time.monotonic() + _PATIENCE_S
+    while not container.wait(1.0):
+        if time.monotonic() > deadline:
+            raise InfrastructureError("an empty container does not end", where=container.id)
 
 
 @contextlib.contextmanager
@@ -129,8 +137,8 @@ def _our_own_starts(rules: Rules, bench: Bench) -> bool:
     try:
         ours = probe_image(engine)
         rules = replace(rules, image=ours.digest, image_environment=(), declared=())
-        with _folders(rules, bench.places) as stage:
-            _start(_spec(rules, stage), engine)
+        with _folders(rules, bench.places) as stage, _made(_spec(rules, stage), engine) as container:
+            _run_to_its_end(container)
     except (HarnessError, StartRefused):
         return False
     return True

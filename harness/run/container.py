@@ -17,7 +17,7 @@ from harness.measure.process import ProcessTree
 from harness.measure.reload import reloaded_since
 from harness.results.records import Stages, Usage
 from harness.run.context import RUN_LABEL, Instruments, Job, Meter, Rules
-from harness.run.outcome import largest_file_bytes
+from harness.run.outcome import largest_file_bytes, sockets_limit_bytes
 from harness.run.stage import Stage
 from harness.run.watch import Watch, Watched
 
@@ -78,6 +78,7 @@ def run_container(
         if parent is not None and hierarchy is not None:
             cgroup = CaseCgroup(hierarchy, parent, container.id)
             undone.callback(cgroup.remove)
+            cgroup.bound_sockets(sockets_limit_bytes(rules.limits), facts.name)
         undone.callback(container.remove)
         if instruments.gpu is not None:
             instruments.gpu.note_baseline()

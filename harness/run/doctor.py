@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from evaluator.formats.nifti_fields import new_header
 from harness.challenge import Contract, Limits
 from harness.data.dataset import Case
 from harness.engine.base import ContainerEngine, ImageInfo
-from harness.engine.probe import REPOSITORY, probe_image
+from harness.engine.probe import REPOSITORY, TOOLS, probe_image
 from harness.errors import HarnessError
 from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import find_hierarchy
@@ -25,6 +26,7 @@ from harness.results.records import ExecutionRecord, OptOuts, Outcome
 from harness.run.context import RUN_LABEL, Bench, Instruments, Job, Places, Rules
 from harness.run.execute import execute_case
 from harness.run.request import container_owner, results_label
+from harness.run.socket_probes import FAMILIES, FILL_NETLINK, FILL_TCP, HUGE_PAGES, counted, perl, refused
 from harness.run.space import make_template
 from harness.submission.recipes import checkout
 
@@ -99,7 +101,7 @@ def checks(engine: ContainerEngine, *, runtime: str = "") -> Iterator[Check]:
         "Enable what the kernel lacks, e.g. `swapaccount=1` on its command line." if facts.warnings else "",
     )
     try:
-        image = probe_image(engine)
+        image = probe_image(engine, tools=(*TOOLS, "perl"))
     except HarnessError as error:
         yield Check("probe image", False, error.what, error.mend)
         return
@@ -120,6 +122,11 @@ def checks(engine: ContainerEngine, *, runtime: str = "") -> Iterator[Check]:
             if not plain.passed:
                 return
             for probe in _PROBES:
+                if probe.script.startswith("perl ") and shutil.which("perl") is None:
+                    yield Check(
+                        probe.name, None, "not tried: this host has no perl", "apt-get install perl-base"
+                    )
+                    continue
                 yield _run(probe, rules, bench)
     yield _gpu_check()
 
@@ -355,6 +362,30 @@ _PROBES = (
         'for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of="$FLARE_OUTPUTS/$i" bs=1M count=8; done; sleep 30',
         _ended_as(Outcome.OUTPUT_LIMIT),
         "Use a local disk for the results.",
+    ),
+    _Probe(
+        "memory in sockets counts",
+        perl(FILL_TCP),
+        counted,
+        "With cgroup version 1 the harness must run as root to have it counted; version 2 counts it always.",
+    ),
+    _Probe(
+        "memory in netlink is bounded",
+        perl(FILL_NETLINK),
+        _ended_as(Outcome.MEMORY_LIMIT),
+        _CGROUP_MEND,
+    ),
+    _Probe(
+        "no sockets but local ones, TCP and UDP",
+        perl(FAMILIES),
+        refused,
+        "Let the engine filter system calls: install libseccomp.",
+    ),
+    _Probe(
+        "no huge pages",
+        perl(HUGE_PAGES),
+        refused,
+        "Let the engine filter system calls, or set vm.nr_hugepages to 0: no memory limit counts them.",
     ),
     _Probe(
         "/tmp is limited",

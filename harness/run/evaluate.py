@@ -16,11 +16,12 @@ from harness.results.lock import FolderLock
 from harness.results.observer import Observer
 from harness.results.plan import Planned, plan
 from harness.results.records import Evidence, ExecutionRecord, Outcome, RunRecord
+from harness.run.alone import alone_on_this_host
 from harness.run.canary import try_image
 from harness.run.context import RUN_LABEL, Bench, Job, Rules
 from harness.run.opening import Opened, check_disk, make_workplace, opened_record, reap, resolve
 from harness.run.request import EvaluationRequest
-from harness.run.stage import discard_stages
+from harness.run.stage import discard_stages, place_in_order
 from harness.run.workers import Executor, Threads, terminate_like_interrupt
 from harness.scoring.overlap import OverlappedScorer
 from harness.scoring.score import cases_by_id, score_missing
@@ -76,6 +77,7 @@ def open_run(request: EvaluationRequest, engine: ContainerEngine, observer: Obse
         stack.enter_context(FolderLock(request.results))
         reap(opened, observer)
         check_disk(request)
+        stack.enter_context(alone_on_this_host(observer))
         stack.callback(discard_stages, opened.bench.places.work)
         opened = replace(opened, bench=make_workplace(request, opened, observer))
         record = opened_record(request, opened)
@@ -143,7 +145,10 @@ class Run:
             InfrastructureError: the engine went away.
         """
         done = list(read_lines(self.writer.folder / CASES_FILE, ExecutionRecord))
-        left = plan(self._request.dataset.cases, done)
+        left = sorted(
+            plan(self._request.dataset.cases, done),
+            key=lambda planned: place_in_order(self.rules.secret, self.rules.run, planned.case.id),
+        )
         if self._request.warm_up and not done and left:
             # The last attempt of a case counts; the first one tells the cold start.
             left.insert(1, Planned(left[0].case, left[0].attempt + 1))

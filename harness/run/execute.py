@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.data.dataset import file_sha256
 from harness.engine.base import StartRefused
 from harness.errors import InfrastructureError
 from harness.gate.harvest import take_census
@@ -20,6 +21,8 @@ from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify
 from harness.run.stage import Stage, discard, discard_stages, stage_case
 
 _LOG_END = 8192
+_LOG_FILE = "container.log"
+_TIMELINE_FILE = "timeline.csv"
 _READ_ONLY = (b"Read-only file system", b"Errno 30", b"EROFS")
 
 
@@ -84,13 +87,14 @@ def execute_case(
     if ran is None:
         return record
     stages = ran.stages.model_copy(update={"harvest_s": harvest_s})
-    return record.model_copy(update={"stages": stages, "usage": ran.usage})
+    files = {name: file_sha256(bench.places.kept(job.case.id) / name) for name in (_LOG_FILE, _TIMELINE_FILE)}
+    return record.model_copy(update={"stages": stages, "usage": ran.usage, "files": files})
 
 
 def _verdict(job: Job, bench: Bench, stage: Stage, ran: Ran, kept: Path) -> Verdict:
     """Decide by the container's end first, then by what it wrote."""
-    (kept / "container.log").write_bytes(ran.log.content())
-    ran.watched.timeline.write_csv(kept / "timeline.csv")
+    (kept / _LOG_FILE).write_bytes(ran.log.content())
+    ran.watched.timeline.write_csv(kept / _TIMELINE_FILE)
     census = take_census(stage.outputs, most_entries=OUTPUT_ENTRIES_LIMIT)
     seen = Observed(
         exit_code=ran.state.exit_code,

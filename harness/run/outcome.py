@@ -22,6 +22,7 @@ class Stop(StrEnum):
     MEMORY = "memory"
     CLOSED = "closed"
     OPEN_FILES = "open_files"
+    NETLINK = "netlink"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class Observed:
 OPEN_FILES_LIMIT = 1 << 19
 """Open files of one container over all its processes. Closing them is work that its end waits for."""
 
+NETLINK_BYTES_LIMIT = 4 << 20
+"""What netlink sockets may hold, which is in no memory limit. Listing interfaces takes a few kilobytes."""
+
 OUTPUT_ENTRIES_LIMIT = 10_000
 """Files and folders a container may leave; the contract asks for one."""
 
@@ -81,6 +85,11 @@ _INIT_COULD_NOT_EXEC = "[FATAL tini"
 def largest_file_bytes(limits: Limits) -> int:
     """Return the largest file that a container may write; shared memory segments are files too."""
     return max(limits.output_bytes, limits.tmp_bytes, limits.shared_memory_bytes)
+
+
+def sockets_limit_bytes(limits: Limits) -> int:
+    """Return what TCP and UDP sockets may hold where the kernel counts it beside the memory limit."""
+    return min(64 << 20, max(8 << 20, limits.memory_bytes // 8))
 
 
 def classify(seen: Observed, limits: Limits) -> Verdict | None:
@@ -100,6 +109,10 @@ def _memory(seen: Observed, limits: Limits) -> Verdict | None:
         )
         summary = f"{killed}; limit {_bytes(limits.memory_bytes)}"
         return Verdict(Outcome.MEMORY_LIMIT, seen.evidence(summary, limit=limits.memory_bytes, value=value))
+    if seen.stop is Stop.NETLINK:
+        summary = f"held {_bytes(seen.stop_value or 0)} in netlink sockets, which no memory limit counts"
+        evidence = seen.evidence(summary, limit=NETLINK_BYTES_LIMIT, value=seen.stop_value)
+        return Verdict(Outcome.MEMORY_LIMIT, evidence)
     if seen.stop is Stop.GPU_MEMORY:
         limit = limits.gpu_memory_bytes or 0
         summary = f"used {_bytes(seen.stop_value or 0)} of device memory; limit {_bytes(limit)}"

@@ -13,7 +13,7 @@ from harness.challenge import Challenge, Limits
 from harness.data.dataset import Dataset
 from harness.engine.base import ImageInfo
 from harness.errors import ConfigurationError
-from harness.results.folder import check_team
+from harness.results.folder import check_team, check_title
 from harness.results.records import CONTRACT_VERSION, OptOuts
 from harness.run.stage import check_image, default_cache
 
@@ -115,6 +115,7 @@ def check_request(request: EvaluationRequest) -> None:
         ConfigurationError: the team's name, the number of jobs, or the data set will not do.
     """
     check_team(request.team)
+    check_title(request.title)
     if request.jobs < 1:
         raise ConfigurationError(f"{request.jobs} jobs make no sense", mend="Use 1 or more.")
     if request.warm_up and request.jobs > 1:

@@ -10,9 +10,10 @@ from harness.engine.base import Container
 from harness.errors import InfrastructureError
 from harness.measure.descriptors import host_open_files, open_files
 from harness.measure.scratch import ScratchMemory
+from harness.measure.sockets import netlink_bytes
 from harness.measure.timeline import Sample, Timeline
 from harness.run.context import GpuMeter, Meter, Rules
-from harness.run.outcome import OPEN_FILES_LIMIT, Stop
+from harness.run.outcome import NETLINK_BYTES_LIMIT, OPEN_FILES_LIMIT, Stop
 from harness.run.stage import Stage
 from harness.run.writing import Writing
 
@@ -70,8 +71,9 @@ class Watch:
         self._kernel_enforces = kernel_enforces
         self._writing = Writing(stage, container, meter, writable_root=rules.opt_outs.writable_root)
         self._files_before = host_open_files()
+        self._first_pid = next(iter(meter.pids()), None) if kernel_enforces else None
         self._scratch = ScratchMemory(
-            next(iter(meter.pids()), None) if kernel_enforces else None,
+            self._first_pid,
             {"/tmp": rules.tmp_bytes, "/dev/shm": rules.limits.shared_memory_bytes},
         )
         self._watched = Watched(Timeline())
@@ -147,6 +149,8 @@ class Watch:
             return Stop.GPU_MEMORY, gpu
         if not self._kernel_enforces and memory is not None and memory > limits.memory_bytes:
             return Stop.MEMORY, memory
+        if self._first_pid is not None and (held := netlink_bytes(self._first_pid)) > NETLINK_BYTES_LIMIT:
+            return Stop.NETLINK, held
         return self._files_reached()
 
     def _files_reached(self) -> tuple[Stop | None, float | None]:

@@ -15,7 +15,7 @@ from harness.data.names import some
 from harness.errors import ConfigurationError
 from harness.gate.keeper import Gatekeeper
 from harness.gate.output import Output, judge_output
-from harness.results.folder import RunResults, RunWriter, check_team, read_run
+from harness.results.folder import RunResults, RunWriter, check_team, check_title, read_run
 from harness.results.journal import CASES_FILE, read_lines
 from harness.results.observer import Observer
 from harness.results.plan import plan
@@ -59,6 +59,7 @@ def score_predictions(request: PredictionsRequest, *, observer: Observer | None 
     """
     observer = observer or Observer()
     check_team(request.team)
+    check_title(request.title)
     suffix = request.challenge.contract.output_suffix
     if not request.folder.is_dir():
         raise ConfigurationError(

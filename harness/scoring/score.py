@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from evaluator import EvaluatorError, GeometryError, Scoring
+from evaluator import EvaluatorError, GeometryError, Scoring, read_header
 from evaluator import __version__ as evaluator_version
 from evaluator.metrics import METRICS
 from evaluator.scores import CaseScore
@@ -23,6 +24,8 @@ from harness.results.records import (
     Outcome,
     ScoreRecord,
 )
+from harness.scoring import child
+from harness.scoring.child import score_apart
 
 
 def score_execution(
@@ -66,6 +69,9 @@ def score_execution(
     except GeometryError as error:
         # The gate compares with the image; a profile may ask for more of the reference.
         notes, prediction = (error.what,), None
+        scored = _score(case, None, scoring)
+    except MemoryError as error:
+        notes, prediction = (f"{error}: its labels are finer than any anatomy",), None
         scored = _score(case, None, scoring)
     usable = scored.scored
     return ScoreRecord(
@@ -224,7 +230,9 @@ def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
 
     assert case.label is not None
     try:
-        return score_case(
+        voxels = read_header(case.label).voxel_count
+        score = partial(score_apart, voxels=voxels) if voxels >= child.LARGE_VOXELS else score_case
+        return score(
             case.label,
             prediction,
             scoring,

@@ -67,11 +67,15 @@ def take_in(
 
 def team_of(source: str) -> str:
     """Return the team's name that an archive's file name or an image's tag stands for, in lower case."""
+    return re.sub(r"[^a-z0-9]+", "_", name_in(source).lower()).strip("_") or "unnamed"
+
+
+def name_in(source: str) -> str:
+    """Return the name in an archive's file name or an image's tag, spelt as it is there."""
     name = source.partition("@")[0].rstrip("/").rpartition("/")[2]
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         name = name.removesuffix(suffix)
-    name = re.sub(r"[^a-z0-9]+", "_", name.partition(":")[0].lower()).strip("_")
-    return name or "unnamed"
+    return name.partition(":")[0]
 
 
 def _load(

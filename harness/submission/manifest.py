@@ -40,9 +40,9 @@ class Manifest(_Record):
     """The contents of a submission.toml."""
 
     name: str = Field(pattern=NAME_PATTERN, max_length=64)
-    title: str = ""
-    authors: tuple[str, ...] = ()
-    paper: str = Field("", description="where the method is described: a URL or a DOI")
+    title: str = Field("", max_length=200)
+    authors: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=200)
+    paper: str = Field("", max_length=500, description="where the method is described: a URL or a DOI")
     device: Literal["cpu", "cuda"] = "cpu"
     limits: RequestedLimits = RequestedLimits()
     requires_root: bool = Field(False, description="opt-out: the container's user is root")
@@ -70,7 +70,7 @@ def read_manifest(path: Path) -> Manifest:
         SubmissionError: it is missing, is not TOML, or has a field that is unknown or wrong.
     """
     try:
-        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError as error:
         raise SubmissionError(
             "the submission has no submission.toml",

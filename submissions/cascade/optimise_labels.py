@@ -12,35 +12,32 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
+from cascade.plan import PLAN_NAME
+from cascade.train.pseudo import merge_folders
+from segkit.log import log
+from segkit.program import run_program
+from segkit.torch_engine import best_device
 
-from cascade.plan import PLAN_NAME  # noqa: E402
-from cascade.train.cases import TrainingDataError  # noqa: E402
-from cascade.train.pseudo import merge_folders  # noqa: E402
-from segkit.errors import SegkitError  # noqa: E402
-from segkit.torch_engine import best_device  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
     """Run the rounds that are left."""
     options = parse_options()
-    labels, weights = options.data / "labelsTr", options.weights
-    try:
-        for number in range(1, options.rounds + 1):
-            folder = options.work / f"round{number}"
-            labels, weights = run_round(folder, labels, weights, options)
-            print(f"round {number}: labels in {labels}, weights in {weights}", file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (TrainingDataError, SegkitError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except subprocess.CalledProcessError as error:
-        # The program that failed has said why.
-        return error.returncode
-    return 0
+
+    def work() -> int:
+        labels, weights = options.data / "labelsTr", options.weights
+        try:
+            for number in range(1, options.rounds + 1):
+                folder = options.work / f"round{number}"
+                labels, weights = run_round(folder, labels, weights, options)
+                log.info(f"round {number}: labels in {labels}, weights in {weights}")
+        except subprocess.CalledProcessError as error:
+            # The program that failed has said why.
+            return error.returncode
+        return 0
+
+    return run_program(work)
 
 
 def run_round(folder: Path, labels: Path, weights: Path, options: argparse.Namespace) -> tuple[Path, Path]:
@@ -74,11 +71,11 @@ def run_round(folder: Path, labels: Path, weights: Path, options: argparse.Names
 def engine_options(weights: Path, model: Path) -> list[object]:
     """What runs the networks: torch on a GPU where there is one, else OpenVINO's form of them."""
     if best_device() != "cpu":
-        return ["--engine", "torch", "--weights", weights]
+        return ["--weights", weights]
     from cascade.export import export
 
     export(weights, model)
-    return ["--model", model]
+    return ["--weights", model]
 
 
 def run_python(*command: object) -> None:

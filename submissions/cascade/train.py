@@ -7,76 +7,50 @@ prepared once per phase. The same command goes on where it stopped (Ctrl-C, powe
 validation Dice are in WORK/PHASE/progress.csv and progress.svg.
 """
 
-import argparse
+from __future__ import annotations
+
 import dataclasses
-import os
-import signal
+import random
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segkit.log import log
+from segkit.training.program import Options, train_main, training_parser, with_places
+
+if TYPE_CHECKING:
+    from cascade.plan import CascadePlan
+    from cascade.train.cases import Case
+    from cascade.train.schedule import Schedule
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
-
-from segkit.training.places import default_out, default_work  # noqa: E402
-
 PHASES = {1: "location", 2: "organs"}
 
 
-def main() -> int:
-    """Train what is left to train."""
-    options = parse_options()
-    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
-    # torch reads the environment when it is imported.
-    from cascade.train.cases import TrainingDataError
+def train(options: Options) -> None:
+    """Train the phases that are left to train."""
     from cascade.train.schedule import load_recipe
-    from segkit.errors import SegkitError
 
-    # A scheduler's polite kill stops like Ctrl-C, with a checkpoint.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        plan, schedules = load_recipe(options.recipe or HERE / "plans" / f"{options.schedule}.json")
-        schedules = with_hours(schedules, options)
-        say(f"work folder {options.work}: delete it to start anew")
-        for number in options.phases:
-            train_phase(PHASES[number], plan, schedules[PHASES[number]], options)
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from the last checkpoint")
-        return 130
-    except (TrainingDataError, SegkitError) as error:
-        say(f"error: {error}")
-        return 2
-    return 0
+    plan, schedules = load_recipe(options.recipe or HERE / "plans" / f"{options.schedule}.json")
+    schedules = with_hours(schedules, options)
+    for number in options.phases:
+        train_phase(PHASES[number], plan, schedules[PHASES[number]], options)
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options() -> Options:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="folder with imagesTr and labelsTr")
-    parser.add_argument("--schedule", choices=["full", "short"], default="full")
+    parser = training_parser(__doc__)
     parser.add_argument("--recipe", type=Path, help="a JSON file in place of plans/SCHEDULE.json")
     parser.add_argument("--phase", type=int, choices=sorted(PHASES), help="only this one (default: both)")
-    parser.add_argument("--hours", type=float, help="time for what is trained, shared as in the recipe")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, help="work folder (default: SCHEDULE in the user's cache)")
-    parser.add_argument("--out", type=Path, help="where the weights go (default: WORK/model)")
     parser.add_argument("--labels", type=Path, help="labels in place of DATA/labelsTr, e.g. optimised ones")
     parser.add_argument("--start-from", type=Path, help="model folder whose weights are trained further")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        help="cases prepared at a time (default: half of the threads, as memory allows)",
-    )
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     options = parser.parse_args()
-    options.work = options.work or default_work(HERE.name, options.schedule)
-    options.out = options.out or default_out(options.work)
     options.labels = options.labels or options.data / "labelsTr"
     options.phases = [options.phase] if options.phase else list(PHASES)
-    return options
+    return with_places(options, HERE.name, options.schedule)
 
 
-def with_hours(schedules: dict, options: argparse.Namespace) -> dict:
+def with_hours(schedules: dict[str, Schedule], options: Options) -> dict[str, Schedule]:
     """The schedules with the hours of the command line shared among the phases that are trained."""
     if options.hours is None:
         return schedules
@@ -93,7 +67,7 @@ def with_hours(schedules: dict, options: argparse.Namespace) -> dict:
     }
 
 
-def train_phase(phase: str, plan, schedule, options: argparse.Namespace) -> None:
+def train_phase(phase: str, plan: CascadePlan, schedule: Schedule, options: Options) -> None:
     """Prepare the cases of a phase, train its network and write its weights."""
     import torch
     from cascade.model import build_network, load_network, save_phase
@@ -132,25 +106,18 @@ def train_phase(phase: str, plan, schedule, options: argparse.Namespace) -> None
         f"best validation Dice {trainer.state.best_dice:.4f}"
     )
     save_phase(options.out, phase, plan, network, source)
-    say(f"{phase}: weights written to {options.out}")
+    log.info(f"{phase}: weights written to {options.out}")
 
 
-def held_out(cases: list, seed: int) -> tuple[list, list]:
+def held_out(cases: list[Case], seed: int) -> tuple[list[Case], list[Case]]:
     """Cases to learn from and cases to judge by: an eighth of all, one at least, twelve at most."""
-    import random
-
     if len(cases) == 1:
-        say("there is one case only, so validation sees what training sees")
+        log.info("there is one case only, so validation sees what training sees")
         return cases, cases
     shuffled = random.Random(seed).sample(cases, len(cases))
     count = min(12, max(1, len(cases) // 8))
     return shuffled[count:], shuffled[:count]
 
 
-def say(message: str) -> None:
-    """Progress goes to stderr."""
-    print(message, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train_main(parse_options, train))

@@ -15,19 +15,19 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "segkit"), str(HERE.parents[1])]
+import numpy as np
+from distilled.labelling import label_cases
+from distilled.unet_model import load_unet
+from distilled.values import TUMOUR
+from segkit.cases import IMAGE_ENDING
+from segkit.errors import SegkitError
+from segkit.log import log
+from segkit.program import run_program
 
-import numpy as np  # noqa: E402
-from distilled.annotation import IMAGE_ENDING, TUMOUR  # noqa: E402
-from distilled.labelling import label_cases  # noqa: E402
-from distilled.unet_model import load_unet  # noqa: E402
-from segkit.errors import SegkitError  # noqa: E402
-from segkit.profile import say  # noqa: E402
-
-from evaluator import label_table, score_folder  # noqa: E402
-from evaluator.errors import EvaluatorError  # noqa: E402
+from evaluator import label_table, score_folder
+from evaluator.errors import EvaluatorError
 
 
 def main() -> int:
@@ -38,18 +38,23 @@ def main() -> int:
     parser.add_argument("--challenge", default="flare23", help="labels and tolerances")
     parser.add_argument("--json", type=Path, help="write every score here, too")
     options = parser.parse_args()
+    return run_program(lambda: print_table(options), errors=(SegkitError, EvaluatorError))
+
+
+def print_table(options: argparse.Namespace) -> None:
+    """A row for each model.
+
+    Raises:
+        SegkitError: There is no case, or a model is not whole.
+        EvaluatorError: A prediction cannot be scored.
+    """
     images = sorted((options.data / "imagesVal").glob(f"*{IMAGE_ENDING}"))
     if not images:
-        say(f"error: no imagesVal/<case>{IMAGE_ENDING} in {options.data}")
-        return 2
+        raise SegkitError(f"no imagesVal/<case>{IMAGE_ENDING} in {options.data}")
     rows = {}
-    try:
-        for model in options.models:
-            name = f"{model.parent.name} model" if model.name == "model" else model.name
-            rows[name] = scores_of(model, images, options)
-    except (SegkitError, EvaluatorError) as error:
-        say(f"error: {error}")
-        return 2
+    for model in options.models:
+        name = f"{model.parent.name} model" if model.name == "model" else model.name
+        rows[name] = scores_of(model, images, options)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     first = next(iter(rows.values()))
@@ -62,10 +67,9 @@ def main() -> int:
         without = [row for row in scores if row["label"] == TUMOUR and row["reference_ml"] == 0]
         false = sum(row["prediction_ml"] > 0 for row in without)
         print(f"| {name} | {organs} | {tumour} | {false} of {len(without)} |")
-    return 0
 
 
-def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> list[dict]:
+def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> list[dict[str, Any]]:
     """What the evaluator says of each case and label."""
     predictions = model / "predictions"
     cases = [(image.name.removesuffix(IMAGE_ENDING), image) for image in images]
@@ -74,7 +78,7 @@ def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> l
         lambda: load_unet(model),
         cases,
         predictions,
-        lambda case: say(f"{model}: {case}"),
+        lambda case: log.info(f"{model}: {case}"),
     )
     scored = score_folder(
         options.data / "labelsVal",
@@ -89,7 +93,7 @@ def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> l
     ]
 
 
-def mean_of(rows: list[dict]) -> str:
+def mean_of(rows: list[dict[str, Any]]) -> str:
     """DSC and NSD in per cent, one cell of the table."""
     if not rows:
         return ""

@@ -8,47 +8,29 @@ dataset.json which values each case annotates ("annotated": {"case": [1, 2, 14]}
 command goes on where it stopped (Ctrl-C, power cut).
 """
 
-import argparse
 import json
-import os
 import sys
 from pathlib import Path
+from typing import Any
+
+from distilled.pipeline import STEPS, WHAT_STUDENTS_LEARN_FROM, Pipeline, Setup
+from segkit.training import Options as TrainingOptions
+from segkit.training.program import Options, train_main, training_parser, with_places
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "segkit")]
-
-from distilled.pipeline import STEPS, WHAT_STUDENTS_LEARN_FROM, Pipeline, Setup, say  # noqa: E402
-from segkit.errors import SegkitError  # noqa: E402
-from segkit.training import Options  # noqa: E402
-from segkit.training.places import default_out, default_work  # noqa: E402
-
 RECIPES = ("teacher", "organs", "student")
 
 
-def main() -> int:
+def train(options: Options) -> None:
     """Run the steps that are wanted and left to do."""
-    options = parse_options()
-    try:
-        pipeline = Pipeline(make_setup(options))
-        say(f"work folder {options.work}: delete it to start anew")
-        for step in options.steps:
-            pipeline.run(step)
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on")
-        return 130
-    except SegkitError as error:
-        say(f"error: {error}")
-        return 2
-    return 0
+    pipeline = Pipeline(make_setup(options))
+    for step in options.steps:
+        pipeline.run(step)
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options() -> Options:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=f"steps in order: {', '.join(STEPS)}"
-    )
-    parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and dataset.json")
-    parser.add_argument("--schedule", choices=["full", "short"], default="full")
+    parser = training_parser(__doc__, epilog=f"steps in order: {', '.join(STEPS)}")
     steps = parser.add_mutually_exclusive_group()
     steps.add_argument("--until", choices=STEPS, help="the last step to run")
     steps.add_argument("--only", choices=STEPS, help="one step, from what the others left")
@@ -69,29 +51,16 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--recipes", type=Path, help="folder with teacher, organs and student recipes of your own"
     )
-    parser.add_argument("--hours", type=float, help="time for all trainings, shared as in the recipes")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, help="work folder (default: SCHEDULE in the user's cache)")
-    parser.add_argument("--out", type=Path, help="the student's model folder (default: WORK/model)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        help="cases prepared at a time (default: half of the threads, as memory allows)",
-    )
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the patches of a step")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     options = parser.parse_args()
-    options.work = options.work or default_work(HERE.name, options.schedule)
-    options.out = options.out or default_out(options.work)
     if options.only:
         options.steps = [options.only]
     else:
         options.steps = STEPS[: STEPS.index(options.until or STEPS[-1]) + 1]
-    return options
+    return with_places(options, HERE.name, options.schedule)
 
 
-def make_setup(options: argparse.Namespace) -> Setup:
+def make_setup(options: Options) -> Setup:
     """Read the table of annotations and the recipes."""
     from distilled.annotation import read_annotations
 
@@ -104,7 +73,7 @@ def make_setup(options: argparse.Namespace) -> Setup:
         recipes=recipes,
         work=options.work,
         out=options.out,
-        options=Options(
+        options=TrainingOptions(
             work=options.work,
             threads=options.threads,
             device=options.device,
@@ -122,7 +91,7 @@ def make_setup(options: argparse.Namespace) -> Setup:
     )
 
 
-def load_recipes(folder: Path, schedule: str) -> dict[str, dict]:
+def load_recipes(folder: Path, schedule: str) -> dict[str, dict[str, Any]]:
     """The three recipes, each with its architecture; the organ model has the student's."""
     recipes = {name: json.loads((folder / f"{name}.{schedule}.json").read_text()) for name in RECIPES}
     for name in ("organs", "student"):
@@ -130,7 +99,7 @@ def load_recipes(folder: Path, schedule: str) -> dict[str, dict]:
     return recipes
 
 
-def share_hours(recipes: dict[str, dict], hours: float) -> None:
+def share_hours(recipes: dict[str, dict[str, Any]], hours: float) -> None:
     """Give each recipe its part of `hours`; schedules that count epochs alone stay as they are."""
     timed = [recipe["schedule"] for recipe in recipes.values() if "hours" in recipe.get("schedule", {})]
     whole = sum(schedule["hours"] for schedule in timed)
@@ -139,4 +108,4 @@ def share_hours(recipes: dict[str, dict], hours: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train_main(parse_options, train))

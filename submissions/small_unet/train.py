@@ -8,21 +8,17 @@ case; a training that was stopped goes on from its checkpoint. Only imagesTr and
 opened. The weights go to the work folder; `--out weights/TASK` ships them.
 """
 
-import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
+from segkit import training
+from segkit.image import read_labels
+from segkit.log import log
+from segkit.plan import ABDOMINAL_ORGANS
+from segkit.training.program import Options, train_main, training_parser, with_places
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "segkit"))
-
-from segkit import training  # noqa: E402
-from segkit.errors import SegkitError  # noqa: E402
-from segkit.image import read_labels  # noqa: E402
-from segkit.plan import ABDOMINAL_ORGANS  # noqa: E402
-from segkit.training.places import default_out, default_work  # noqa: E402
-
 LOOKED_AT = 8
 LABELS = {
     "tumour": ("background", "tumour"),
@@ -30,76 +26,44 @@ LABELS = {
 }
 
 
-def main() -> int:
+def train(options: Options) -> None:
     """Run every step that is left to do."""
-    try:
-        arguments = parse_options()
-    except SegkitError as error:
-        say(f"error: {error}")
-        return 2
-    say(f"work folder {arguments.work}: delete it to start anew")
-    task = training.Task(arguments.task, LABELS[arguments.task])
-    recipe_file = arguments.recipe or recipe_path(arguments.schedule, arguments.task)
+    task = training.Task(options.task, LABELS[options.task])
+    recipe_file = options.recipe or recipe_path(options.schedule, options.task)
     recipe = json.loads(recipe_file.read_text())
     architecture = json.loads((HERE / "plans" / "architecture.json").read_text())
-    options = training.Options(
-        work=arguments.work,
-        threads=arguments.threads,
-        device=arguments.device,
-        fold=arguments.fold,
-        hours=arguments.hours if "hours" in recipe.get("schedule", {}) else None,
-        seed=arguments.seed,
-        start_from=arguments.start_from,
-        processes=arguments.processes,
-        gpus=arguments.gpus,
+    how = training.Options(
+        work=options.work,
+        threads=options.threads,
+        device=options.device,
+        fold=options.fold,
+        hours=options.hours if "hours" in recipe.get("schedule", {}) else None,
+        seed=options.seed,
+        start_from=options.start_from,
+        processes=options.processes,
+        gpus=options.gpus,
     )
-    try:
-        if arguments.export_only:
-            checkpoint = training.newest_checkpoint(task, recipe, options)
-        else:
-            pairs = training.pairs_of(arguments.data)
-            checkpoint = training.train(pairs, task, recipe, architecture, options)
-        training.export(checkpoint, arguments.out)
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from the last checkpoint")
-        return 130
-    except SegkitError as error:
-        say(f"error: {error}")
-        return 2
-    return 0
+    if options.export_only:
+        checkpoint = training.newest_checkpoint(task, recipe, how)
+    else:
+        checkpoint = training.train(training.pairs_of(options.data), task, recipe, architecture, how)
+    training.export(checkpoint, options.out)
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options() -> Options:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path, help="folder with imagesTr and labelsTr")
-    parser.add_argument("--schedule", choices=["full", "short"], default="full")
+    parser = training_parser(__doc__, seed=None)
     parser.add_argument("--task", choices=sorted(LABELS), help="guessed from the labels if not given")
-    parser.add_argument(
-        "--work", type=Path, help="work folder (default: TASK-SCHEDULE in the user's cache, see docs)"
-    )
-    parser.add_argument("--out", type=Path, help="where the weights go (default: WORK/model)")
     parser.add_argument("--recipe", type=Path, help="a JSON file of your own in place of plans/SCHEDULE")
     parser.add_argument("--fold", default="all", help="'all', or 0 to 4 to hold out a fifth of the cases")
-    parser.add_argument("--hours", type=float, help="time for the short schedule")
-    parser.add_argument("--seed", type=int, help="seed for the short schedule")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        help="cases prepared at a time (default: half of the threads, as memory allows)",
-    )
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the patches of a step")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     parser.add_argument(
         "--start-from", type=Path, help="a model folder whose weights a new training begins with"
     )
     parser.add_argument("--export-only", action="store_true", help="only export the newest checkpoint")
     options = parser.parse_args()
     options.task = options.task or guess_task(options.data)
-    options.work = options.work or default_work(HERE.name, f"{options.task}-{options.schedule}")
-    options.out = options.out or default_out(options.work)
-    return options
+    return with_places(options, HERE.name, f"{options.task}-{options.schedule}")
 
 
 def guess_task(data: Path) -> str:
@@ -113,7 +77,7 @@ def guess_task(data: Path) -> str:
     pairs = training.pairs_of(data)
     largest = max(int(read_labels(pair.label).max()) for pair in pairs[:LOOKED_AT])
     task = "tumour" if largest <= 1 else "organs_tumour"
-    say(f"{description} is missing; labels up to {largest} in the first cases mean --task {task}")
+    log.info(f"{description} is missing; labels up to {largest} in the first cases mean --task {task}")
     return task
 
 
@@ -123,10 +87,5 @@ def recipe_path(schedule: str, task: str) -> Path:
     return own if own.exists() else HERE / "plans" / f"{schedule}.json"
 
 
-def say(message: str) -> None:
-    """Progress goes to stderr."""
-    print(message, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train_main(parse_options, train))

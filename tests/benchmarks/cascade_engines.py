@@ -20,7 +20,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 SUBMISSIONS = HERE.parents[1] / "submissions"
-sys.path[:0] = [str(SUBMISSIONS / "segkit"), str(SUBMISSIONS / "cascade"), str(HERE)]
+sys.path.insert(0, str(SUBMISSIONS / "cascade"))
 
 from cascade.export import export  # noqa: E402
 from cascade.model import load_network  # noqa: E402
@@ -29,7 +29,7 @@ from cascade.plan import PHASES, load_plan  # noqa: E402
 from segkit import OpenVINOEngine, TorchEngine, read_ct  # noqa: E402
 from segkit.cases import IMAGE_ENDING  # noqa: E402
 from segkit.image import read_labels  # noqa: E402
-from segkit.profile import say  # noqa: E402
+from segkit.log import log, show  # noqa: E402
 from segkit.quantise import dice_per_label  # noqa: E402
 from segkit_speed import worst_label  # noqa: E402
 
@@ -38,6 +38,7 @@ ENGINES = ("torch", "f32", "bf16")
 
 def main() -> None:
     """Run the rounds and print a table."""
+    show()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--inputs", type=Path, required=True, help=f"CTs, *{IMAGE_ENDING}")
     parser.add_argument("--references", type=Path, help="their labels, <case>.nii.gz")
@@ -61,7 +62,7 @@ def main() -> None:
                     maps[name].append(cascade.segment(ct))
                     taken += time.perf_counter() - started
                 seconds[name].append(taken)
-                say(f"round {number + 1} of {options.rounds}, {name}: {taken:.1f} s")
+                log.info(f"round {number + 1} of {options.rounds}, {name}: {taken:.1f} s")
     print("| engine | wall time, s | lowest Dice of a label against the first row | mean Dice |")
     print("|---|---|---|---|")
     for name in names:

@@ -1,37 +1,33 @@
-"""What the distilled student's two named settings cost and gain: `fastest` beside `exact`.
+"""What the distilled student's two named settings cost and gain: `fast` beside `exact`.
 
     python tests/benchmarks/distilled_speed.py MODEL --inputs DIR [--references DIR] [--each] [--rounds 3]
 
 MODEL is a model folder with its IR (`python -m segkit.export`), whose labels are those of the references.
 Every round segments all CTs of the inputs with each setting, in turns, so that a busy machine slows all of
-them. `--each` adds the exact path with one of the settings of `fastest` at a time. Reading and writing are
+them. `--each` adds the exact path with one of the settings of `fast` at a time. Reading and writing are
 the same for all and left out. Needs the training environment.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from segkit import CT, Plan, Segmenter, Settings, load_engine, load_plan, read_ct
+from segkit.cases import IMAGE_ENDING
+from segkit.engine import fastest, network_in
+from segkit.log import log, show
+from segkit.method import read_settings
+from segkit.profile import Profile
+from segkit.quantise import dice_per_label
+from segkit_speed import worst_label
 
-HERE = Path(__file__).resolve().parent
-SUBMISSIONS = HERE.parents[1] / "submissions"
-sys.path[:0] = [str(SUBMISSIONS / "segkit"), str(HERE)]
-
-from segkit import CT, Plan, Segmenter, Settings, load_engine, load_plan, read_ct  # noqa: E402
-from segkit.cases import IMAGE_ENDING  # noqa: E402
-from segkit.openvino_engine import fastest  # noqa: E402
-from segkit.profile import Profile, say  # noqa: E402
-from segkit.quantise import dice_per_label  # noqa: E402
-from segkit_speed import worst_label  # noqa: E402
-
-MODES = json.loads((SUBMISSIONS / "distilled_student" / "settings.json").read_text())
+SUBMISSIONS = Path(__file__).resolve().parents[2] / "submissions"
+MODES = read_settings(SUBMISSIONS / "distilled_student")[1]
 
 
 @dataclass
@@ -52,11 +48,12 @@ class Runs:
 
 def main() -> None:
     """Run the rounds and print three tables."""
+    show()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--inputs", type=Path, required=True, help=f"CTs, *{IMAGE_ENDING}")
     parser.add_argument("--references", type=Path, help="their labels, <case>.nii.gz")
-    parser.add_argument("--each", action="store_true", help="also each setting of fastest by itself")
+    parser.add_argument("--each", action="store_true", help="also each setting of fast by itself")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="CPU threads; what this process may use if not given")
     options = parser.parse_args()
@@ -70,25 +67,27 @@ def main() -> None:
     settings = {
         "exact": MODES["exact"],
         **(one_by_one() if options.each else {}),
-        "fastest": MODES["fastest"],
+        "fast": MODES["fast"],
     }
     runs = {name: Runs() for name in settings}
-    engines = {}
+    engines, quickest = {}, fastest(network_in(options.model))
     for number in range(options.rounds):
         for name, chosen in settings.items():
-            precision = fastest(options.model) if chosen["engine"] == "fastest" else chosen["engine"]
+            precision = (
+                fastest(network_in(options.model)) if chosen["engine"] == "fastest" else chosen["engine"]
+            )
             if precision not in engines:
                 engines[precision] = load_engine(options.model, precision, threads=options.threads)
             run_round(plan, engines[precision], chosen, cts, runs[name])
-        say(f"round {number + 1} of {options.rounds}")
-    print(f"{len(cts)} CTs, {options.rounds} rounds; `fastest` runs {fastest(options.model)}\n")
+        log.info(f"round {number + 1} of {options.rounds}")
+    print(f"{len(cts)} CTs, {options.rounds} rounds; `fast` runs {quickest}\n")
     print_times(runs)
     print_agreement(runs, references)
 
 
 def one_by_one() -> dict[str, dict]:
-    """The exact path with one of the settings of `fastest` at a time."""
-    exact, fast = MODES["exact"], MODES["fastest"]
+    """The exact path with one of the settings of `fast` at a time."""
+    exact, fast = MODES["exact"], MODES["fast"]
     return {
         f"exact, {name}={fast[name]}": {**exact, name: fast[name]}
         for name in exact

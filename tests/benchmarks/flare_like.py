@@ -90,6 +90,30 @@ def emptied(pair: Pair) -> Pair:
     return Pair(pair.reference, np.zeros_like(pair.prediction, order="F"), pair.spacing_mm)
 
 
+def make_lesions(count: int, *, largest_voxels: int, seed: int = 0) -> Pair:
+    """Make balls in 512 x 512 x 300 voxels; the prediction misses one of seven and moves the others.
+
+    Args:
+        count: How many.
+        largest_voxels: The largest radius.
+        seed: Changes places and errors.
+    """
+    shape, reach = np.array((512, 512, 300)), largest_voxels + 1
+    random = np.random.default_rng(seed)
+    reference, prediction = (np.zeros(tuple(shape), np.uint8, order="F") for _ in range(2))
+    squares = sum(axis**2 for axis in np.mgrid[3 * (slice(-reach, reach + 1),)])
+    for number in range(count):
+        centre = random.integers(20, shape - 20)
+        radius = random.uniform(1, largest_voxels)
+        for volume, place, size in (
+            (reference, centre, radius),
+            (prediction, centre + random.integers(-2, 3, 3), radius * random.uniform(0.8, 1.2)),
+        ):
+            if volume is reference or number % 7:
+                volume[tuple(slice(at - reach, at + reach + 1) for at in place)] |= squares <= size**2
+    return Pair(reference, prediction, (0.8, 0.8, 1.0))
+
+
 def _draw(
     slices: int,
     width: int,

@@ -20,21 +20,17 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from segkit import CT, Segmenter, Settings, load_engine, read_ct, write_labels
+from segkit.cpu import usable_cpus
+from segkit.log import log, show
+from segkit.model import load_model
+from segkit.quantise import dice_per_label
+from segkit.reference import Reference
+from segkit.torch_engine import TorchEngine
 
-HERE = Path(__file__).resolve().parent
-SUBMISSIONS = HERE.parents[1] / "submissions"
-sys.path[:0] = [str(SUBMISSIONS / "segkit"), str(HERE)]
+from evaluator import label_table, score_folder
 
-from segkit import CT, Segmenter, Settings, load_engine, read_ct, write_labels  # noqa: E402
-from segkit.engine import usable_cpus  # noqa: E402
-from segkit.model import load_model  # noqa: E402
-from segkit.profile import say  # noqa: E402
-from segkit.quantise import dice_per_label  # noqa: E402
-from segkit.reference import Reference  # noqa: E402
-from segkit.torch_engine import TorchEngine  # noqa: E402
-
-from evaluator import label_table, score_folder  # noqa: E402
-
+SUBMISSIONS = Path(__file__).resolve().parents[2] / "submissions"
 EXACT = {"engine": "f32", "step": 0.5, "tile_voxels": 0}
 ONE_BY_ONE = {
     "torch": {"engine": "torch"},
@@ -55,6 +51,7 @@ ONE_BY_ONE = {
 
 def main() -> None:
     """Run one of the two."""
+    show()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=["stock", "settings"])
     parser.add_argument("model", type=Path)
@@ -94,7 +91,7 @@ def stock(options: argparse.Namespace) -> None:
             )
             runs["segkit"].append(segkit_stock.timed(ours, environment))
             latest = {name: f"{done[-1].wall_s:.1f} s" for name, done in runs.items()}
-            say(f"round {number + 1} of {options.rounds}: {latest}")
+            log.info(f"round {number + 1} of {options.rounds}: {latest}")
         for name, done in runs.items():
             wall = ", ".join(f"{run.wall_s:.1f}" for run in done)
             print(f"{name}: {wall} s; peak {max(run.peak_memory_gib for run in done):.2f} GiB")
@@ -117,7 +114,7 @@ def settings(options: argparse.Namespace) -> None:
     plan, network = load_model(options.model)
     cases = sorted((options.data / "imagesVal").glob("*_0000.nii.gz"))[: options.cases]
     read = [read_ct(path) for path in cases]
-    say(f"nnU-Net's way for {len(cases)} cases")
+    log.info(f"nnU-Net's way for {len(cases)} cases")
     slow = Reference(plan, network)
     stock_maps = [slow.segment(ct) for ct in read]
     engines = {name: load_engine(options.model, name) for name in ("f32", "bf16", "int8")}
@@ -131,7 +128,7 @@ def settings(options: argparse.Namespace) -> None:
             started = time.perf_counter()
             maps[name] = [segmenter.segment(ct) for ct in read]
             seconds[name].append(time.perf_counter() - started)
-        say(f"round {number + 1} of {options.rounds}")
+        log.info(f"round {number + 1} of {options.rounds}")
     exact_s = statistics.median(seconds["OpenVINO, float32 (the yardstick)"])
     print("| setting | time | DSC | NSD | worst label against nnU-Net | voxels equal to nnU-Net's |")
     print("|---|---|---|---|---|---|")

@@ -20,15 +20,11 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluator"))
-
 import oracles
-from flare_like import Pair, emptied, make_pair, salted, shifted
+import pytest
+from flare_like import Pair, emptied, make_lesions, make_pair, salted, shifted
 
-from evaluator import LABEL_TABLES, METRICS, Scoring, score_case, score_folder
+from evaluator import LABEL_TABLES, Label, LabelTable, LabelVolume, Scoring, score_case, score_folder
 from evaluator.precompile import precompile
 
 LABELS = LABEL_TABLES["flare23"]
@@ -75,10 +71,10 @@ def score_with_surface_distance(reference: Path, prediction: Path) -> None:
                 oracles.surface_dice(one, other, spacing, label.tolerance_mm)  # type: ignore[arg-type]
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def seconds(function: Callable[[], Any], *, clock: Callable[[], float] = time.perf_counter) -> float:
+    began = clock()
     function()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 @pytest.mark.parametrize("slices", [100, 300, 600])
@@ -120,7 +116,12 @@ def test_bad_predictions(benchmark: Any, pairs: Callable[..., tuple[Path, Path]]
     report(benchmark, kind=kind, seconds=ours, good_seconds=normal, times_slower=ours / normal)
 
 
-@pytest.mark.parametrize("metrics", [("dsc",), tuple(METRICS)], ids=",".join)
+SURFACES = ("dsc", "nsd", "hd95", "assd", "masd")
+
+
+@pytest.mark.parametrize(
+    "metrics", [("dsc",), SURFACES, (*SURFACES, "hd", "iou", "boundary_iou")], ids=",".join
+)
 def test_other_metrics(
     benchmark: Any, pairs: Callable[..., tuple[Path, Path]], metrics: tuple[str, ...]
 ) -> None:
@@ -134,6 +135,42 @@ def test_other_metrics(
     benchmark.pedantic(lambda: score_case(*files, scoring), setup=usual_first, rounds=2 * ROUNDS)
     ours, usual = benchmark.stats.stats.median, statistics.median(usual_seconds)
     report(benchmark, metrics=",".join(metrics), seconds=ours, dsc_nsd_seconds=usual, ratio=ours / usual)
+
+
+@pytest.mark.parametrize("kind", ["shifted by 25 voxels", "0.2 % salt"])
+def test_bad_predictions_with_distances(
+    benchmark: Any, pairs: Callable[..., tuple[Path, Path]], kind: str
+) -> None:
+    scoring = Scoring(LABELS, metrics=SURFACES)
+    good, bad = pairs(300), pairs(300, kind)
+    score_case(*bad, scoring)
+    good_seconds: list[float] = []
+
+    def good_first() -> None:
+        score_case(*good, scoring)
+        good_seconds.append(seconds(lambda: score_case(*good, scoring), clock=time.process_time))
+
+    benchmark.pedantic(lambda: score_case(*bad, scoring), setup=good_first, rounds=ROUNDS)
+    ours = seconds(lambda: score_case(*bad, scoring), clock=time.process_time)
+    normal = statistics.median(good_seconds)
+    report(benchmark, kind=kind, cpu_seconds=ours, good_cpu_seconds=normal, times_slower=ours / normal)
+
+
+@pytest.mark.parametrize("profile", ["exact", "brats2023-gli", "panoptica-bipartite"])
+@pytest.mark.parametrize("lesions", [200, 10_000])
+def test_lesions(benchmark: Any, lesions: int, profile: str) -> None:
+    metrics = ("lesion_f1", "lesion_dice", "lesion_nsd", "lesion_hd95", "pq")
+    table = LabelTable("lesions", (Label(1, "lesion", 1.0),))
+    scoring, dice = Scoring(table, profile=profile, metrics=metrics), Scoring(table, metrics=("dsc",))
+    pair = make_lesions(lesions, largest_voxels=7 if lesions < 1000 else 3)
+    volumes = [LabelVolume(array, pair.spacing_mm) for array in (pair.reference, pair.prediction)]
+    score_case(*volumes, scoring)
+    benchmark.pedantic(lambda: score_case(*volumes, scoring), rounds=ROUNDS)
+    cpu, dice_cpu = (
+        seconds(lambda rules=rules: score_case(*volumes, rules), clock=time.process_time)  # type: ignore[misc]
+        for rules in (scoring, dice)
+    )
+    report(benchmark, lesions=lesions, profile=profile, cpu_seconds=cpu, dice_cpu_seconds=dice_cpu)
 
 
 def test_200_cases(benchmark: Any, pairs: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:

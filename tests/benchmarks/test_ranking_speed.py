@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from harness.challenge import Direction, Metric, RankingScheme
 from harness.leaderboard.ranking import ValueTable, rank_teams
 from harness.leaderboard.statistics import bootstrap, pairwise_tests
-from tests.unit.leaderboard.synthetic import Plan, make_run, write_run
+from tests.unit.leaderboard.synthetic import Plan, copy_run, make_run, write_run
 
 METRICS = tuple(
     Metric(metric=name, labels=f"organ{index}", direction=Direction.HIGHER, failed=0)
@@ -73,7 +72,7 @@ def test_a_thousand_teams_from_disk(benchmark, tmp_path):
         write_run(make_run(Plan(f"base{index}", dsc=0.9 - 0.01 * index), cases=cases), tmp_path / "base")
     bases = sorted((tmp_path / "base" / "phantom").glob("*/*"))
     for index in range(teams):
-        _copy_as(bases[index % 8], tmp_path / "results", f"team{index:04d}")
+        copy_run(bases[index % 8], tmp_path / "results", f"team{index:04d}")
 
     def from_disk() -> dict[str, float]:
         script = [sys.executable, "-c", _FROM_DISK, str(tmp_path / "results")]
@@ -82,12 +81,3 @@ def test_a_thousand_teams_from_disk(benchmark, tmp_path):
     measured = benchmark.pedantic(from_disk, rounds=1, iterations=1)
     benchmark.extra_info.update(measured)
     assert (measured["rows"], measured["scores"]) == (teams, teams * cases * 14)
-
-
-def _copy_as(run: Path, results: Path, team: str) -> None:
-    folder = results / "phantom" / team / run.name
-    folder.mkdir(parents=True)
-    record = json.loads((run / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(record | {"team": team}))
-    for name in ("cases.jsonl", "scores.jsonl"):
-        (folder / name).write_bytes((run / name).read_bytes())

@@ -10,15 +10,10 @@ from __future__ import annotations
 import secrets
 import statistics
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-
 from containers import MIB, Arena, arena, engine, make_dataset
 
 from harness.run.evaluate import evaluate

@@ -49,6 +49,10 @@ PROVED = {
     "time limit kills",
     "output is watched",
     "/tmp is limited",
+    "memory in sockets counts",
+    "memory in netlink is bounded",
+    "no sockets but local ones, TCP and UDP",
+    "no huge pages",
 }
 
 

@@ -5,6 +5,7 @@ With -s each test prints what it measured; docs/measurement.md compares both ver
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ HELD_S = 2
 
 NOTHING = f"sleep {HELD_S}"
 ANONYMOUS = f"perl -e 'my $x = \"\"; vec($x, 64 * 1048576 - 1, 8) = 1; sleep {HELD_S}'"
+SPIKE = f"perl -e '{{ my $x = \"\"; vec($x, 64 * 1048576 - 1, 8) = 1; undef $x; }} sleep {HELD_S}'"
 TMPFS = f"dd if=/dev/zero of=/tmp/x bs=1M count=64 2>/dev/null; sleep {HELD_S}"
 FILE = f'dd if=/dev/zero of="$FLARE_OUTPUTS/x" bs=1M count=40 2>/dev/null; sleep {HELD_S}'
 # Sent over the loopback and never read: the kernel holds it in socket buffers. It prints how many bytes.
@@ -81,6 +83,18 @@ def test_memory_of_programs_is_in_peak_and_working_set(arena: Arena) -> None:
     assert 64 <= found.working_set <= found.peak
 
 
+def test_memory_that_is_held_for_a_moment_only_is_in_peak_and_working_set(arena: Arena) -> None:
+    """It comes and goes between two samples, ten of which are taken a second."""
+    found = measured(arena, SPIKE, "64 MiB for a moment")
+    assert found.working_set <= found.peak < 64 + 16
+    assert found.peak >= 64
+    if found.record.usage.peak_working_set_method == "interval-peaks":
+        assert found.working_set >= 64
+    else:
+        hierarchy = find_hierarchy()
+        assert hierarchy is not None and hierarchy.version == 2  # before Linux 6.12 nothing can be set back
+
+
 def test_files_in_tmp_are_in_peak_and_working_set(arena: Arena) -> None:
     found = measured(arena, TMPFS, "64 MiB in /tmp")
     assert 64 <= found.peak < 64 + 16
@@ -90,18 +104,17 @@ def test_files_in_tmp_are_in_peak_and_working_set(arena: Arena) -> None:
 def test_the_cache_of_files_is_in_the_peak_and_not_in_the_working_set(arena: Arena) -> None:
     found = measured(arena, FILE, "40 MiB written to a disk")
     assert 40 <= found.peak < 40 + 16
-    assert found.working_set < 40
+    assert found.working_set < 16
 
 
-def test_socket_buffers_count_on_version_2_only(arena: Arena) -> None:
-    """Version 1 counts TCP buffers in a counter of their own, which no limit of ours is put on."""
+def test_socket_buffers_are_in_the_peak(arena: Arena) -> None:
+    """In the memory limit on version 2; on version 1 in a counter beside it, which takes root to set up."""
     found = measured(arena, SOCKETS, "socket buffers")
     sent = int(found.record.evidence.last_log_line) / MIB
     print(f"held in sockets: {sent:.1f} MiB")
     hierarchy = find_hierarchy()
     assert hierarchy is not None
+    if hierarchy.version == 1 and os.geteuid() != 0:
+        pytest.skip("NOT COUNTED HERE: on cgroup version 1 counting what sockets hold takes root")
     assert sent > 32
-    if hierarchy.version == 1:
-        assert found.peak < sent / 2
-    else:
-        assert found.peak > sent
+    assert found.peak > sent

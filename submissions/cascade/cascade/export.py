@@ -1,17 +1,23 @@
-"""Compile a model folder for OpenVINO, as the image does when it is built.
+"""Write both networks for OpenVINO, as the image does when it is built.
 
-python -m cascade.export weights model
+    python -m cascade.export weights model
+
+The folder `model` then takes the place of `weights`. With `--if-possible` an image without OpenVINO, such as
+one for CUDA, gets the weights themselves, which run in torch.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
 import sys
-import warnings
 from pathlib import Path
 
-import openvino
 import torch
-from segkit.errors import SegkitError
+from segkit.engine import has_openvino
+from segkit.export import tracing_quietly
+from segkit.log import log
+from segkit.program import run_program
 from torch import nn
 
 from cascade.fold import folded
@@ -40,11 +46,11 @@ def export_openvino(network: nn.Module, tile: tuple[int, int, int], path: Path) 
         tile: The fixed input size (z, y, x). A fixed size lets the compiler choose memory layouts.
         path: Where to; the name ends in .xml.
     """
+    import openvino
+
     network = network.eval()
     example = torch.zeros(1, 1, *tile)
-    with torch.no_grad(), warnings.catch_warnings():
-        # That tracing fixes the sizes is what is wanted here.
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), tracing_quietly():
         # Traced here, because OpenVINO's own tracing runs the network many times over.
         traced = torch.jit.trace(network, example, check_trace=False)
         model = openvino.convert_model(traced, example_input=example, input=[1, 1, *tile])
@@ -54,15 +60,20 @@ def export_openvino(network: nn.Module, tile: tuple[int, int, int], path: Path) 
 
 def main() -> int:
     """The command line."""
-    if len(sys.argv) != 3:
-        print("usage: python -m cascade.export WEIGHTS MODEL", file=sys.stderr)
-        return 2
-    try:
-        export(Path(sys.argv[1]), Path(sys.argv[2]))
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    parser = argparse.ArgumentParser(description="both networks of a model folder to OpenVINO")
+    parser.add_argument("weights", type=Path, help="model folder that train.py wrote")
+    parser.add_argument("model", type=Path, help="folder to write")
+    parser.add_argument("--if-possible", action="store_true", help="copy it where there is no OpenVINO")
+    options = parser.parse_args()
+
+    def work() -> None:
+        if options.if_possible and not has_openvino():
+            log.info("no OpenVINO here: the networks run in torch")
+            shutil.copytree(options.weights, options.model, dirs_exist_ok=True)
+            return
+        export(options.weights, options.model)
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

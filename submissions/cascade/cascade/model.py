@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segkit.errors import PlanError
+from segkit.files import write_whole
 from segkit.model import in_float16, write_weights
 from torch import nn
 
@@ -87,6 +88,4 @@ def save_phase(folder: Path, phase: str, plan: CascadePlan, network: nn.Module, 
 def save_plan(folder: Path, plan: CascadePlan) -> None:
     """Write plans.json; it appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{PLAN_NAME}.part"
-    part.write_text(plan.to_json())
-    part.replace(folder / PLAN_NAME)
+    write_whole(folder / PLAN_NAME, plan.to_json())

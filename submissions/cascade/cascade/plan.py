@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from segkit.errors import PlanError
 from segkit.plan import ABDOMINAL_ORGANS, Intensity
@@ -106,8 +107,10 @@ def load_plan(folder: Path) -> CascadePlan:
     return CascadePlan.from_json(path.read_text(), where=str(path))
 
 
-def _fields(content: dict) -> dict:
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+def _fields(content: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
     if fields.get("window"):
         fields["window"] = Intensity(**fields["window"])
     return fields

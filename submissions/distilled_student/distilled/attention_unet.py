@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from segkit.training.phantoms.trainee import initialise
@@ -115,7 +115,7 @@ class AttentionUNet2d(nn.Module):
         initialise(module)
 
 
-def per_stage(value: int | Sequence, stages: int) -> Sequence:
+def per_stage(value: int | Sequence[Any], stages: int) -> Sequence[Any]:
     """One value for each stage."""
     return [value] * stages if isinstance(value, int) else value
 
@@ -128,8 +128,10 @@ def published_levels(count: int) -> tuple[LevelKind, ...]:
     """
     open_levels = min(2, max(0, count - 3))
     gated = max(0, count - 2 - open_levels)
-    levels: tuple[LevelKind, ...] = ("plain", "non_local", *["gated"] * gated, *["open"] * open_levels)
-    return levels[:count]
+    levels: list[LevelKind] = ["plain", "non_local"]
+    levels += ["gated"] * gated
+    levels += ["open"] * open_levels
+    return tuple(levels[:count])
 
 
 class AttentionDecoder(nn.Module):

@@ -17,21 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.errors import SegkitError
+from segkit.cases import LABEL_ENDING
+from segkit.log import log
+from segkit.program import run_program
 
-from distilled.annotation import (
-    EVERYTHING,
-    LABEL_ENDING,
-    LABEL_NAMES,
-    TUMOUR,
-    AnnotationTable,
-    Case,
-    lacks_organs,
-    lacks_tumour,
-    read_annotations,
-)
+from distilled.annotation import AnnotationTable, Case, lacks_organs, lacks_tumour, read_annotations
 from distilled.errors import FusionError
 from distilled.rules import FusedLabels, Source, Tally, fuse
+from distilled.values import EVERYTHING, LABEL_NAMES, TUMOUR
 from distilled.volumes import Grid, file_sha256, read_grid, read_labels, scratch_folder, write_labels
 
 __all__ = ["FusedCase", "FusedLabels", "Source", "Tally", "fuse", "fuse_case", "fuse_folder"]
@@ -294,29 +287,21 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     options = _parse(arguments)
 
-    def say(fused: FusedCase) -> None:
-        print(f"{fused.name}: {'fused' if fused.is_new else 'there already'}", file=sys.stderr, flush=True)
-
-    try:
+    def work() -> None:
         table = read_annotations(options.data, options.annotated, complete=options.complete)
-        done = fuse_folder(
-            table,
-            options.out,
-            organ_labels=options.organ_labels,
-            tumour_labels=options.tumour_labels,
-            on_case=say,
-        )
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}; is the output folder writable, the disk full?", file=sys.stderr)
-        return 2
-    print(f"{len(done)} of {len(table.cases)} cases in {options.out}", file=sys.stderr)
-    return 0
+        try:
+            done = fuse_folder(
+                table,
+                options.out,
+                organ_labels=options.organ_labels,
+                tumour_labels=options.tumour_labels,
+                on_case=lambda case: log.info(f"{case.name}: {'fused' if case.is_new else 'there already'}"),
+            )
+        except OSError as error:
+            raise FusionError(f"{error}; is the output folder writable, the disk full?") from error
+        log.info(f"{len(done)} of {len(table.cases)} cases in {options.out}")
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

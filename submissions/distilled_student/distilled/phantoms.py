@@ -91,6 +91,8 @@ def fuse_store(
     organ_engine = TorchEngine(organ_network, device=device.type)
     tumour_engine = TorchEngine(teacher_network, device=device.type)
 
+    in_slice = teacher_plan.spacing_mm
+
     def of_slices(window: np.ndarray) -> np.ndarray:
         logits = tumour_engine.batch(window[:, None])
         return logits.transpose(1, 0, 2, 3)
@@ -105,7 +107,7 @@ def fuse_store(
         organ_map = _labelled(
             hu,
             volume.spacing_mm,
-            Grid(_times(coarser, organ_plan.spacing_mm), organ_plan.intensity, len(organ_plan.labels)),
+            Grid(_coarser(organ_plan.spacing_mm, coarser), organ_plan.intensity, len(organ_plan.labels)),
             organ_plan.patch,
             organ_engine.logits,
         )
@@ -114,7 +116,9 @@ def fuse_store(
             hu,
             volume.spacing_mm,
             Grid(
-                (volume.spacing_mm[0], *_times(coarser, teacher_plan.spacing_mm)), teacher_plan.intensity, 2
+                (volume.spacing_mm[0], coarser * in_slice[0], coarser * in_slice[1]),
+                teacher_plan.intensity,
+                2,
             ),
             (SLICES, *teacher_plan.patch),
             of_slices,
@@ -126,8 +130,9 @@ def fuse_store(
         )
 
 
-def _times(factor: float, spacing_mm: Sequence[float]) -> tuple[float, ...]:
-    return tuple(factor * size for size in spacing_mm)
+def _coarser(spacing_mm: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    z, y, x = spacing_mm
+    return factor * z, factor * y, factor * x
 
 
 def scanned(volume: Volume, seed: int) -> np.ndarray:

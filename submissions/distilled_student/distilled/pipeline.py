@@ -14,18 +14,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segkit.log import log
 from segkit.plan import ABDOMINAL_ORGANS
 from segkit.training import Options, Pair, Task, export, train
 
-from distilled.annotation import TUMOUR, AnnotationTable, Case
+from distilled.annotation import AnnotationTable, Case
 from distilled.errors import PipelineError
 from distilled.labelling import label_cases
+from distilled.values import TUMOUR
 
 STEPS = ("survey", "teacher", "tumour-labels", "organs", "organ-labels", "fusion", "student")
 LABELS = ("background", *ABDOMINAL_ORGANS, "tumour")
@@ -96,7 +97,7 @@ class Pipeline:
             "fusion": self.fusion,
             "student": self.student,
         }
-        say(f"== {step}")
+        log.info(f"== {step}")
         steps[step]()
 
     # The folders between the steps.
@@ -125,7 +126,7 @@ class Pipeline:
         """Count who annotates what; compare every label file with the table."""
         from distilled.survey import survey
 
-        say(survey(self.setup.table, self.work / "survey.json"))
+        log.info(survey(self.setup.table, self.work / "survey.json"))
 
     def teacher(self) -> None:
         """Train the teacher on the cases that annotate the tumour: it against everything else."""
@@ -157,7 +158,7 @@ class Pipeline:
     def organs(self) -> None:
         """Train the student's network on the cases that annotate all organs."""
         if self.setup.organ_labels:
-            say(f"left out: organ labels come from {self.setup.organ_labels}")
+            log.info(f"left out: organ labels come from {self.setup.organ_labels}")
             return
         cases = self.setup.table.with_all_organs()
         if not cases:
@@ -173,7 +174,7 @@ class Pipeline:
         from distilled.unet_model import load_unet
 
         if self.setup.organ_labels:
-            say(f"left out: organ labels come from {self.setup.organ_labels}")
+            log.info(f"left out: organ labels come from {self.setup.organ_labels}")
             return
         weights = self._weights_of(self.organ_model, "organs")
         self._label(
@@ -196,9 +197,11 @@ class Pipeline:
             organ_labels=None if kind == "annotated" else self.organ_label_folder,
             tumour_labels=self.work / "tumour_labels" if kind == "fused" else None,
             out=self.fused_folder,
-            on_case=lambda case: say(f"{case.name}: {'fused' if case.is_new else 'there already'}"),
+            on_case=lambda case: log.info(f"{case.name}: {'fused' if case.is_new else 'there already'}"),
         )
-        say(f"{len(fused)} cases in {self.fused_folder}, {sum(case.is_new for case in fused)} of them new")
+        log.info(
+            f"{len(fused)} cases in {self.fused_folder}, {sum(case.is_new for case in fused)} of them new"
+        )
 
     def student(self) -> None:
         """Train the student on the fused labels and write its model folder."""
@@ -234,7 +237,7 @@ class Pipeline:
             if label is None or not label.is_file():
                 raise PipelineError(f"{label} is missing; run the step fusion first.")
             pairs.append(Pair(case.name, case.image, label))
-        say(f"{recipe}: learns from {len(pairs)} cases")
+        log.info(f"{recipe}: learns from {len(pairs)} cases")
         settings = dict(self.setup.recipes[recipe])
         architecture = settings.pop("architecture")
         options = dataclasses.replace(self.setup.options, work=folder, start_from=start_from)
@@ -246,7 +249,7 @@ class Pipeline:
         def on_case(name: str) -> None:
             nonlocal done
             done += 1
-            say(f"{out.name}: {done} of {len(cases)} ({name})")
+            log.info(f"{out.name}: {done} of {len(cases)} ({name})")
 
         label_cases(weights, load, [(case.name, case.image) for case in cases], out, on_case)
 
@@ -280,8 +283,3 @@ class Pipeline:
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def say(message: str) -> None:
-    """Progress goes to stderr."""
-    print(message, file=sys.stderr, flush=True)

@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import SegkitError
+from segkit.log import log
+from segkit.program import run_program
 
-from distilled.annotation import LABEL_NAMES, AnnotationTable, Case, read_annotations
+from distilled.annotation import AnnotationTable, Case, read_annotations
 from distilled.errors import AnnotationError, VolumeError
+from distilled.values import LABEL_NAMES
 from distilled.volumes import file_sha256, read_grid, read_labels, voxels_by_value
 
 
@@ -176,19 +179,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=Path("survey.json"), help="default: ./survey.json")
     parser.add_argument("--draft", type=Path, help="write the table that the label files suggest, .csv")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         # A survey drafts the table, so it cannot ask for one.
         table = read_annotations(options.data, options.annotated, complete=True)
-        print(survey(table, options.json, lambda case: print(case, file=sys.stderr, flush=True)))
+        print(survey(table, options.json, log.info))
         if options.draft:
             write_draft(options.json, options.draft)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (SegkitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_program(work, errors=(SegkitError, OSError))
 
 
 if __name__ == "__main__":

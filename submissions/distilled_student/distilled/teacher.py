@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from segkit.body import find_body
 from segkit.convert import load_checkpoint, without_aliases
-from segkit.engine import cpu_multiplies_bfloat16, usable_cpus
+from segkit.cpu import usable_cpus
 from segkit.errors import PlanError
 from segkit.image import CT
 from segkit.plan import Intensity
 from segkit.predict import normaliser
-from segkit.resample import Shape, grid_shape, resample_image
-from segkit.torch_engine import best_device
+from segkit.resample import affordable_shape, grid_shape, resample_image
+from segkit.torch_engine import best_device, multiplies_bfloat16
 from segkit.windows import run_tiles
 
 from distilled.attention_unet import AttentionUNet2d
@@ -64,7 +65,7 @@ class Teacher:
         self.plan = plan
         self.device = torch.device(device or best_device())
         self.network = network.to(self.device).eval()
-        self.bfloat16 = _has_bfloat16(self.device)
+        self.bfloat16 = multiplies_bfloat16(self.device)
         torch.set_num_threads(threads or usable_cpus())
 
     def segment(self, ct: CT) -> np.ndarray:
@@ -94,7 +95,8 @@ class Teacher:
 
         Resampling is linear, so their difference can be resampled in place of both.
         """
-        shape = _affordable(grid_shape(slices_hu.shape, spacing_mm, (spacing_mm[0], *self.plan.spacing_mm)))
+        wanted = grid_shape(slices_hu.shape, spacing_mm, (spacing_mm[0], *self.plan.spacing_mm))
+        shape = affordable_shape(wanted, (wanted[0], 1, 1), wanted[0] * _PIXELS_PER_SLICE)
         image = resample_image(slices_hu, shape, normaliser(self.plan.intensity))
         evidence = run_tiles(
             image,
@@ -163,7 +165,9 @@ def save_teacher(checkpoint: Path, out: Path) -> None:
         raise PlanError(f"{checkpoint} does not hold the weights of {plans_path}: {error}") from error
 
 
-def _plan_of(plans: dict, dataset: dict, configuration: str, source: dict[str, str]) -> TeacherPlan:
+def _plan_of(
+    plans: dict[str, Any], dataset: dict[str, Any], configuration: str, source: dict[str, str]
+) -> TeacherPlan:
     """The plan of a training, from nnU-Net's files."""
     settings = plans["configurations"][configuration]
     architecture = settings["architecture"]
@@ -186,17 +190,3 @@ def _plan_of(plans: dict, dataset: dict, configuration: str, source: dict[str, s
         network=architecture["arch_kwargs"],
         source={"dataset": plans["dataset_name"], "configuration": configuration, **source},
     )
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return cpu_multiplies_bfloat16()
-
-
-def _affordable(shape: Shape) -> Shape:
-    """The shape, or a coarser one where a header claims metres of patient."""
-    excess = shape[1] * shape[2] / _PIXELS_PER_SLICE
-    if excess <= 1:
-        return shape
-    return shape[0], max(1, int(shape[1] / excess**0.5)), max(1, int(shape[2] / excess**0.5))

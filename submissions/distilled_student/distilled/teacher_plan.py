@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segkit.convert import without_aliases
 from segkit.errors import PlanError
+from segkit.files import write_whole
 from segkit.model import PLAN_NAME, WEIGHTS_NAME, in_float16, write_weights
 from segkit.plan import Intensity
 
@@ -117,9 +118,7 @@ def write_teacher(folder: Path, plan: TeacherPlan, state: dict[str, torch.Tensor
     load_weights(network_of(plan), halves)
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / WEIGHTS_NAME, halves)
-    part = folder / f"{PLAN_NAME}.part"
-    part.write_text(plan.to_json())
-    part.replace(folder / PLAN_NAME)
+    write_whole(folder / PLAN_NAME, plan.to_json())
 
 
 def load_weights(network: AttentionUNet2d, state: dict[str, torch.Tensor]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.engine import Engine
+from segkit.engine import FLOAT_IR, Engine
 from segkit.model import load_model
 from segkit.plan import load_plan
 from segkit.predict import Segmenter, Settings
@@ -40,7 +40,7 @@ def _engine(folder: Path, device: str) -> Engine:
         return TorchEngine(load_model(folder)[1], device=device)
     # Only where it runs: a machine with a GPU need not have OpenVINO.
     from segkit.export import export
-    from segkit.openvino_engine import FLOAT_IR, load_engine
+    from segkit.openvino_engine import load_engine
 
     if not (folder / FLOAT_IR).exists():
         export(folder)

@@ -6,7 +6,6 @@ one grid.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import tempfile
@@ -18,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from segkit.errors import ImageError
+from segkit import files
+from segkit.errors import ImageError, unreadable_image
 from segkit.nifti import check_whole
 
 from distilled.errors import VolumeError
@@ -181,8 +181,7 @@ def file_sha256(path: Path) -> str:
         VolumeError: The file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.file_sha256(path)
     except OSError as error:
         raise VolumeError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -200,8 +199,7 @@ def _reader(path: Path) -> sitk.ImageFileReader:
 
 
 def _unreadable(path: Path, error: Exception) -> VolumeError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return VolumeError(f"{path}: cannot be read as an image ({reason}). Is it there, and whole?")
+    return VolumeError(str(unreadable_image(path, str(error) or type(error).__name__)))
 
 
 def _short(numbers: tuple[Any, ...]) -> str:

@@ -42,7 +42,8 @@ def find_body(array: np.ndarray, spacing_mm: tuple[float, float, float]) -> Body
     Returns:
         The body, or None where all is air.
     """
-    step = tuple(max(1, round(_COARSE_MM / size)) for size in spacing_mm)
+    z, y, x = (max(1, round(_COARSE_MM / size)) for size in spacing_mm)
+    step = (z, y, x)
     dense = array[:: step[0], :: step[1], :: step[2]] > _AIR_HU
     parts, count = ndimage.label(dense)
     if count == 0:
@@ -58,4 +59,4 @@ def find_body(array: np.ndarray, spacing_mm: tuple[float, float, float]) -> Body
         first = max(0, int(present[0]) * step[axis] - margin)
         last = min(array.shape[axis], (int(present[-1]) + 1) * step[axis] + margin)
         box.append(slice(first, last))
-    return Body(box=tuple(box), mask=mask, step=step)
+    return Body(box=(box[0], box[1], box[2]), mask=mask, step=step)

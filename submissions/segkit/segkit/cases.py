@@ -14,7 +14,8 @@ import numpy as np
 
 from segkit.errors import SegkitError
 from segkit.image import CT, read_ct, write_labels
-from segkit.profile import Profile, say, since_process_start_s
+from segkit.log import log
+from segkit.profile import Profile, since_process_start_s
 
 IMAGE_ENDING = "_0000.nii.gz"
 LABEL_ENDING = ".nii.gz"
@@ -55,7 +56,7 @@ def segment_folder(
     """
     images = sorted(inputs.glob(f"*{IMAGE_ENDING}"))
     if not images:
-        say(f"error: no <case>{IMAGE_ENDING} in {inputs}")
+        log.error(f"error: no <case>{IMAGE_ENDING} in {inputs}")
         return 2
     outputs.mkdir(parents=True, exist_ok=True)
     profile = Profile()
@@ -70,25 +71,25 @@ def segment_folder(
                 with profile.stage("read"):
                     ct = read_ct(path)
             except SegkitError as error:
-                say(f"error: {error}")
+                log.info(f"error: {error}")
                 failed += 1
                 continue
             try:
                 with profile.stage("wait for the model"):
                     method = loading.result()
             except SegkitError as error:
-                say(f"error: {error}")
+                log.info(f"error: {error}")
                 return 2
             try:
                 labels = method.segment(ct)
                 with profile.stage("write"):
                     write_labels(outputs / f"{case}{LABEL_ENDING}", labels, like=ct)
             except SegkitError as error:
-                say(f"error: {error}")
+                log.info(f"error: {error}")
                 failed += 1
                 continue
-            say(f"{case}: {ct.array.shape} voxels in {time.monotonic() - started:.1f} s")
+            log.info(f"{case}: {ct.array.shape} voxels in {time.monotonic() - started:.1f} s")
             if show_profile:
-                say(profile.table())
+                log.info(profile.table())
                 profile.clear()
     return 1 if failed else 0

@@ -9,6 +9,7 @@ plain values and runs no code.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import pickle
 import sys
@@ -18,10 +19,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from segkit.errors import PlanError, SegkitError
+from segkit.errors import PlanError
 from segkit.model import save_model
 from segkit.plan import from_nnunet
+from segkit.program import run_program
 
+# Where numpy keeps what unpickles its numbers; it has no public name.
+_NUMPY: Any = importlib.import_module("numpy._core.multiarray")
 # nnU-Net keeps numbers of its training log as numpy scalars beside the weights.
 _PLAIN_VALUES = [
     np.dtype,
@@ -32,9 +36,9 @@ _PLAIN_VALUES = [
     np.dtypes.Float32DType,
     np.dtypes.Float64DType,
     np.dtypes.Int64DType,
-    np._core.multiarray.scalar,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    np._core.multiarray._reconstruct,
+    _NUMPY.scalar,
+    (_NUMPY.scalar, "numpy.core.multiarray.scalar"),
+    _NUMPY._reconstruct,
 ]
 
 
@@ -113,12 +117,7 @@ def main() -> int:
     parser.add_argument("--orientation", choices=["canonical", "stored"], default="stored")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     options = parser.parse_args()
-    try:
-        convert(**vars(options))
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program(lambda: convert(**vars(options)))
 
 
 if __name__ == "__main__":

@@ -2,22 +2,30 @@
 
     python -m segkit.export weights/organs_tumour
 
-Needs torch, to build the network from its weights; running the result does not.
+Needs torch, to build the network from its weights; running the result does not. With `--if-possible` an image
+without OpenVINO, such as one for CUDA, runs the weights in torch instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import openvino
 import torch
 from torch import nn
 
-from segkit.errors import SegkitError
+from segkit.engine import FLOAT_IR, has_openvino
+from segkit.log import log
 from segkit.model import load_model
-from segkit.openvino_engine import FLOAT_IR
+from segkit.program import run_program
+
+if TYPE_CHECKING:
+    import openvino
 
 
 def to_openvino(network: nn.Module, example: torch.Tensor) -> openvino.Model:
@@ -27,11 +35,26 @@ def to_openvino(network: nn.Module, example: torch.Tensor) -> openvino.Model:
         network: Takes and gives tensors (1, channel, z, y, x).
         example: An input that the network can run.
     """
+    import openvino
+
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), tracing_quietly():
         return openvino.convert_model(
             network, example_input=example, input=[*example.shape[:2], *[-1] * (example.dim() - 2)]
         )
+
+
+@contextmanager
+def tracing_quietly() -> Iterator[None]:
+    """Leave out what torch says while OpenVINO has a network traced.
+
+    Tracing is torch's older way, the one that OpenVINO knows; and that sizes are taken as constants is what
+    is wanted of a network whose checks of sizes have passed.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        yield
 
 
 def export(folder: Path) -> Path:
@@ -43,6 +66,8 @@ def export(folder: Path) -> Path:
     plan, network = load_model(folder)
     smallest = [4 * divisor for divisor in plan.network.divisor]
     model = to_openvino(network, torch.zeros(1, plan.network.channels_in, *smallest))
+    import openvino
+
     path = folder / FLOAT_IR
     openvino.save_model(model, path, compress_to_fp16=True)
     return path
@@ -52,13 +77,17 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="a model folder's network to OpenVINO")
     parser.add_argument("folder", type=Path, nargs="+", help="model folder")
-    try:
-        for folder in parser.parse_args().folder:
-            print(f"wrote {export(folder)}", file=sys.stderr)
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    parser.add_argument("--if-possible", action="store_true", help="do nothing where there is no OpenVINO")
+    options = parser.parse_args()
+
+    def work() -> None:
+        if options.if_possible and not has_openvino():
+            log.info("no OpenVINO here: the networks run in torch")
+            return
+        for folder in options.folder:
+            log.info(f"wrote {export(folder)}")
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from segkit import nifti
-from segkit.errors import ImageError
-from segkit.profile import say
+from segkit.errors import ImageError, unreadable_image
+from segkit.log import log
 
 _SMALL_INTEGERS = {sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16}
 _NO_NUMBERS = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
@@ -95,7 +95,7 @@ class CT:
 
     def laid_out(
         self, labels: np.ndarray, orientation: Literal["canonical", "stored"]
-    ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
         """The voxels as a model was trained to see them.
 
         Args:
@@ -107,8 +107,9 @@ class CT:
         """
         if orientation == "canonical":
             return self.array, labels, self.spacing_mm
-        spacing_mm = tuple(self.spacing_mm[axis] for axis in np.argsort(self.orientation.order))
-        return self.orientation.to_stored(self.array), self.orientation.to_stored(labels), spacing_mm
+        first, second, third = (self.spacing_mm[axis] for axis in np.argsort(self.orientation.order))
+        stored = self.orientation.to_stored
+        return stored(self.array), stored(labels), (first, second, third)
 
 
 def read_ct(path: Path) -> CT:
@@ -127,7 +128,7 @@ def read_ct(path: Path) -> CT:
     try:
         return _ct_of_itk(path) if read is None else _ct_of_nifti(path, *read)
     except RuntimeError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_image(path, str(error)) from error
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -143,7 +144,7 @@ def read_labels(path: Path) -> np.ndarray:
     try:
         labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path))) if read is None else read[0]
     except RuntimeError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_image(path, str(error)) from error
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
         raise ImageError(f"{path}: holds values that are no whole numbers, so it is no label map.")
     return labels[None] if labels.ndim == 2 else labels
@@ -233,7 +234,7 @@ def _plausible_spacing(
     chosen = next((choice for choice in choices if _is_plausible(choice, size)), choices[-1])
     if chosen != choices[0]:
         stated, taken = (" x ".join(f"{one:.4g}" for one in sizes) for sizes in (choices[0], chosen))
-        say(f"{name}: voxels of {stated} mm are none of a CT; taken as {taken} mm")
+        log.warning(f"{name}: voxels of {stated} mm are none of a CT; taken as {taken} mm")
     return chosen
 
 
@@ -279,11 +280,6 @@ def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
     except RuntimeError as error:
         raise _not_written(path) from error
-
-
-def _unreadable(path: Path, error: RuntimeError) -> ImageError:
-    reason = str(error).strip().splitlines()[-1]
-    return ImageError(f"{path}: cannot be read as an image ({reason}). Is it a whole .nii.gz file?")
 
 
 def _not_written(path: Path) -> ImageError:

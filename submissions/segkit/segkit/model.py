@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from segkit.errors import PlanError
+from segkit.files import whole_file, write_whole
 from segkit.network import PlainConvUNet
 from segkit.plan import Plan, load_plan
 
@@ -59,7 +60,7 @@ def save_model(folder: Path, plan: Plan, state: dict[str, torch.Tensor]) -> None
     for name in MADE_FROM_WEIGHTS:
         (folder / name).unlink(missing_ok=True)
     write_weights(folder / WEIGHTS_NAME, halves)
-    (folder / PLAN_NAME).write_text(plan.to_json())
+    write_whole(folder / PLAN_NAME, plan.to_json())
 
 
 def in_float16(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -84,8 +85,7 @@ def in_float16(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
     """Write a state dict as safetensors; the file appears whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    save_file(state, part)
-    # safetensors makes it private, and the images run as another user.
-    part.chmod(0o644)
-    part.replace(path)
+    with whole_file(path) as part:
+        save_file(state, part)
+        # safetensors makes it private, and the images run as another user.
+        part.chmod(0o644)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from isal import igzip, igzip_threaded, isal_zlib
 
-from segkit.errors import ImageError
+from segkit.errors import unreadable_image
 
 MOST_VOXELS = 2**31
 """More than any CT has; a header that asks for more is refused."""
@@ -231,7 +231,7 @@ def check_whole(path: Path) -> None:
             while file.read(1 << 20):
                 pass
     except _DAMAGES as error:
-        raise _unreadable(path, str(error) or type(error).__name__) from error
+        raise unreadable_image(path, str(error) or type(error).__name__) from error
 
 
 def write_labels(path: Path, labels: np.ndarray, header: Header) -> None:
@@ -266,9 +266,9 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Header | None]]:
                 while packed and file.read(1 << 20):
                     pass
     except _DAMAGES as error:
-        raise _unreadable(path, str(error) or type(error).__name__) from error
+        raise unreadable_image(path, str(error) or type(error).__name__) from error
     except MemoryError as error:
-        raise _unreadable(path, "there is not enough memory") from error
+        raise unreadable_image(path, "there is not enough memory") from error
 
 
 def _header(path: Path, file: BinaryIO, packed: bool) -> Header | None:
@@ -324,7 +324,7 @@ def _understood(stored: bytes, version: int, order: str) -> Header:
 
 def _whole(file: BinaryIO, header: Header) -> np.ndarray:
     array = np.empty(header.shape, dtype=header.dtype)
-    rest = memoryview(array.reshape(-1).view(np.uint8))
+    rest = array.reshape(-1).view(np.uint8).data
     while rest:
         count = file.readinto(rest[: 1 << 24])  # type: ignore[attr-defined]
         if not count:
@@ -351,8 +351,3 @@ def _put(header: bytearray, version: int, order: str, **fields: tuple[Any, ...])
     for name, values in fields.items():
         layout, offset = _LAYOUTS[version][name]
         struct.pack_into(order + layout, header, offset, *values)
-
-
-def _unreadable(path: Path, reason: str) -> ImageError:
-    last = (reason.strip().splitlines() or ["damaged"])[-1]
-    return ImageError(f"{path}: cannot be read as an image ({last}). Is it there, and whole?")

@@ -6,18 +6,16 @@ The network comes as OpenVINO's intermediate representation (IR), which `segkit.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from segkit.engine import usable_cpus
+from segkit.cpu import usable_cpus
+from segkit.engine import FLOAT_IR, INT8_IR
 from segkit.errors import PlanError
 
 Precision = Literal["int8", "bf16", "f32"]
-FLOAT_IR = "network.xml"
-INT8_IR = "int8.xml"
 
 
 class OpenVINOEngine:
@@ -49,7 +47,7 @@ class OpenVINOEngine:
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         }
         self._shape: tuple[int, ...] = ()
-        self._request = None
+        self._request: Any = None
 
     def compile(self, shape: tuple[int, ...]) -> None:
         """Make ready for tiles (z, y, x) of a size; `logits` does it by itself where it was not done."""
@@ -67,15 +65,6 @@ class OpenVINOEngine:
         image = np.ascontiguousarray(tile, dtype=np.float32)[None, None]
         self._request.infer([image], share_inputs=True)
         return self._request.get_output_tensor(0).data[0]
-
-
-def fastest(folder: Path) -> Precision | Literal["torch"]:
-    """The fastest engine that a model folder has a network for; torch where there is no OpenVINO or no IR."""
-    if importlib.util.find_spec("openvino") is None:
-        return "torch"
-    if (folder / INT8_IR).is_file():
-        return "int8"
-    return "f32" if (folder / FLOAT_IR).is_file() else "torch"
 
 
 def load_engine(folder: Path, precision: Precision, *, threads: int | None = None) -> OpenVINOEngine:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from segkit.errors import PlanError
 
@@ -149,7 +150,10 @@ class Plan:
 
 
 def from_nnunet(
-    plans: dict, dataset: dict, configuration: str, orientation: Literal["canonical", "stored"]
+    plans: dict[str, Any],
+    dataset: dict[str, Any],
+    configuration: str,
+    orientation: Literal["canonical", "stored"],
 ) -> Plan:
     """The plan of an nnU-Net v2 model.
 
@@ -209,7 +213,7 @@ def load_plan(path: Path) -> Plan:
     return Plan.from_json(path.read_text(), where=str(path))
 
 
-def _inherited(plans: dict, configuration: str) -> dict:
+def _inherited(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
     known = plans["configurations"]
     _refuse(configuration not in known, f"no configuration {configuration} among {sorted(known)}")
     settings = known[configuration]
@@ -218,7 +222,7 @@ def _inherited(plans: dict, configuration: str) -> dict:
     return settings
 
 
-def network_of(settings: dict, channels_out: int) -> NetworkPlan:
+def network_of(settings: dict[str, Any], channels_out: int) -> NetworkPlan:
     """The network of a configuration of nnU-Net's plans.
 
     Raises:
@@ -262,7 +266,7 @@ def network_of(settings: dict, channels_out: int) -> NetworkPlan:
     )
 
 
-def _resampling_of(settings: dict, function: str) -> Resampling:
+def _resampling_of(settings: dict[str, Any], function: str) -> Resampling:
     numbers = settings.get(f"{function}_kwargs") or {}
     if settings.get(function) != "resample_data_or_seg_to_shape":
         return Resampling()
@@ -278,11 +282,11 @@ def _refuse(condition: bool, reason: str) -> None:
         raise PlanError(f"this nnU-Net model cannot be converted: {reason}.")
 
 
-def _three(values: list) -> tuple:
+def _three(values: Sequence[Any]) -> tuple[Any, Any, Any]:
     return (values[0], values[1], values[2])
 
 
-def _triples(values: list) -> tuple[Triple, ...]:
+def _triples(values: Sequence[Any]) -> tuple[Triple, ...]:
     return tuple((item,) * 3 if isinstance(item, int) else _three(item) for item in values)
 
 

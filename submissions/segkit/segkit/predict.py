@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +17,10 @@ from segkit.engine import Engine
 from segkit.errors import SegkitError
 from segkit.image import CT
 from segkit.labels import enlarged, labels_from_logits, winners
+from segkit.log import log
 from segkit.plan import ABDOMINAL_ORGANS, Intensity, Plan
 from segkit.profile import Profile
-from segkit.resample import grid_shape, linear_taps, resample_image
+from segkit.resample import Shape, affordable_shape, grid_shape, linear_taps, resample_image
 from segkit.windows import Box, fitted_tile, run_tiles
 
 Windows = Literal["all", "centre_first"]
@@ -117,7 +117,8 @@ class Segmenter:
             body = find_body(array, spacing_mm)
         if body is None:
             return labels
-        box = body.box if self.settings.crop_to_body else tuple(slice(0, size) for size in array.shape)
+        z, y, x = (slice(0, size) for size in array.shape)
+        box = body.box if self.settings.crop_to_body else (z, y, x)
         if self.settings.labels_at == "ct":
             logits = self._logits(array[box], spacing_mm, body, box)
             if self.settings.largest_parts:
@@ -148,7 +149,12 @@ class Segmenter:
         return [value for value, name in enumerate(self.plan.labels) if name in ABDOMINAL_ORGANS]
 
     def _logits(self, array: np.ndarray, spacing_mm: Sequence[float], body: Body, box: Box) -> np.ndarray:
-        shape = self._affordable(grid_shape(array.shape, spacing_mm, self.plan.spacing_mm))
+        shape = grid_in_memory(
+            grid_shape(array.shape, spacing_mm, self.plan.spacing_mm),
+            self.plan.patch,
+            self.plan.network.channels_out,
+            self.settings.logits_limit_bytes,
+        )
         inside = _body_on_grid(body, box, shape)
         with self.profile.stage("resample"):
             image = resample_image(array, shape, normaliser(self.plan.intensity))
@@ -174,19 +180,21 @@ class Segmenter:
                 on_tile=self.on_tile,
             )
 
-    def _affordable(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        voxels = float(
-            np.prod([float(max(size, tile)) for size, tile in zip(shape, self.plan.patch, strict=True)])
-        )
-        excess = voxels * 4 * (self.plan.network.channels_out + 2) / self.settings.logits_limit_bytes
-        if excess <= 1:
-            return shape
-        print(f"segkit: a grid of {shape} needs too much memory; running a coarser one", file=sys.stderr)
-        sizes = [
-            size if size <= tile else max(tile, int(size / excess ** (1 / 3)))
-            for size, tile in zip(shape, self.plan.patch, strict=True)
-        ]
-        return self._affordable((sizes[0], sizes[1], sizes[2]))
+
+def grid_in_memory(wanted: Shape, tile: Shape, classes: int, limit_bytes: int) -> Shape:
+    """The grid wanted, or a coarser one where the sums of logits would need too much memory; it is said.
+
+    Args:
+        wanted: The network's grid (z, y, x).
+        tile: The network's tile; smaller grids are padded to it.
+        classes: Outputs of the network.
+        limit_bytes: Most memory.
+    """
+    # The image and the sum of weights are kept beside the classes, all in float32.
+    shape = affordable_shape(wanted, tile, limit_bytes / (4 * (classes + 2)))
+    if shape != wanted:
+        log.warning(f"a grid of {wanted} needs too much memory; running a coarser one of {shape}")
+    return shape
 
 
 def mirrored(
@@ -199,7 +207,7 @@ def mirrored(
         total = np.zeros(1, dtype=np.float32)
         for flip in flips:
             logits = logits_of(np.flip(tile, flip))
-            total = total + np.flip(logits, [axis + 1 for axis in flip])
+            total = total + np.flip(logits, tuple(axis + 1 for axis in flip))
         return total / np.float32(len(flips))
 
     return mean_logits if axes else logits_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,8 +56,3 @@ def since_process_start_s() -> float:
         return max(0.0, uptime_s - started_ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError):
         return 0.0
-
-
-def say(message: str) -> None:
-    """Everything said goes to stderr."""
-    print(message, file=sys.stderr, flush=True)

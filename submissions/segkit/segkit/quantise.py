@@ -20,13 +20,15 @@ import numpy as np
 import openvino
 
 from segkit.body import find_body
-from segkit.errors import ImageError, SegkitError
+from segkit.engine import INT8_IR
+from segkit.errors import ImageError
 from segkit.export import export
 from segkit.image import read_ct, read_labels
-from segkit.openvino_engine import INT8_IR, OpenVINOEngine
+from segkit.log import log
+from segkit.openvino_engine import OpenVINOEngine
 from segkit.plan import Plan, load_plan
 from segkit.predict import Segmenter, Settings, normaliser
-from segkit.profile import say
+from segkit.program import run_program
 from segkit.resample import grid_shape, resample_image
 from segkit.windows import tiles
 
@@ -84,7 +86,7 @@ def quantise(folder: Path, data: Path, *, calibrate: int, compare: int) -> Compa
     first, last = cases[:calibrate], cases[len(cases) - compare :]
     float_ir = export(folder)
     samples = [tile for case in first for tile in calibration_tiles(plan, image_of(data, case))]
-    say(f"calibrating on {len(samples)} tiles of {len(first)} cases")
+    log.info(f"calibrating on {len(samples)} tiles of {len(first)} cases")
     quantised = nncf.quantize(
         openvino.Core().read_model(float_ir),
         nncf.Dataset([tile[None, None] for tile in samples]),
@@ -150,7 +152,7 @@ def compared(
         for scores, labels in zip(against_reference, maps, strict=True):
             scores += dice_per_label(labels, reference)
         between += dice_per_label(maps[1], maps[0])
-        say(f"compared {case}")
+        log.info(f"compared {case}")
     return Comparison(
         calibrated_on=list(calibrated_on),
         compared_on=list(cases),
@@ -183,17 +185,17 @@ def main() -> int:
     parser.add_argument("--calibrate", type=int, default=8, help="cases that set the ranges")
     parser.add_argument("--compare", type=int, default=8, help="other cases that are segmented both ways")
     options = parser.parse_args()
-    try:
+
+    def work() -> int:
         result = quantise(options.folder, options.data, calibrate=options.calibrate, compare=options.compare)
-    except SegkitError as error:
-        say(f"error: {error}")
-        return 2
-    verdict = "kept" if result.holds else f"not kept: the loss is {MOST_DICE_LOSS} or more"
-    say(
-        f"Dice {result.dice_f32:.4f} in float32, {result.dice_int8:.4f} in int8, "
-        f"{result.dice_between:.4f} between the two; {verdict}"
-    )
-    return 0 if result.holds else 1
+        verdict = "kept" if result.holds else f"not kept: the loss is {MOST_DICE_LOSS} or more"
+        log.info(
+            f"Dice {result.dice_f32:.4f} in float32, {result.dice_int8:.4f} in int8, "
+            f"{result.dice_between:.4f} between the two; {verdict}"
+        )
+        return 0 if result.holds else 1
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

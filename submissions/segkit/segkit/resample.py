@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from segkit.engine import usable_cpus
+from segkit.cpu import usable_cpus
 
 Shape = tuple[int, int, int]
 
@@ -26,6 +26,30 @@ def grid_shape(shape: Shape, spacing_mm: Sequence[float], target_mm: Sequence[fl
         for size, have, want in zip(shape, spacing_mm, target_mm, strict=True)
     ]
     return (sizes[0], sizes[1], sizes[2])
+
+
+def affordable_shape(shape: Shape, smallest: Sequence[int], voxels: float) -> Shape:
+    """A grid of no more voxels than there is memory for; it is coarser along the axes that may shrink.
+
+    A header that claims metres of patient would ask for a grid of any size.
+
+    Args:
+        shape: The grid wanted.
+        smallest: No axis gets smaller than this; one that is smaller already counts as this large, since
+            it is padded.
+        voxels: The most voxels.
+    """
+    excess = float(np.prod(np.maximum(shape, smallest), dtype=np.float64)) / voxels
+    may_shrink = [size > least for size, least in zip(shape, smallest, strict=True)]
+    if excess <= 1 or not any(may_shrink):
+        return shape
+    by = excess ** (1 / sum(may_shrink))
+    sizes = [
+        max(least, int(size / by)) if shrinks else size
+        for size, least, shrinks in zip(shape, smallest, may_shrink, strict=True)
+    ]
+    # Once more where an axis met its least size before it gave its share.
+    return affordable_shape((sizes[0], sizes[1], sizes[2]), smallest, voxels)
 
 
 def linear_taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,7 +64,7 @@ def linear_taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray, np
 def resample_image(
     array: np.ndarray,
     shape: Shape,
-    prepare: Callable[[np.ndarray], np.ndarray] = np.float32,
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
     *,
     threads: int | None = None,
 ) -> np.ndarray:
@@ -50,12 +74,13 @@ def resample_image(
         array: Any real numbers, shape (z, y, x).
         shape: The size wanted (z, y, x).
         prepare: Applied voxel by voxel before resampling, to no more voxels than are needed; must return
-            float32.
+            float32. The numbers as they are if None.
         threads: CPU threads; what this process may use if None.
 
     Returns:
         float32 array of the wanted size.
     """
+    prepared = prepare or _as_float32
     result = np.empty(shape, dtype=np.float32)
     lower, upper, weight = linear_taps(array.shape[0], shape[0])
     rows, columns = linear_taps(array.shape[1], shape[1]), linear_taps(array.shape[2], shape[2])
@@ -65,7 +90,7 @@ def resample_image(
         for z in part:
             needed = (int(lower[z]), int(upper[z]))
             kept = {
-                source: kept[source] if source in kept else _resized(array[source], rows, columns, prepare)
+                source: kept[source] if source in kept else _resized(array[source], rows, columns, prepared)
                 for source in needed
             }
             below, above = kept[needed[0]], kept[needed[1]]
@@ -87,6 +112,10 @@ def in_threads(run: Callable[[range], None], count: int, threads: int | None = N
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(run, part) for part in parts]:
             done.result()
+
+
+def _as_float32(plane: np.ndarray) -> np.ndarray:
+    return plane.astype(np.float32)
 
 
 def _resized(

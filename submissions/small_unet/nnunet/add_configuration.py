@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 PLANS = Path(__file__).resolve().parent.parent / "plans"
 NAME = "3d_fullres_S4D2W32"
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def add_configuration(plans: dict) -> None:
+def add_configuration(plans: dict[str, Any]) -> None:
     """Change nnU-Net's plans in place.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.engine.base import ContainerSpec, Declared, Mount
-from harness.engine.config import CACHES, create_request, pids_limit
+from harness.engine.config import CACHES, SYSTEM_CALLS, create_request, pids_limit
 
 SPEC = ContainerSpec(
     name="c",
@@ -39,7 +41,6 @@ ALWAYS = {
     "Privileged": False,
     "CapAdd": [],
     "CapDrop": ["ALL"],
-    "SecurityOpt": ["no-new-privileges"],
     "Init": True,
     "IpcMode": "private",
     "CgroupnsMode": "private",
@@ -64,8 +65,41 @@ def test_isolation_that_always_holds(name: str) -> None:
     assert host_config()[name] == ALWAYS[name]
 
 
-def test_the_default_seccomp_profile_is_left_in_place() -> None:
-    assert not any("seccomp" in option for option in host_config()["SecurityOpt"])
+def profile() -> dict[str, Any]:
+    privileges, seccomp = host_config()["SecurityOpt"]
+    assert privileges == "no-new-privileges"
+    return dict(json.loads(seccomp.removeprefix("seccomp=")))
+
+
+def rules_for(call: str) -> list[dict[str, Any]]:
+    return [rule for rule in profile()["syscalls"] if call in rule["names"]]
+
+
+def test_only_named_system_calls_can_be_made() -> None:
+    assert profile()["defaultAction"] == "SCMP_ACT_ERRNO"
+    for dangerous in ("bpf", "mount", "unshare", "setns", "keyctl", "io_uring_setup", "perf_event_open"):
+        assert rules_for(dangerous) == []
+
+
+def test_every_socket_is_of_a_family_that_is_named() -> None:
+    families = {rule["args"][0]["value"] for rule in rules_for("socket")}
+    assert families == {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
+    assert [rule["args"][0]["value"] for rule in rules_for("socketpair")] == [socket.AF_UNIX]
+
+
+@pytest.mark.parametrize("call", ["mmap", "memfd_create", "shmget", "clone", "personality"])
+def test_calls_with_dangerous_flags_are_looked_at(call: str) -> None:
+    assert rules_for(call)
+    assert all(rule.get("args") for rule in rules_for(call))
+
+
+def test_podman_takes_the_profile_as_a_file() -> None:
+    assert host_config(podman=True)["SecurityOpt"][1] == f"seccomp={SYSTEM_CALLS}"
+    assert SYSTEM_CALLS.is_file()
+
+
+def test_an_engine_that_filters_nothing_is_given_no_profile() -> None:
+    assert host_config(filters_calls=False)["SecurityOpt"] == ["no-new-privileges"]
 
 
 def test_inputs_are_read_only_and_outputs_are_not() -> None:

@@ -139,7 +139,7 @@ def test_an_ignored_label_is_left_out_and_said(tmp_path: Path) -> None:
         ({}, "has no labels"),
         ({"labels": {}}, "has no labels"),
         ({"labels": {"background": 0}}, "nothing but background"),
-        ({"labels": {"whole tumour": [1, 2]}}, r"labels\.whole tumour is a region of the values \[1, 2\]"),
+        ({"labels": {"whole tumour": [1, "two"]}}, r"labels\.whole tumour is \[1, 'two'\]"),
         ({"labels": {"liver": 1.5}}, r"labels\.liver is 1\.5"),
         ({"labels": {"liver": "one"}}, r"labels\.liver is 'one'"),
         ({"labels": {"liver": 999}}, r"labels\.liver: label value 999"),

@@ -27,10 +27,11 @@ def scored(*metrics: str) -> CaseScore:
 
 
 def test_a_row_is_known_by_its_key_and_every_key_is_a_file() -> None:
-    assert tuple(METRICS) == ("dsc", "nsd", "hd95", "assd", "masd")
+    assert tuple(METRICS)[:5] == ("dsc", "nsd", "hd95", "assd", "masd")
     assert all(metric.facts.key == key for key, metric in METRICS.items())
-    files = {module.name for module in pkgutil.iter_modules(package.__path__)} - {"facts", "metric", "table"}
-    assert files == set(METRICS)
+    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    files -= {"facts", "metric", "table", "lesion_recall_by_size"}
+    assert files == {key for key in METRICS if not key.startswith("lesion_recall_")}
     for name in files:
         assert importlib.import_module(f"evaluator.metrics.{name}").METRIC is METRICS[name]
 
@@ -41,8 +42,8 @@ def test_a_metric_is_found_by_key_or_alias(name: str, key: str) -> None:
 
 
 def test_an_unknown_metric_is_told_its_nearest() -> None:
-    with pytest.raises(RequestError, match=r"'hd59'. Did you mean hd95\? Choose one of dsc, nsd, hd95"):
-        metric_named("hd59")
+    with pytest.raises(RequestError, match=r"'hd955'. Did you mean hd95\? Choose one of dsc, nsd, hd95"):
+        metric_named("hd955")
     with pytest.raises(RequestError, match="no metric is named"):
         Scoring(table(1.0), metrics=())
 

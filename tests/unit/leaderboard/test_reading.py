@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +16,7 @@ from harness.leaderboard.files import to_json
 from harness.leaderboard.reading import wanted_of
 from harness.leaderboard.values import RESOURCES
 from harness.results.folder import read_results
+from harness.results.journal import line_sha256
 from harness.results.records import Outcome
 from tests.unit.leaderboard.synthetic import Plan, make_run, values_of, write_run
 
@@ -58,8 +63,9 @@ def test_the_leaderboard_is_the_same_either_way(results):
 
 def test_a_torn_last_line_is_left_out(results):
     scores = results / "phantom" / "a" / "run-1" / "scores.jsonl"
-    scores.write_bytes(scores.read_bytes()[:-30])
-    assert read_values(results, PHANTOM)[0].scored.sum() == 3
+    whole = scores.read_bytes()
+    scores.write_bytes(whole + whole.splitlines()[0][:-30])
+    assert read_values(results, PHANTOM)[0].scored.sum() == 4
 
 
 def test_a_damaged_line_is_named(results):
@@ -67,6 +73,75 @@ def test_a_damaged_line_is_named(results):
     scores.write_bytes(scores.read_bytes().replace(b'"dsc":0.', b'"dsc":"x', 1))
     with pytest.raises(InfrastructureError, match=r"scores\.jsonl:1"):
         read_values(results, PHANTOM)
+
+
+def changed(line: bytes) -> bytes:
+    """A line with a better time."""
+    better = re.sub(rb'"run_s":[0-9.]+', b'"run_s":0.125', line)
+    assert better != line
+    return better
+
+
+def edited(line: bytes) -> bytes:
+    """A line with a better time, and its own hash made anew by somebody without the key."""
+    content = re.sub(rb'"sha256":"[0-9a-f]{64}"}$', b'"sha256":""}', changed(line))
+    return content[:-2] + line_sha256(content).encode() + b'"}'
+
+
+def forged(last: bytes) -> bytes:
+    """A line that follows the last one, with a better time."""
+    previous = b'"previous_sha256":"' + line_sha256(last).encode()
+    return edited(re.sub(rb'"previous_sha256":"[0-9a-f]{64}', previous, last))
+
+
+TAMPERINGS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a time is edited": (
+        lambda run: replace_in(run / "cases.jsonl", lambda lines: [changed(lines[0]), *lines[1:]]),
+        "does not match its own hash",
+    ),
+    "the last line is edited and hashed anew": (
+        lambda run: replace_in(run / "cases.jsonl", lambda lines: [*lines[:-1], edited(lines[-1])]),
+        "the first 5 lines of cases.jsonl are not the ones that were sealed",
+    ),
+    "a line is added beyond the seal": (
+        lambda run: replace_in(run / "cases.jsonl", lambda lines: [*lines, forged(lines[-1])]),
+        "not signed with the key that it names",
+    ),
+    "the last line is cut off": (
+        lambda run: replace_in(run / "cases.jsonl", lambda lines: lines[:-1]),
+        "1 of 5 lines of cases.jsonl are missing",
+    ),
+    "scores are gone": (lambda run: (run / "scores.jsonl").unlink(), "lines of scores.jsonl are missing"),
+    "lines are swapped": (
+        lambda run: replace_in(run / "scores.jsonl", lambda lines: [lines[1], lines[0], *lines[2:]]),
+        "does not follow run.json",
+    ),
+    "the seal is gone": (lambda run: (run / "seal.json").unlink(), "the seal is missing"),
+    "the title is edited": (
+        lambda run: (run / "run.json").write_text((run / "run.json").read_text() + " "),
+        "the seal is of another run.json",
+    ),
+    "it is copied to another team": (lambda run: run.parent.rename(run.parents[1] / "z"), "of another team"),
+}
+
+
+def replace_in(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    path.write_bytes(b"".join(line + b"\n" for line in change(path.read_bytes().splitlines())))
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_was_changed_is_not_ranked(results, tampering, processes):
+    change, said = TAMPERINGS[tampering]
+    change(results / "phantom" / "a" / "run-1")
+    with pytest.raises(InfrastructureError, match="a run was changed") as caught:
+        read_values(results, PHANTOM, processes=processes)
+    assert said in caught.value.what
+
+
+def test_a_run_of_another_host_is_ranked_without_its_key(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLAREHARNESS_KEY", str(tmp_path / "no key"))
+    assert len(read_values(results, PHANTOM)) == 3
 
 
 def test_of_two_profiles_the_wanted_one_is_read(tmp_path):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from harness.challenge import load_challenge
 from harness.errors import ConfigurationError
-from harness.leaderboard.files import to_json
+from harness.leaderboard import render_terminal
+from harness.leaderboard.files import to_json, to_markdown
 from harness.leaderboard.subgroups import check_cases, read_case_table
 from tests.unit.leaderboard.synthetic import Plan, build, make_run
 
@@ -67,6 +70,15 @@ def test_subgroups_are_in_the_file(tmp_path):
     assert stored[0]["means"]["dsc:organs"]["a"]["n"] == 1
 
 
+def test_subgroups_are_in_every_table(tmp_path):
+    board, _ = parts(tmp_path, "case,sex", "case_000,f", "case_001,m")
+    console = Console(width=120, file=io.StringIO(), color_system=None)
+    render_terminal(board, console)
+    for table_ in (console.file.getvalue(), to_markdown(board)):
+        assert "DSC organs, %, by sex" in table_
+        assert "f n=1" in table_
+
+
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
@@ -78,6 +90,11 @@ def test_subgroups_are_in_the_file(tmp_path):
 def test_a_table_that_is_none_is_explained(tmp_path, lines, complaint):
     with pytest.raises(ConfigurationError, match=complaint):
         read_case_table(table(tmp_path, *lines))
+
+
+def test_cases_that_are_not_there_are_named(tmp_path):
+    path = table(tmp_path, "case,sex", "case_000,f", "case_00l,m")
+    assert check_cases(read_case_table(path), ["case_000"], where=path) == ["case_00l"]
 
 
 def test_a_table_of_other_cases_is_explained(tmp_path):

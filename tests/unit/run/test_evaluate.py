@@ -31,6 +31,7 @@ from harness.run.evaluate import evaluate, open_run
 from harness.run.execute import execute_case
 from harness.run.opening import resolve
 from harness.run.request import EvaluationRequest, run_id
+from harness.run.stage import place_in_order
 from harness.scoring.predictions import PredictionsRequest, score_predictions
 from harness.scoring.score import score_run
 from harness.scoring.verify import verify_run
@@ -144,7 +145,7 @@ def test_a_failure_keeps_its_row_and_is_scored_as_the_challenge_says(
 ) -> None:
     results = run(request_for(script, **limits))
     assert outcomes(results) == {outcome}
-    assert [score.case for score in results.scores] == ["a", "b"]
+    assert sorted(score.case for score in results.scores) == ["a", "b"]
     assert {len(label.scores) for score in results.scores for label in score.scores} == {0}
     assert all(score.prediction_sha256 is None for score in results.scores)
 
@@ -200,9 +201,40 @@ def test_the_observer_sees_the_run_in_order(request_for: Callable[..., Evaluatio
         def case_scored(self, score: ScoreRecord) -> None:
             seen.append(f"scored {score.case}")
 
-    run(request_for(), Watching())
-    ran = [f"{what} {case}" for case in "ab" for what in ("started", "stage", "run", "harvest", "finished")]
-    assert seen == ["opened 2/2", *ran, "score a", "scored a", "score b", "scored b"]
+    results = run(request_for(), Watching())
+    cases = [execution.case for execution in results.executions]
+    assert sorted(cases) == ["a", "b"]
+    ran = [f"{what} {case}" for case in cases for what in ("started", "stage", "run", "harvest", "finished")]
+    scored = [f"{what} {case}" for case in cases for what in ("score", "scored")]
+    assert seen == ["opened 2/2", *ran, *scored]
+
+
+def test_the_order_of_cases_is_the_runs_own_and_the_same_each_time() -> None:
+    names = [f"case_{number:02d}" for number in range(20)]
+
+    def order(secret: str, run: str) -> list[str]:
+        return sorted(names, key=lambda case: place_in_order(secret, run, case))
+
+    assert order("secret", "run") == order("secret", "run")
+    assert len({tuple(names), *(tuple(order(*which)) for which in (("s", "r"), ("s", "q"), ("t", "r")))}) == 4
+
+
+def test_what_is_kept_of_a_case_is_hashed_in_its_line(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    results = run(request_for(GOOD + "\necho done"))
+    assert verify_run(results.folder).problems == []
+    for name in ("container.log", "timeline.csv"):
+        kept = results.folder / "cases" / "a" / name
+        content = kept.read_bytes()
+        kept.write_bytes(content + b"one line more\n")
+        assert [problem.where for problem in verify_run(results.folder).problems] == [str(kept)]
+        kept.write_bytes(content)
+
+
+def test_a_title_without_end_is_refused(request_for: Callable[..., EvaluationRequest]) -> None:
+    with pytest.raises(ConfigurationError, match="the title has 1000000 letters"):
+        run(replace(request_for(), title="x" * 1_000_000))
 
 
 def test_several_jobs_run_every_case_once(request_for: Callable[..., EvaluationRequest]) -> None:
@@ -313,7 +345,8 @@ def test_a_corrected_reference_is_scored_anew(
     assert dataset.cases[0].label is not None
     write(dataset.cases[0].label, labels()[::-1])
     again = score_run(results.folder, dataset)
-    assert [score.case for score in again.scores] == ["a", "b", "a"]
+    cases = [score.case for score in again.scores]
+    assert (sorted(cases[:2]), cases[2:]) == (["a", "b"], ["a"])
     assert again.final_scores("exact")["a"].scores[0].scores["dsc"] != 1.0
 
 
@@ -419,7 +452,7 @@ def test_jobs_are_plain_data_that_run_wherever_an_executor_likes(
     assert executor.left
     results = read_run(folder)
     assert outcomes(results) == {Outcome.SUCCEEDED}
-    assert [execution.case for execution in results.executions] == ["b", "a"]
+    assert sorted(execution.case for execution in results.executions) == ["a", "b"]
     assert len(results.scores) == 2
 
 

@@ -65,6 +65,7 @@ def test_a_challenges_build_arguments_override_the_common_ones(tmp_path, challen
     [
         ("name = ", "not TOML"),
         ("title = 'no name'", "name"),
+        (f"name = 'a'\ntitle = '{'x' * 5_000_000}'", "title"),
         ('name = "Upper"', "name"),
         ('name = "../escape"', "name"),
         ('name = "a b"', "name"),
@@ -93,3 +94,9 @@ def test_bytes_that_are_no_text_are_one_clear_error(tmp_path):
 def test_a_missing_file_says_what_to_add(tmp_path):
     with pytest.raises(SubmissionError, match=r"no submission\.toml .* name = "):
         read_manifest(tmp_path / "submission.toml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_manifest(tmp_path):
+    path = tmp_path / "submission.toml"
+    path.write_bytes(b'\xef\xbb\xbfname = "mine"\r\ntitle = "Mine"\r\n')
+    assert read_manifest(path).name == "mine"

@@ -1,15 +1,10 @@
 # ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from .conftest import SUBMISSIONS
-
-sys.path.insert(0, str(SUBMISSIONS / "cascade"))
 
 from cascade import depthwise
 from cascade.depthwise import WAYS, DepthwiseConv3d, quickest_on

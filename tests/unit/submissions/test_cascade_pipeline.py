@@ -16,21 +16,19 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("openvino")
 
 import SimpleITK as sitk
-from segkit.components import drop_side_parts
-from segkit.errors import PlanError
-from segkit.image import from_image
-from segkit.plan import Intensity
-
-from .conftest import SUBMISSIONS, make_body_hu
-
-sys.path.insert(0, str(SUBMISSIONS / "cascade"))
-
 from cascade.export import export
 from cascade.model import build_network, load_network, save_network, save_plan
-from cascade.pipeline import Cascade, best_labels
+from cascade.pipeline import Cascade, CascadeSettings
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan, load_plan
 from cascade.preprocess import network_image, scaling_for
 from cascade.region import find_region
+from segkit.components import drop_side_parts
+from segkit.errors import PlanError
+from segkit.image import from_image
+from segkit.labels import winners
+from segkit.plan import Intensity
+
+from .conftest import SUBMISSIONS, make_body_hu
 
 WINDOW = Intensity(clip_low_hu=0, clip_high_hu=200, mean_hu=0, std_hu=100)
 PLAN = CascadePlan(
@@ -160,20 +158,17 @@ def test_side_parts_become_background_even_where_another_organ_is_second():
     logits[1, 0, 0, :4] = 5
     logits[1, 0, 0, 6:8] = 5
     logits[2, 0, 0, 6:8] = 4
-    drop_side_parts(logits, best_labels(logits), (1, 2))
-    assert best_labels(logits)[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0]
+    drop_side_parts(logits, winners(logits), (1, 2))
+    assert winners(logits)[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0]
 
 
-def test_best_labels_are_numpys_arg_max():
-    logits = np.random.default_rng(0).normal(size=(5, 3, 4, 5)).astype(np.float32).round(1)
-    assert np.array_equal(best_labels(logits), logits.argmax(axis=0))
-
-
-def test_a_region_too_large_for_the_memory_is_run_on_a_coarser_grid(capsys):
+def test_a_region_too_large_for_the_memory_is_run_on_a_coarser_grid(caplog):
     array = scan((60, 100, 90), ORGAN)
     limit = 16 * 4 * 30**3
-    labels = cascade_of(logits_limit_bytes=limit).segment(ct_of(array, (8.0, 8.0, 8.0)))
-    assert "coarser" in capsys.readouterr().err
+    labels = cascade_of(settings=CascadeSettings(logits_limit_bytes=limit)).segment(
+        ct_of(array, (8.0, 8.0, 8.0))
+    )
+    assert "coarser" in caplog.text
     assert dice(labels == 1, array > 100) > 0.8
 
 
@@ -235,8 +230,9 @@ def workspace(tmp_path_factory):
     save_plan(folder / "weights", plan)
     for phase in ("location", "organs"):
         save_network(folder / "weights", phase, build_network(plan, phase))
-    export(folder / "weights", folder / "model")
-    for name in ("predict.sh", "predict.py"):
+    (folder / "weights").rename(folder / "trained")
+    export(folder / "trained", folder / "weights")
+    for name in ("predict.sh", "predict.py", "settings.json"):
         shutil.copy(SUBMISSIONS / "cascade" / name, folder)
     shutil.copytree(SUBMISSIONS / "cascade/cascade", folder / "cascade")
     return folder
@@ -286,7 +282,7 @@ def test_every_case_gets_its_label_map_on_its_own_grid_and_torch_agrees(workspac
     assert not sitk.GetArrayFromImage(written["air.nii.gz"]).any()
     assert sitk.GetArrayFromImage(written["a.nii.gz"]).any()
 
-    done = run(workspace, tmp_path, "--engine", "torch")
+    done = run(workspace, tmp_path, "--weights", workspace / "trained", "--set", "engine=torch")
     assert done.returncode == 0, done.stderr
     from_torch = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "outputs/a.nii.gz")))
     assert (from_torch == sitk.GetArrayFromImage(written["a.nii.gz"])).mean() > 0.98
@@ -308,7 +304,7 @@ def test_a_folder_without_the_compiled_networks_says_which_file_is_missing(works
     (tmp_path / "model/plans.json").write_text(PLAN.to_json())
     (tmp_path / "inputs").mkdir()
     write(tmp_path / "inputs/a_0000.nii.gz", make_body_hu((4, 8, 8)))
-    done = run(workspace, tmp_path, "--model", tmp_path / "model")
+    done = run(workspace, tmp_path, "--weights", tmp_path / "model", "--mode", "exact")
     assert done.returncode == 2
     assert "location.xml or its .bin is missing" in done.stderr
     assert "Traceback" not in done.stderr

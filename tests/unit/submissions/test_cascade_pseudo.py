@@ -14,16 +14,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import SimpleITK as sitk
-from scipy import ndimage
-
-from .conftest import SUBMISSIONS, make_body_hu
-
-sys.path.insert(0, str(SUBMISSIONS / "cascade"))
-
 from cascade.model import build_network, save_network, save_plan
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan
 from cascade.train.cases import TrainingDataError
 from cascade.train.pseudo import merge_folders, merged
+from scipy import ndimage
+
+from .conftest import SUBMISSIONS, make_body_hu
 
 AORTA, ESOPHAGUS, GALLBLADDER, LEFT_ADRENAL, STOMACH = 5, 10, 9, 8, 11
 

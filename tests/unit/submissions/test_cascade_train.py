@@ -16,11 +16,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import SimpleITK as sitk
-
-from .conftest import SUBMISSIONS, make_body_hu
-
-sys.path.insert(0, str(SUBMISSIONS / "cascade"))
-
 from cascade.model import build_network, load_network, save_phase
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan, load_plan
 from cascade.train.augment import Augmentation, turned
@@ -29,6 +24,8 @@ from cascade.train.loop import Trainer
 from cascade.train.objective import DiceCounter, dice_and_cross_entropy
 from cascade.train.sampler import Sampler, fixed_samples
 from cascade.train.schedule import Schedule, load_recipe
+
+from .conftest import SUBMISSIONS, make_body_hu
 
 SCHEDULE = Schedule(
     iterations=2,
@@ -369,7 +366,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(data, tmp_path):
     resumed.run()
     assert resumed.state.iteration == 4
     assert torch.equal(resumed.network.weight, whole.network.weight)
-    rows = list(csv.DictReader((tmp_path / "parts/progress.csv").open()))
+    with (tmp_path / "parts/progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["1", "2", "3", "4"]
 
 

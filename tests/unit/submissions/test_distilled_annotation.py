@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
 pytest.importorskip("isal")
 
-from .conftest import SUBMISSIONS
-
-sys.path.insert(0, str(SUBMISSIONS / "distilled_student"))
 
 from distilled.annotation import EVERYTHING, ORGANS, TUMOUR, read_annotations
 from distilled.errors import AnnotationError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -16,9 +15,6 @@ from hypothesis.extra import numpy as arrays
 
 pytest.importorskip("isal")
 
-from .conftest import SUBMISSIONS
-
-sys.path.insert(0, str(SUBMISSIONS / "distilled_student"))
 
 from distilled.annotation import EVERYTHING, ORGANS, read_annotations
 from distilled.errors import AnnotationError, FusionError, VolumeError

@@ -19,7 +19,7 @@ pytest.importorskip("nnunetv2")
 import SimpleITK as sitk
 from segkit.model import load_model
 
-from .conftest import SUBMISSIONS, make_body_hu
+from .conftest import make_body_hu
 
 ANNOTATED = {
     "everything": list(range(1, 15)),
@@ -214,7 +214,6 @@ def test_a_folder_without_images_says_what_it_should_hold(submissions, recipes, 
 def test_organ_pseudo_labels_are_made_on_the_gpu_where_there_is_one(
     tmp_path, monkeypatch, tiny_model, gpu, engine
 ):
-    monkeypatch.syspath_prepend(str(SUBMISSIONS / "distilled_student"))
     from distilled import unet_model
     from segkit.model import save_model
 

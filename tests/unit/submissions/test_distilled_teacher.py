@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +15,6 @@ torch = pytest.importorskip("torch")
 from .conftest import SUBMISSIONS, make_body_hu
 
 METHOD = SUBMISSIONS / "distilled_student"
-sys.path.insert(0, str(METHOD))
 
 import SimpleITK as sitk
 from distilled.attention_unet import (

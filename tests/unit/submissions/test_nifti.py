@@ -137,10 +137,10 @@ def test_what_the_gate_accepts_is_read_and_its_labels_pass_the_gate(tmp_path, na
     ("name", "taken"),
     [("microns", (2.5, 0.8, 0.75)), ("metres", (2.5, 0.8, 0.75)), ("pixdim far too large", (1, 1, 1))],
 )
-def test_an_implausible_voxel_size_is_replaced_and_said(tmp_path, capsys, name, taken):
+def test_an_implausible_voxel_size_is_replaced_and_said(tmp_path, caplog, name, taken):
     ct = read_ct(with_nibabel(tmp_path / "a_0000.nii.gz", noise().T, **HEADERS[name]))
     assert ct.spacing_mm == pytest.approx(taken)
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = caplog.messages
     assert line.startswith("a_0000.nii.gz: voxels of") and "taken as" in line
 
 

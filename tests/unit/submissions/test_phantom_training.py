@@ -283,7 +283,6 @@ def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(recipe, st
             judging=renderers[1],
             folder=work,
             bfloat16="no",
-            quiet=True,
         )
         step = made._step
 
@@ -339,7 +338,6 @@ def test_a_step_with_gradients_that_are_no_numbers_changes_nothing(recipe, store
         judging=renderer,
         folder=tmp_path / "work",
         bfloat16="no",
-        quiet=True,
     )
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.bfloat16, trainer.logits = False, broken

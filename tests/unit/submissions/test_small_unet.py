@@ -3,7 +3,6 @@
 # ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import SimpleITK as sitk
+from segkit.method import read_settings
 from segkit.model import load_model, save_model
 from segkit.network import PlainConvUNet
 
@@ -28,7 +28,7 @@ INPUT_ENDING = "_0000.nii.gz"
 @pytest.fixture
 def workspace(tmp_path, submissions):
     """What the image holds in /workspace, with a tiny model for both sets of weights."""
-    for name in ("predict.sh", "predict.py", "tasks.json"):
+    for name in ("predict.sh", "predict.py", "settings.json"):
         shutil.copy(submissions / "small_unet" / name, tmp_path)
     for name in ("tumour", "organs_tumour"):
         torch.manual_seed(2)
@@ -129,20 +129,20 @@ def test_the_shipped_tasks_have_weights_with_the_labels_they_need(submissions):
     folder = submissions / "small_unet"
     outputs = {"tumour": 2, "organs_tumour": 15, "organs": 15}
     parameters = {2: 5_602_950, 15: 5_605_901}
-    tasks = json.loads((folder / "tasks.json").read_text())
+    tasks, _ = read_settings(folder)
     assert set(tasks) == set(outputs)
     for task, choice in tasks.items():
-        plan, network = load_model(folder / "weights" / choice["weights"])
+        plan, network = load_model(folder / choice.weights)
         assert len(plan.labels) == outputs[task]
         assert plan.orientation == "canonical"
-        assert set(choice["leave_out"]) <= set(plan.labels)
+        assert set(choice.leave_out) <= set(plan.labels)
         assert sum(weight.numel() for weight in network.parameters()) == parameters[outputs[task]]
-        assert (folder / "weights" / choice["weights"] / "MODEL_CARD.md").is_file()
+        assert (folder / choice.weights / "MODEL_CARD.md").is_file()
 
 
 def test_every_build_argument_is_a_task(submissions):
     folder = submissions / "small_unet"
     submission = tomllib.loads((folder / "submission.toml").read_text())
-    tasks = set(json.loads((folder / "tasks.json").read_text()))
+    tasks = set(read_settings(folder)[0])
     arguments = [submission["build_args"], *(each["build_args"] for each in submission["challenge"].values())]
     assert {argument["TASK"] for argument in arguments} == tasks

@@ -132,13 +132,14 @@ def small_unet_train(submissions, monkeypatch, *arguments):
 
 @pytest.mark.parametrize(("largest", "task"), [(1, "tumour"), (14, "organs_tumour")])
 def test_the_task_of_a_folder_without_dataset_json_is_seen_in_its_labels(
-    submissions, data, monkeypatch, capsys, largest, task
+    submissions, data, monkeypatch, caplog, largest, task
 ):
+    caplog.set_level("INFO", logger="segkit")
     (data / "dataset.json").unlink()
     path = data / "labelsTr/case2.nii.gz"
     sitk.WriteImage(sitk.ReadImage(str(path)) * largest, str(path))
     assert small_unet_train(submissions, monkeypatch, data).task == task
-    assert f"mean --task {task}" in capsys.readouterr().err
+    assert f"mean --task {task}" in caplog.text
 
 
 def test_nothing_goes_into_the_project_s_folder_by_default(submissions, data, monkeypatch, tmp_path):
@@ -148,7 +149,7 @@ def test_nothing_goes_into_the_project_s_folder_by_default(submissions, data, mo
     assert options.out == options.work / "model"
     for method in ("cascade", "distilled_student"):
         text = (submissions / method / "train.py").read_text()
-        assert "default_work(HERE.name" in text and "default_out(options.work)" in text
+        assert "with_places(options, HERE.name" in text
 
 
 # nnU-Net's own commands.

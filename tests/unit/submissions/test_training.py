@@ -305,6 +305,8 @@ def test_cases_are_prepared_on_as_many_cores_as_cores_and_memory_allow(monkeypat
     assert process_count(40, 2) == 40
 
 
+# torch's compiler imports a module of torch's own that is written in torch's older way.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_weights_to_start_from_fit_a_compiled_network(tmp_path, tiny_model):
     plan, network = tiny_model
     save_model(tmp_path / "model", plan, network.state_dict())

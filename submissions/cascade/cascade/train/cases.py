@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -13,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from segkit.cases import IMAGE_ENDING
+from segkit.errors import TrainingDataError
+from segkit.files import whole_file
 from segkit.image import CT, read_ct, read_labels
+from segkit.log import log
 from segkit.resample import Shape, grid_shape, linear_taps
 
 from cascade.plan import CascadePlan
@@ -21,10 +23,6 @@ from cascade.preprocess import network_image, scaling_for
 from cascade.region import find_region
 
 _PLACES_PER_LABEL = 4000
-
-
-class TrainingDataError(Exception):
-    """The training folder cannot be used as it is."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def prepare_cases(
             pool = multiprocessing.get_context("spawn").Pool(min(processes, len(jobs)))
             results = stack.enter_context(pool).imap_unordered(prepare, jobs)
         for number, _ in enumerate(results, start=1 + len(images) - len(jobs)):
-            print(f"{phase}: prepared {number} of {len(images)}", file=sys.stderr, flush=True)
+            log.info(f"{phase}: prepared {number} of {len(images)}")
     cases = [case for case in cases if case.is_whole()]
     if not cases:
         raise TrainingDataError(f"no label in {labels} holds an organ")
@@ -188,8 +186,8 @@ def _write(folder: Path, image: np.ndarray, labels: np.ndarray) -> None:
         # A volume has fewer than 65,536 voxels a side, and thousands of cases keep these in memory.
         places[str(value)] = np.stack(np.unravel_index(chosen, labels.shape), axis=1).astype(np.uint16)
     # Written last: it says that the case is whole.
-    np.savez(folder / "places.npz.part", **places)
-    (folder / "places.npz.part.npz").replace(folder / "places.npz")
+    with whole_file(folder / "places.npz") as part:
+        np.savez(part, allow_pickle=False, **places)
 
 
 def _check_same_preparation(folder: Path, plan: CascadePlan, phase: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segkit.engine import cpu_multiplies_bfloat16
+from segkit.cpu import cpu_multiplies_bfloat16
+from segkit.files import whole_file
+from segkit.log import log
 from segkit.training.plot import plot_progress
 from torch import nn
 
@@ -153,7 +154,8 @@ class Trainer:
         dice = counter.mean()
         if dice > self.state.best_dice:
             self.state.best_dice = dice
-            _save_whole(self.network.state_dict(), self.folder / "best.pt")
+            with whole_file(self.folder / "best.pt") as part:
+                torch.save(self.network.state_dict(), part)
         self._save()
         row = {
             "iteration": self.state.iteration,
@@ -178,7 +180,7 @@ class Trainer:
                 self.validation, self.patch, self.schedule.validation_patches
             ):
                 image, labels = self.validation[number].image(), self.validation[number].labels()
-                if centre is not None:
+                if centre is not None and self.patch is not None:
                     image = patch_at(image, centre, self.patch, 0.0)
                     labels = patch_at(labels, centre, self.patch, 0)
                 target = torch.from_numpy(np.array(labels))[None].long().to(self.device)
@@ -200,11 +202,9 @@ class Trainer:
         plot_progress(path, self.folder / "progress.svg", self.name)
         done = self.progress()
         left_min = self.state.elapsed_s * (1 - done) / max(done, 1e-6) / 60
-        print(
+        log.info(
             f"{self.name}: step {row['iteration']}, loss {row['train_loss']:.3f}, validation Dice "
-            f"{row['validation_dice']:.3f}, {100 * done:.0f} % done, about {left_min:.0f} min left",
-            file=sys.stderr,
-            flush=True,
+            f"{row['validation_dice']:.3f}, {100 * done:.0f} % done, about {left_min:.0f} min left"
         )
 
     def _save(self) -> None:
@@ -214,7 +214,8 @@ class Trainer:
             "random": self.sampler.random.get_state(),
             "state": vars(self.state).copy(),
         }
-        _save_whole(content, self.checkpoint)
+        with whole_file(self.checkpoint) as part:
+            torch.save(content, part)
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
@@ -224,10 +225,4 @@ class Trainer:
         self.optimizer.load_state_dict(content["optimizer"])
         self.sampler.random.set_state(content["random"])
         self.state = State(**content["state"])
-        print(f"{self.name}: going on from step {self.state.iteration}", file=sys.stderr, flush=True)
-
-
-def _save_whole(content: dict, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    part.replace(path)
+        log.info(f"{self.name}: going on from step {self.state.iteration}")

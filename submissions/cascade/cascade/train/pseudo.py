@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from segkit.errors import SegkitError
+from segkit.errors import TrainingDataError
+from segkit.files import whole_file
+from segkit.log import log
 from segkit.nifti import check_whole
+from segkit.program import run_program
 
 from cascade.plan import LABELS
-from cascade.train.cases import TrainingDataError
 
 # Esophagus, gallbladder, left adrenal gland: where two of these meet, the later one stays.
 WRITTEN_LAST = (10, 9, 8)
@@ -68,9 +70,8 @@ def merge_files(labels: Path, predicted: Path, out: Path) -> int:
     after = merged(before, sitk.GetArrayViewFromImage(new))
     image = sitk.GetImageFromArray(after)
     image.CopyInformation(old)
-    part = out.with_name(f"part-{out.name}")
-    sitk.WriteImage(image, str(part), useCompression=True, compressionLevel=1)
-    part.replace(out)
+    with whole_file(out) as part:
+        sitk.WriteImage(image, str(part), useCompression=True, compressionLevel=1)
     return int(((before == 0) & (after > 0)).sum())
 
 
@@ -90,7 +91,7 @@ def merge_folders(labels: Path, predicted: Path, out: Path) -> None:
         if not (predicted / path.name).exists():
             raise TrainingDataError(f"{predicted / path.name} is missing; every label needs its prediction")
         added = merge_files(path, predicted / path.name, out / path.name)
-        print(f"{path.name}: {added} voxels added", file=sys.stderr, flush=True)
+        log.info(f"{path.name}: {added} voxels added")
 
 
 def main() -> int:
@@ -99,12 +100,7 @@ def main() -> int:
     for name in ("labels", "predicted", "out"):
         parser.add_argument(name, type=Path)
     options = parser.parse_args()
-    try:
-        merge_folders(options.labels, options.predicted, options.out)
-    except (TrainingDataError, SegkitError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program(lambda: merge_folders(options.labels, options.predicted, options.out))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from segkit.errors import TrainingDataError
 
 from cascade.plan import PHASES, CascadePlan
 from cascade.train.augment import Augmentation
-from cascade.train.cases import TrainingDataError
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,6 @@ def load_recipe(path: Path) -> tuple[CascadePlan, dict[str, Schedule]]:
         raise TrainingDataError(f"{path}: its schedules cannot be read: {error}") from error
 
 
-def _schedule(content: dict) -> Schedule:
+def _schedule(content: dict[str, Any]) -> Schedule:
     augmentation = Augmentation(**content.get("augmentation", {}))
     return Schedule(**{**content, "augmentation": augmentation})

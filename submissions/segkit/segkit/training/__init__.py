@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segkit.training.data import Pair, Task, TrainingDataError, pairs_of
+    from segkit.errors import TrainingDataError
+    from segkit.training.data import Pair, Task, pairs_of
     from segkit.training.run import Options, export, newest_checkpoint, train
 
 _LIES_IN = {

@@ -22,7 +22,7 @@ class TissueJitter(BasicTransform):
         self.label_sd = label_sd
         self.texture_sd = texture_sd
 
-    def get_parameters(self, **data_dict) -> dict:
+    def get_parameters(self, **data_dict: torch.Tensor) -> dict[str, torch.Tensor]:
         """The shift of every voxel."""
         labels = data_dict["segmentation"][:1].long().clamp(min=0)
         shifts = self.label_sd * torch.randn(int(labels.max()) + 1)
@@ -35,5 +35,5 @@ class TissueJitter(BasicTransform):
     def _apply_to_image(self, img: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         return img + shift
 
-    def _apply_to_segmentation(self, segmentation: torch.Tensor, **_) -> torch.Tensor:
+    def _apply_to_segmentation(self, segmentation: torch.Tensor, **_: torch.Tensor) -> torch.Tensor:
         return segmentation

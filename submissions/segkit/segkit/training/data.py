@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +12,9 @@ import numpy as np
 
 from segkit.body import find_body
 from segkit.cases import IMAGE_ENDING, LABEL_ENDING
-from segkit.errors import SegkitError
+from segkit.errors import TrainingDataError
+from segkit.files import file_sha256
 from segkit.image import read_ct, read_labels
-
-
-class TrainingDataError(SegkitError):
-    """The training folder, or a recipe, cannot be used as it is."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ def check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
         TrainingDataError: The folder was begun with other data or another task.
     """
     with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock to others
-        digests = list(pool.map(lambda pair: hashlib.sha256(pair.label.read_bytes()).hexdigest(), pairs))
+        digests = list(pool.map(lambda pair: file_sha256(pair.label), pairs))
     sources = {
         "task": [list(task.labels), sorted((task.values or {}).items())],
         "cases": {

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.training.data import TrainingDataError
+from segkit.errors import TrainingDataError
 from segkit.training.recipe import Recipe
 
 DATASET_ID = 1

@@ -1,11 +1,13 @@
-"""A training's table as a picture."""
+"""A training's table, and the table as a picture."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from segkit.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,18 @@ def plot_progress(table: Path, picture: Path, title: str, columns: Columns = ITE
     right.plot(steps, [float(row[columns.mean_dice]) for row in rows], color="C0", label="mean")
     right.set(xlabel=columns.step, ylabel=columns.mean_dice.replace("_", " "), ylim=(0, 1))
     right.legend()
-    part = picture.with_name(f"{picture.name}.part")
-    figure.savefig(part, format="svg")
-    part.replace(picture)
+    with whole_file(picture) as part:
+        figure.savefig(part, format="svg")
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a training's table whole, so that rows which a power cut undid do not stay behind.
+
+    Args:
+        path: The CSV file.
+        rows: One at least; the columns are those of the first.
+    """
+    with whole_file(path) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from segkit.training.data import Pair, Task, TrainingDataError, read_case
+from segkit.errors import TrainingDataError
+from segkit.files import whole_file, write_whole
+from segkit.log import log
+from segkit.training.data import Pair, Task, read_case
 from segkit.training.nnunet import PLANS_NAME, Layout
 
 _INTENSITIES = 10_000_000
@@ -71,7 +73,7 @@ def make_fingerprint(pairs: Sequence[Pair], task: Task, layout: Layout, processe
             "0": {name: float(value) for name, value in intensity.items()}
         },
     }
-    _write_whole(path, json.dumps(fingerprint))
+    write_whole(path, json.dumps(fingerprint))
     return fingerprint
 
 
@@ -84,7 +86,7 @@ def write_description(task: Task, cases: int, layout: Layout) -> None:
         "file_ending": ".nii.gz",
     }
     layout.preprocessed.mkdir(parents=True, exist_ok=True)
-    _write_whole(layout.preprocessed / "dataset.json", json.dumps(description, indent=2))
+    write_whole(layout.preprocessed / "dataset.json", json.dumps(description, indent=2))
 
 
 def preprocess(
@@ -105,7 +107,7 @@ def preprocess(
             f"{layout.work} was preprocessed with another spacing or other intensities; delete it or "
             f"name another work folder"
         )
-    _write_whole(note, json.dumps(settings))
+    write_whole(note, json.dumps(settings))
     folder = layout.preprocessed / f"{PLANS_NAME}_{layout.configuration}"
     (folder / "part").mkdir(parents=True, exist_ok=True)
     # The properties are moved last, so where they are, the case is whole.
@@ -117,9 +119,8 @@ def _measure(task: Task, folder: Path, samples: int, pair: Pair) -> None:
     hu, labels, spacing_mm = read_case(pair, task)
     foreground = hu[labels > 0]
     chosen = np.random.default_rng(1234).choice(foreground, samples) if foreground.size else foreground
-    part = folder / f".{pair.case}.part.npz"
-    np.savez(part, shape=hu.shape, spacing=spacing_mm, values=chosen.astype(np.float32))
-    part.replace(folder / f"{pair.case}.npz")
+    with whole_file(folder / f"{pair.case}.npz") as part:
+        np.savez(part, shape=hu.shape, spacing=spacing_mm, values=chosen.astype(np.float32))
 
 
 def _preprocess(task: Task, layout: Layout, folder: Path, pair: Pair) -> None:
@@ -182,10 +183,4 @@ def _one_thread(do: Callable[[Pair], None], pair: Pair) -> None:
 
 def _say(what: str, number: int, count: int) -> None:
     if number == count or number % max(1, count // 100) == 0:
-        print(f"{what}: {number} of {count}", file=sys.stderr, flush=True)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+        log.info(f"{what}: {number} of {count}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
-from segkit.training.data import TrainingDataError
+from segkit.errors import TrainingDataError
 
 
 @dataclass(frozen=True)

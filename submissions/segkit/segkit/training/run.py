@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pydoc
 import random
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from segkit.training.data import Pair, Task, TrainingDataError, check_sources
+from segkit.errors import TrainingDataError
+from segkit.log import log, show
+from segkit.training.data import Pair, Task, check_sources
 from segkit.training.nnunet import Layout, environment, write_plans
 from segkit.training.prepare import make_fingerprint, preprocess, process_count, write_description
 from segkit.training.recipe import Recipe
@@ -137,7 +139,7 @@ def export(checkpoint: Path, out: Path) -> None:
         out=out,
         orientation="canonical",
     )
-    _say(f"{checkpoint.name} exported to {out}")
+    log.info(f"{checkpoint.name} exported to {out}")
 
 
 def _recipe(content: Mapping[str, Any], options: Options) -> Recipe:
@@ -183,9 +185,9 @@ def _train_network(layout: Layout, plans: dict[str, Any], recipe: Recipe, option
     if newest is not None:
         trainer.load_checkpoint(str(newest))
         if trainer.is_done():
-            _say(f"the training is finished, with {trainer.current_epoch} epochs")
+            log.info(f"the training is finished, with {trainer.current_epoch} epochs")
             return
-        _say(f"going on from epoch {trainer.current_epoch}")
+        log.info(f"going on from epoch {trainer.current_epoch}")
         # The same seed again would draw the patches that were seen.
         if recipe.schedule.seed is not None:
             _seed(recipe.schedule.seed + trainer.current_epoch)
@@ -223,6 +225,7 @@ def _train_on_one(
 ) -> None:
     import torch
 
+    show()
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.cuda.set_device(rank)
     torch.distributed.init_process_group("nccl", rank=rank, world_size=options.gpus)
@@ -256,7 +259,7 @@ def copy_weights(folder: Path, network: Any) -> None:
         raise TrainingDataError(f"{folder}: its weights do not fit this network: {error}") from error
     if unknown or any("all_modules" not in name and "decoder.encoder" not in name for name in missing):
         raise TrainingDataError(f"{folder}: its weights are those of another network")
-    _say(f"beginning with the weights of {folder}")
+    log.info(f"beginning with the weights of {folder}")
 
 
 def _newest(folder: Path) -> Path | None:
@@ -287,6 +290,7 @@ def _stopping_on_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _hold_sigterm_when_forking()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
@@ -322,10 +326,9 @@ def _release_sigterm_in_child() -> None:
         _release_sigterm()
 
 
-os.register_at_fork(
-    before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_release_sigterm_in_child
-)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+@functools.cache
+def _hold_sigterm_when_forking() -> None:
+    """Do so from now on; Python offers no way back, and outside of a training it changes nothing."""
+    os.register_at_fork(
+        before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_release_sigterm_in_child
+    )

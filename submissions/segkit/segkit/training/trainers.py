@@ -5,21 +5,22 @@ Both take their numbers from the "schedule" table that `segkit.training.nnunet` 
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from segkit.engine import cpu_multiplies_bfloat16
+from segkit.cpu import cpu_multiplies_bfloat16
+from segkit.files import whole_file
+from segkit.log import log
 from segkit.training.augment import TissueJitter
-from segkit.training.plot import EPOCHS, plot_progress
+from segkit.training.plot import EPOCHS, plot_progress, write_table
 from segkit.training.recipe import Schedule
 
 _KEEP_EVERY_S = 60.0
@@ -37,10 +38,10 @@ class EpochTrainer(nnUNetTrainer):
 
     def __init__(
         self,
-        plans: dict,
+        plans: dict[str, Any],
         configuration: str,
         fold: int | str,
-        dataset_json: dict,
+        dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net reads this signature
     ):
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -54,7 +55,7 @@ class EpochTrainer(nnUNetTrainer):
         self.name = self.plans_manager.dataset_name.split("_", 1)[-1]
         self._keep_next = time.monotonic() + _KEEP_EVERY_S
 
-    def run_training(self):
+    def run_training(self) -> None:
         """Train from the current epoch on, until nothing is left to do or Ctrl-C."""
         self.on_train_start()
         try:
@@ -81,7 +82,7 @@ class EpochTrainer(nnUNetTrainer):
         """Seconds spent in finished epochs, those before a resume included."""
         return sum(self._epoch_seconds())
 
-    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, Any, Any, Any]:
         """Mirror only along the axes that the schedule names."""
         rotation, dummy_2d, patch_size, axes = (
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -90,7 +91,7 @@ class EpochTrainer(nnUNetTrainer):
             axes = self.inference_allowed_mirroring_axes = self.schedule.mirror_axes
         return rotation, dummy_2d, patch_size, axes
 
-    def get_training_transforms(self, *positional, **named):
+    def get_training_transforms(self, *positional: Any, **named: Any) -> Any:
         """nnU-Net's augmentation, with what the schedule adds to it."""
         composed = super().get_training_transforms(*positional, **named)
         steps = composed.transforms
@@ -102,12 +103,12 @@ class EpochTrainer(nnUNetTrainer):
             steps.insert(place, TissueJitter(self.schedule.jitter.label_sd, self.schedule.jitter.texture_sd))
         return composed
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Write the table and the progress line, and now and then the checkpoint and the plot."""
         self.logger.log("epoch_end_timestamps", time.time(), self.current_epoch)
         rows = list(self._rows())
         if self.local_rank == 0:
-            self._write_table(rows)
+            write_table(Path(self.output_folder, "progress.csv"), rows)
         now = time.monotonic()
         if now >= self._keep_next:
             self.save_checkpoint(str(Path(self.output_folder, "checkpoint_latest.pth")))
@@ -119,22 +120,19 @@ class EpochTrainer(nnUNetTrainer):
         left_min = self.elapsed_s() * (1 - done) / max(done, 1e-6) / 60
         if self.local_rank != 0:
             return
-        print(
+        log.info(
             f"{self.name}: epoch {self.current_epoch}: loss {rows[-1]['train_loss']:.3f}, pseudo Dice "
-            f"{rows[-1]['pseudo_dice']:.3f}, {100 * done:.0f} % done, about {left_min:.0f} min left",
-            file=sys.stderr,
-            flush=True,
+            f"{rows[-1]['pseudo_dice']:.3f}, {100 * done:.0f} % done, about {left_min:.0f} min left"
         )
 
     def save_checkpoint(self, filename: str) -> None:
         """Write a checkpoint; it appears whole or not at all. Of several GPUs the first one writes."""
         if self.local_rank != 0:
             return
-        part = f"{filename}.part"
-        super().save_checkpoint(part)
-        Path(part).replace(filename)
+        with whole_file(Path(filename)) as part:
+            super().save_checkpoint(str(part))
 
-    def _run_epoch(self):
+    def _run_epoch(self) -> None:
         self.on_epoch_start()
         self.on_train_epoch_start()
         losses = [self.train_step(next(self.dataloader_train)) for _ in range(self.num_iterations_per_epoch)]
@@ -155,7 +153,7 @@ class EpochTrainer(nnUNetTrainer):
 
     def _rows(self) -> Iterator[dict[str, float]]:
         """A row per finished epoch, from the log that goes with the checkpoints."""
-        log = {
+        logged = {
             name: self.logger.get_value(name, step=None)
             for name in ("lrs", "train_losses", "val_losses", "mean_fg_dice", "dice_per_class_or_region")
         }
@@ -165,24 +163,14 @@ class EpochTrainer(nnUNetTrainer):
             row = {
                 "epoch": epoch,
                 "elapsed_s": round(elapsed_s, 1),
-                "learning_rate": float(log["lrs"][epoch]),
-                "train_loss": float(log["train_losses"][epoch]),
-                "validation_loss": float(log["val_losses"][epoch]),
-                "pseudo_dice": float(log["mean_fg_dice"][epoch]),
+                "learning_rate": float(logged["lrs"][epoch]),
+                "train_loss": float(logged["train_losses"][epoch]),
+                "validation_loss": float(logged["val_losses"][epoch]),
+                "pseudo_dice": float(logged["mean_fg_dice"][epoch]),
             }
-            for label, dice in enumerate(log["dice_per_class_or_region"][epoch], start=1):
+            for label, dice in enumerate(logged["dice_per_class_or_region"][epoch], start=1):
                 row[f"pseudo_dice_{label}"] = float(dice)
             yield row
-
-    def _write_table(self, rows: list[dict[str, float]]) -> None:
-        # Whole each time: epochs that a power cut undid leave no rows behind.
-        path = Path(self.output_folder, "progress.csv")
-        part = path.with_name("progress.csv.part")
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        part.replace(path)
 
     def _plot(self) -> None:
         folder = Path(self.output_folder)
@@ -199,10 +187,10 @@ class ClockTrainer(EpochTrainer):
 
     def __init__(
         self,
-        plans: dict,
+        plans: dict[str, Any],
         configuration: str,
         fold: int | str,
-        dataset_json: dict,
+        dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net reads this signature
     ):
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -211,7 +199,8 @@ class ClockTrainer(EpochTrainer):
 
     def progress(self) -> float:
         """The larger of the fractions of epochs and of hours."""
-        done = min(1.0, max(super().progress(), self.elapsed_s() / (3600 * self.schedule.hours)))
+        whole_s = 3600 * (self.schedule.hours or math.inf)
+        done = min(1.0, max(super().progress(), self.elapsed_s() / whole_s))
         if self.is_ddp:
             # Clocks differ by a little, and every GPU has to stop at the same epoch.
             furthest = torch.tensor(done, device=self.device)
@@ -219,14 +208,14 @@ class ClockTrainer(EpochTrainer):
             return float(furthest)
         return done
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, _CosineByProgress]:
         """AdamW with warm-up and cosine decay."""
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.initial_lr, weight_decay=self.weight_decay
         )
         return optimizer, _CosineByProgress(self, optimizer)
 
-    def train_step(self, batch: dict) -> dict:
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One step; the network in bfloat16 where the CPU has it, loss and weights in float32."""
         if self.device.type != "cpu":
             return super().train_step(batch)
@@ -251,7 +240,7 @@ class _CosineByProgress:
         self.trainer = trainer
         self.optimizer = optimizer
 
-    def step(self, _epoch: int):
+    def step(self, _epoch: int) -> None:
         done = self.trainer.progress()
         factor = min(1.0, (done + 0.005) / self.warm_up) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self.optimizer.param_groups:

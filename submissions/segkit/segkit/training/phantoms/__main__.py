@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.errors import SegkitError
+from segkit.program import run_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from segkit.training.phantoms.train import Run, export_newest, train
 
     options = _parser().parse_args(arguments)
-    # A scheduler's polite kill stops like Ctrl-C, with a checkpoint.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = Run(
         recipe=options.recipe,
         stores=tuple(options.stores),
@@ -43,18 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bfloat16=options.bfloat16,
         compile=not options.no_compile,
     )
-    try:
+
+    def work() -> None:
         if options.export_only:
             export_newest(run)
         else:
             train(run)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_program(work)
 
 
 def _parser() -> argparse.ArgumentParser:

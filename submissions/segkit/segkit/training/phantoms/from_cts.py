@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.errors import SegkitError
+from segkit.errors import TrainingDataError
 from segkit.image import read_ct, read_labels
+from segkit.log import log
+from segkit.program import run_program
 from segkit.resample import grid_shape, linear_taps, resample_image
-from segkit.training.data import TrainingDataError, pairs_of
+from segkit.training.data import pairs_of
 from segkit.training.phantoms.store import ENDING, write_volume
 
 
@@ -51,7 +53,7 @@ def store_cts(folder: Path, data: Path, spacing_mm: Sequence[float]) -> None:
             kind="ct",
             facts={"source": data.name},
         )
-        print(f"{pair.case} stored", file=sys.stderr, flush=True)
+        log.info(f"{pair.case} stored")
 
 
 def _nearest(size_in: int, size_out: int) -> np.ndarray:
@@ -66,12 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder with imagesTr and labelsTr")
     parser.add_argument("--spacing", type=float, nargs=3, default=(3.0, 3.0, 3.0), metavar=("Z", "Y", "X"))
     options = parser.parse_args(arguments)
-    try:
-        store_cts(options.store, options.data, options.spacing)
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program(lambda: store_cts(options.store, options.data, options.spacing))
 
 
 if __name__ == "__main__":

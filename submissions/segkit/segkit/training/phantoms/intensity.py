@@ -90,6 +90,8 @@ def draw_table(
         Table of new HU, float32, (LABELS, HU from LOWEST_HU on); and a label that was erased, or None.
     """
     kind = random.random()
+    organ_sd: np.ndarray
+    background_sd: np.ndarray
     if kind < how.scrambled:
         organ_sd, own_sd, background_sd = np.full_like(_HU, 40.0), 12.0, np.full_like(_HU, 25.0)
         background_sd -= 13 * _IS_FAT

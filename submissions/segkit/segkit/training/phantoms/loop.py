@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import csv
 import math
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from segkit.files import whole_file
+from segkit.log import log
 from segkit.training.phantoms.objective import (
     DiceCounter,
     deep_dice_and_cross_entropy,
@@ -24,7 +24,7 @@ from segkit.training.phantoms.render import Renderer
 from segkit.training.phantoms.schedule import Schedule
 from segkit.training.phantoms.speed import compiled, prepare_device, wants_bfloat16
 from segkit.training.phantoms.trainee import State, Trainee
-from segkit.training.plot import plot_progress
+from segkit.training.plot import plot_progress, write_table
 
 _CHECKPOINT_EVERY_S = 60.0
 _JUDGING_SHARE = 0.03
@@ -61,7 +61,6 @@ class PhantomTrainer:
         folder: Keeps checkpoint.pt, progress.csv and progress.svg.
         bfloat16: "yes", "no", or "measure".
         compile: Whether a GPU's network is compiled.
-        quiet: Say nothing but errors.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class PhantomTrainer:
         folder: Path,
         bfloat16: str = "measure",
         compile: bool = True,
-        quiet: bool = False,
     ):
         self.name = name
         self.trainee = trainee
@@ -85,7 +83,6 @@ class PhantomTrainer:
         self.folder = folder
         self.bfloat16_choice = bfloat16
         self.compile = compile
-        self.quiet = quiet
         self.device = training.device
         prepare_device(self.device)
         self.network = trainee.network.to(self.device)
@@ -164,17 +161,14 @@ class PhantomTrainer:
 
     def save(self) -> None:
         """Write the checkpoint; it appears whole or not at all."""
-        part = self.checkpoint.with_name(f"{self.checkpoint.name}.part")
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "standing": asdict(self.standing),
-            },
-            part,
-        )
-        part.replace(self.checkpoint)
+        content = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "standing": asdict(self.standing),
+        }
+        with whole_file(self.checkpoint) as part:
+            torch.save(content, part)
 
     def _prepare(self) -> None:
         """Measure and compile."""
@@ -254,12 +248,7 @@ class PhantomTrainer:
     def _write_table(self) -> None:
         # Whole each time: looks that a power cut undid leave no rows behind.
         path = self.folder / "progress.csv"
-        part = path.with_name("progress.csv.part")
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.standing.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.standing.rows)
-        part.replace(path)
+        write_table(path, self.standing.rows)
         with suppress(ImportError):  # a picture is not worth an installation
             plot_progress(path, self.folder / "progress.svg", self.name)
 
@@ -282,8 +271,7 @@ class PhantomTrainer:
         self._say("the loss was no number; going on with the weights of the last checkpoint")
 
     def _say(self, message: str) -> None:
-        if not self.quiet:
-            print(f"{self.name}: {message}", file=sys.stderr, flush=True)
+        log.info(f"{self.name}: {message}")
 
 
 def _optimizer(network: nn.Module, schedule: Schedule, device: torch.device) -> torch.optim.AdamW:

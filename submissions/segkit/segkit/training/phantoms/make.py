@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.engine import usable_cpus
-from segkit.errors import SegkitError
+from segkit.cpu import usable_cpus
+from segkit.log import log
+from segkit.program import run_program
 from segkit.training.phantoms.store import ENDING, StoreError, write_volume
 
 SPACING_MM = (3.0, 2.5, 2.5)
@@ -29,7 +30,6 @@ def make_phantoms(
     seed: int,
     spacing_mm: Sequence[float] = SPACING_MM,
     workers: int | None = None,
-    quiet: bool = False,
 ) -> None:
     """Make the phantoms that are missing: patients 1 to `cases` of the training part of a population.
 
@@ -39,7 +39,6 @@ def make_phantoms(
         seed: Names the population; no other part of it shares a patient.
         spacing_mm: Voxel size (z, y, x), about; the field of view is the patient's.
         workers: Processes; as many as there are CPUs if None.
-        quiet: Say nothing.
 
     Raises:
         StoreError: The phantom generator cannot be imported.
@@ -51,16 +50,17 @@ def make_phantoms(
     if not todo:
         return
     count = min(workers or usable_cpus(), len(todo))
-    make = partial(_make, folder, seed, tuple(spacing_mm))
+    z, y, x = spacing_mm
+    make = partial(_make, folder, seed, (z, y, x))
     if count == 1:
         for number, index in enumerate(todo, start=1):
             make(index)
-            _say(number, len(todo), quiet)
+            _say(number, len(todo))
         return
     # A fork of a process that has run torch may hang.
     with multiprocessing.get_context("spawn").Pool(count) as pool:
         for number, _ in enumerate(pool.imap_unordered(make, todo), start=1):
-            _say(number, len(todo), quiet)
+            _say(number, len(todo))
 
 
 def generator_version() -> int:
@@ -103,9 +103,9 @@ def _path(folder: Path, seed: int, index: int) -> Path:
     return folder / f"phantom_v{generator_version()}_s{seed:03d}_{index:05d}{ENDING}"
 
 
-def _say(number: int, count: int, quiet: bool) -> None:
-    if not quiet and (number % 20 == 0 or number == count):
-        print(f"phantoms: {number} of {count}", file=sys.stderr, flush=True)
+def _say(number: int, count: int) -> None:
+    if number % 20 == 0 or number == count:
+        log.info(f"phantoms: {number} of {count}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,21 +120,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="processes (default: all CPUs)")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        make_phantoms(
+    return run_program(
+        lambda: make_phantoms(
             options.store,
             cases=options.cases,
             seed=options.seed,
             spacing_mm=options.spacing,
             workers=options.workers,
         )
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    )
 
 
 if __name__ == "__main__":

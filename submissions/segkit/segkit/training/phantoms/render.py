@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ def _sampled(
     return image, seen.to(torch.uint8)
 
 
-def rendering_of(content: Mapping[str, object], outputs: Sequence[int]) -> Rendering:
+def rendering_of(content: Mapping[str, Any], outputs: Sequence[int]) -> Rendering:
     """The rendering of a recipe's entries.
 
     Args:
@@ -164,7 +165,7 @@ def rendering_of(content: Mapping[str, object], outputs: Sequence[int]) -> Rende
         TypeError: An entry is missing or unknown.
     """
 
-    def fields(name: str) -> dict:
+    def fields(name: str) -> dict[str, Any]:
         return {key: _tuples(value) for key, value in dict(content.get(name, {})).items()}
 
     return Rendering(
@@ -178,5 +179,5 @@ def rendering_of(content: Mapping[str, object], outputs: Sequence[int]) -> Rende
     )
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -12,10 +12,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from segkit.errors import PlanError, SegkitError
+from segkit.errors import PlanError
+from segkit.program import run_program
 
 LIMIT_BYTES = 15 * 2**20
 _ENDING = ".safetensors"
@@ -34,7 +36,7 @@ def split(path: Path, limit_bytes: int = LIMIT_BYTES) -> list[Path]:
     """
     if path.stat().st_size <= limit_bytes:
         return [path]
-    parts: list[dict] = [{}]
+    parts: list[dict[str, Any]] = [{}]
     size = 0
     for name, value in load_file(path).items():
         # Names and shapes are in the file, too.
@@ -83,13 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="join weights that were written as several files")
     parser.add_argument("action", choices=["join"])
     parser.add_argument("folder", type=Path)
-    try:
-        for path in join(parser.parse_args(arguments).folder):
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        for path in join(options.folder):
             print(path)
-    except SegkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from segkit.engine import cpu_multiplies_bfloat16
+from segkit.cpu import cpu_multiplies_bfloat16
+from segkit.log import log
 from segkit.training.phantoms.objective import deep_dice_and_cross_entropy
 
 Logits = Callable[[nn.Module, torch.Tensor], list[torch.Tensor]]
@@ -38,11 +38,7 @@ def wants_bfloat16(
     if not cpu_multiplies_bfloat16():
         return False
     seconds = _seconds_per_step(network, logits, image, target)
-    print(
-        f"a step takes {seconds[True]:.2f} CPU seconds in bfloat16 and {seconds[False]:.2f} in float32",
-        file=sys.stderr,
-        flush=True,
-    )
+    log.info(f"a step takes {seconds[True]:.2f} CPU seconds in bfloat16 and {seconds[False]:.2f} in float32")
     return seconds[True] < seconds[False]
 
 
@@ -66,7 +62,7 @@ def compiled(network: nn.Module, logits: Logits, image: torch.Tensor, bfloat16: 
             sum(level.float().mean() for level in quick(network, image)).backward()
         torch.cuda.synchronize()
     except Exception as error:  # the compiler's faults are of any kind, and training goes on without it
-        print(f"torch.compile failed, training goes on without it: {error!r:.300}", file=sys.stderr)
+        log.warning(f"torch.compile failed, training goes on without it: {error!r:.300}")
         return logits
     finally:
         network.zero_grad(set_to_none=True)

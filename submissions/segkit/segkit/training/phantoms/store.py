@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from segkit.body import find_body
 from segkit.errors import SegkitError
+from segkit.files import whole_file
 
 Kind = Literal["phantom", "ct"]
 
@@ -99,18 +100,14 @@ def write_volume(
         places.append(np.stack(np.unravel_index(some, hu.shape), axis=1).astype(np.int16))
         values.append(np.full(len(some), value, dtype=np.uint8))
     told = {"kind": kind, "spacing_mm": list(spacing_mm), "medians_hu": medians, "facts": dict(facts)}
-    part = path.with_name(f".{path.name}.part")
-    save_file(
-        {
-            "hu": hu,
-            "labels": labels,
-            "places": np.concatenate(places) if places else np.zeros((0, 3), np.int16),
-            "place_values": np.concatenate(values) if values else np.zeros(0, np.uint8),
-        },
-        part,
-        metadata={"volume": json.dumps(told)},
-    )
-    part.replace(path)
+    content = {
+        "hu": hu,
+        "labels": labels,
+        "places": np.concatenate(places) if places else np.zeros((0, 3), np.int16),
+        "place_values": np.concatenate(values) if values else np.zeros(0, np.uint8),
+    }
+    with whole_file(path) as part:
+        save_file(content, part, metadata={"volume": json.dumps(told)})
 
 
 def read_volume(path: Path) -> Volume:

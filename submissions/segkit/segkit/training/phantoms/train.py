@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from segkit.engine import usable_cpus
+from segkit.cpu import usable_cpus
 from segkit.training.phantoms.loop import PhantomTrainer
 from segkit.training.phantoms.render import Renderer, rendering_of
 from segkit.training.phantoms.schedule import Schedule
@@ -40,7 +40,6 @@ class Run:
         device: "cpu" or "cuda"; cuda where there is one if None.
         bfloat16: "measure", "yes" or "no".
         compile: Whether a GPU's network is compiled.
-        quiet: Say nothing but errors.
         changes: Entries that replace those of the recipe, tables within it entry by entry.
     """
 
@@ -57,7 +56,6 @@ class Run:
     device: str | None = None
     bfloat16: str = "measure"
     compile: bool = True
-    quiet: bool = False
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -147,7 +145,6 @@ def _trainer(
         folder=run.work,
         bfloat16=run.bfloat16,
         compile=run.compile,
-        quiet=run.quiet,
     )
     return trainer, trainee
 

@@ -1,0 +1,51 @@
+"""How lesions are found, matched and averaged, as data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Matching = Literal["touch", "greedy", "optimal", "merge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionRules:
+    """How lesions are found, matched and averaged.
+
+    Attributes:
+        connectivity: Neighbours of a voxel within one lesion: 6, 18 or 26.
+        dilation: How often the reference is dilated, by 18 neighbours, before its lesions are told apart
+            and before they are matched.
+        matching: `touch`: a reference lesion has all predicted ones that touch it, whole, and one may serve
+            several. `greedy`: one to one, best score first. `optimal`: one to one, largest sum of scores.
+            `merge`: greedy, then a matched reference lesion takes another if the union scores higher.
+        score: What ranks a pair: `iou` or `dice`.
+        least: What a pair's score must reach.
+        is_strict: Whether it must be above that.
+        ignored_mm3: Reference lesions that are not larger are left out, and so are predictions that touch
+            them.
+        keeps_limit: Whether a reference lesion of exactly that size is kept.
+        means_over: `all`: matched, missed and false lesions, the latter two with the worst value;
+            `matched`: matched pairs alone, and the worst value where there is none.
+        missed_mm: The distance of a missed or false lesion; NaN leaves them out of means of distances.
+        needs_reference: Means are NaN without a reference lesion that is not left out.
+        size_limits_ml: Volumes that divide reference lesions into small, medium and large ones.
+    """
+
+    connectivity: Literal[6, 18, 26] = 26
+    dilation: int = 0
+    matching: Matching = "greedy"
+    score: Literal["iou", "dice"] = "iou"
+    least: float = 1e-6
+    is_strict: bool = False
+    ignored_mm3: float = -math.inf
+    keeps_limit: bool = False
+    means_over: Literal["all", "matched"] = "all"
+    missed_mm: float = math.nan
+    needs_reference: bool = False
+    size_limits_ml: tuple[float, float] = (0.1, 1.0)
+
+
+DEFAULT_LESION_RULES = LesionRules()
+"""Ours: 26 neighbours, one to one by IoU, best first, any overlap."""

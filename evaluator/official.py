@@ -1,0 +1,336 @@
+"""The rules of public scoring scripts, as data: which regions they score, how, and with what faults.
+
+Each profile is the set of values that makes the evaluator give the script's numbers. `source` names
+repository and commit that the rules were read from, `defects` what is known to be wrong with them, so that a
+number can be reproduced and yet not be mistaken for a better one. FLARE's profiles stand in flare.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from evaluator.labels import Label, LabelTable
+from evaluator.lesion_rules import LesionRules
+from evaluator.metrics.metric import EmptyRule
+from evaluator.profiles import Profile, SurfaceRules
+
+_NAN = math.nan
+_ANY = tuple(range(1, 256))
+_VOXELS = SurfaceRules(kind="voxels")
+_POOLED_VOXELS = SurfaceRules(kind="voxels", percentile="pooled", nsd="mean")
+_UNDEFINED = EmptyRule(both=_NAN, reference=_NAN, prediction=_NAN)
+_NAN_OR_0 = EmptyRule(both=_NAN, reference=0.0, prediction=0.0)
+_0_OR_NAN = EmptyRule(both=0.0, reference=_NAN, prediction=_NAN)
+
+
+def _rules(name: str, **values: object) -> Profile:
+    return replace(Profile(name=name, mends_spacing=False, checks_geometry=False), **values)  # type: ignore[arg-type]
+
+
+def _region(number: int, name: str, parts: tuple[int, ...], tolerance_mm: float = 1.0) -> Label:
+    return Label(number, name, tolerance_mm, parts=parts)
+
+
+def _lesions(name: str, parts: tuple[int, ...] = _ANY, tolerance_mm: float = 1.0) -> LabelTable:
+    return LabelTable(name, (_region(1001, "lesion", parts, tolerance_mm),))
+
+
+_BRATS = (_region(1001, "WT", (1, 2, 3)), _region(1002, "TC", (1, 3)), Label(3, "ET", 1.0))
+
+
+def _brats2023(name: str, dilation: int, limit_mm3: float) -> Profile:
+    return _rules(
+        name,
+        lesions=LesionRules(dilation=dilation, matching="touch", ignored_mm3=limit_mm3, missed_mm=374.0),
+        empty={
+            "lesion_dice": EmptyRule(both=1.0, reference=0.0, prediction=0.0),
+            "lesion_hd95": EmptyRule(both=0.0, reference=374.0, prediction=374.0),
+            "hd95": EmptyRule(both=0.0, reference=374.0, prediction=374.0),
+        },
+        metrics=("lesion_dice", "lesion_hd95", "lesion_tp", "lesion_fp", "lesion_fn", "dsc", "hd95"),
+        defects=(
+            "a lesion counts as found where a prediction touches its dilation: its Dice may be 0",
+            "false lesions cost the same whatever their size; reference lesions below the limit cost nothing",
+            f"lesions with up to {2 * dilation} empty voxels between them are one",
+        ),
+        source="BraTS-2023-Metrics at 43c9052",
+    )
+
+
+def _brats2025(name: str) -> Profile:
+    return _rules(
+        name,
+        surface=replace(_POOLED_VOXELS, spacing=1.0, tolerance=0.5, needs_overlap=True),
+        lesion_surface=replace(_POOLED_VOXELS, spacing="reversed", tolerance="smallest"),
+        lesions=LesionRules(matching="optimal", score="dice", means_over="matched", missed_mm=math.inf),
+        empty={
+            key: EmptyRule(both=_NAN, reference=0.0, prediction=0.0)
+            for key in ("dsc", "nsd", "lesion_dice", "lesion_nsd", "lesion_f1")
+        }
+        | {
+            "hd95": EmptyRule(both=_NAN, reference=373.0, prediction=373.0),
+            "lesion_hd95": EmptyRule(both=_NAN, reference=math.inf, prediction=math.inf),
+        },
+        metrics=("lesion_dice", "lesion_nsd", "lesion_hd95", "lesion_f1", "dsc", "nsd", "hd95"),
+        defects=(
+            "lesion means are over matched pairs alone: missed and false lesions cost nothing there",
+            "lesion distances take the spacing in reversed order, global ones none: right at 1 mm only",
+            "a case that raised an error is left out",
+        ),
+        source="BraTS-evaluation 0.0.10 on panoptica 2.1.7",
+    )
+
+
+def _brats2025_mets() -> Profile:
+    base = _brats2025("brats2025-mets")
+    rules = replace(
+        base.lesions,
+        means_over="all",
+        ignored_mm3=20.0,
+        keeps_limit=True,
+        missed_mm=373.0,
+        needs_reference=True,
+    )
+    return replace(
+        base,
+        lesions=rules,
+        empty=dict(base.empty)
+        | {
+            key: EmptyRule(both=_NAN, reference=_NAN, prediction="computed")
+            for key in ("lesion_dice", "lesion_nsd", "lesion_hd95")
+        },
+        defects=(
+            "every false lesion costs 0 and 373 mm, whatever its size; the same false lesions are counted for"
+            " large and for small lesions",
+            *base.defects[1:],
+        ),
+        about="lesion counts and F1 are those of lesions of 20 mm3 and more, before the Dice limit of 0.1",
+    )
+
+
+def _panoptica(name: str, rules: LesionRules) -> Profile:
+    return _rules(
+        name,
+        surface=_POOLED_VOXELS,
+        lesion_surface=replace(_POOLED_VOXELS, tolerance="smallest"),
+        lesions=replace(rules, means_over="matched", missed_mm=math.inf),
+        empty={"dsc": _NAN_OR_0, "iou": _NAN_OR_0, "lesion_f1": _NAN_OR_0, "pq": _NAN_OR_0, "sq": _NAN_OR_0},
+        metrics=(
+            "lesion_f1",
+            "pq",
+            "sq",
+            "lesion_dice",
+            "lesion_hd95",
+            "lesion_nsd",
+            "lesion_tp",
+            "lesion_fp",
+            "lesion_fn",
+        ),
+        defects=(
+            "from files, panoptica takes the spacing in reversed order; here it is in the right one",
+            "its sq_assd is the mean of two means, MASD",
+        ),
+        source="panoptica 2.1.7",
+        about="lesion_nsd at the smallest voxel size; nothing matched: 0",
+    )
+
+
+def _all() -> dict[str, Profile]:
+    brats2023 = {"gli": (3, 50.0), "ped": (3, 50.0), "ssa": (3, 50.0), "men": (1, 50.0), "met": (1, 2.0)}
+    profiles = [_brats2023(f"brats2023-{task}", *values) for task, values in brats2023.items()]
+    profiles += [_brats2025(f"brats2025-{task}") for task in ("gli", "ped", "men", "goat")]
+    profiles += [
+        _brats2025_mets(),
+        _rules(
+            "autopet",
+            lesions=LesionRules(connectivity=18, matching="touch"),
+            empty={
+                "dsc": EmptyRule(both=_NAN, reference=_NAN, prediction=0.0),
+                "fn_volume": EmptyRule(both=_NAN, reference=_NAN, prediction="computed"),
+            },
+            metrics=("dsc", "fp_volume", "fn_volume"),
+            defects=(
+                "Dice of masks that are not 0 and 1 is wrong in the script; here any other value is one",
+                "autoPET IV's command line does not run; only its functions work",
+            ),
+            source="autoPET III's script at 9b3dd51; autoPET IV's at 80af68d",
+            about="volumes agree to 1e-7: the script has voxel sizes in float32",
+        ),
+        _rules(
+            "kits23",
+            metrics=("dsc", "nsd"),
+            defects=("shape and spacing are never compared", "a missing case is passed over"),
+            source="github.com/neheller/kits23 at c108835",
+        ),
+        _rules(
+            "isles22",
+            lesions=LesionRules(matching="touch"),
+            metrics=("dsc", "absolute_volume_error", "lesion_count_difference", "lesion_f1"),
+            source="ISLES'22's script at 31b7c8c",
+        ),
+        _rules(
+            "isles24",
+            lesions=LesionRules(least=0.2),
+            metrics=("dsc", "absolute_volume_error", "lesion_count_difference", "lesion_f1"),
+            defects=(
+                "with more than 255 lesions the script's counts, F1 and Dice are wrong; here they are right",
+            ),
+            source="ISLES'24's script at 94b3486, on panoptica 1.0.1",
+        ),
+        _rules(
+            "atlas2",
+            lesions=LesionRules(connectivity=6, matching="touch"),
+            metrics=("dsc", "volume_error_voxels", "lesion_count_difference", "lesion_f1"),
+            defects=("outside of its batch mode the script's volume difference is always 0",),
+            source="ATLAS R2.0's script at 55b9524",
+        ),
+        _toothfairy("toothfairy2"),
+        _toothfairy("toothfairy3"),
+        _rules(
+            "totalsegmentator",
+            surface=SurfaceRules(spacing=1.5, tolerance=3.0),
+            dice_epsilon=1e-6,
+            empty={
+                "dsc": EmptyRule(both=_NAN, reference=_NAN, prediction=0.0),
+                "nsd": EmptyRule(both=_NAN, reference=_NAN, prediction=0.0),
+            },
+            metrics=("dsc", "nsd"),
+            defects=(
+                "distances are measured at 1.5 mm, whatever the file says",
+                "a structure that the reference lacks is not scored: false positives are free",
+            ),
+            source="github.com/wasserth/TotalSegmentator at 0e65a44",
+        ),
+        _rules(
+            "nnunet",
+            empty={"dsc": _NAN_OR_0, "iou": _NAN_OR_0},
+            metrics=("dsc", "iou"),
+            defects=("the prediction folder decides which cases count; here the references do",),
+            source="nnunetv2 2.8.1",
+        ),
+        _rules(
+            "monai",
+            surface=_VOXELS,
+            empty={
+                "dsc": EmptyRule(both=1.0, reference=0.0, prediction=0.0),
+                "nsd": EmptyRule(both=_NAN, reference=0.0, prediction=0.0),
+                "hd": EmptyRule(both=_NAN, reference=math.inf, prediction=math.inf),
+                "hd95": _UNDEFINED,
+                "assd": EmptyRule(both=_NAN, reference=math.inf, prediction=math.inf),
+            },
+            metrics=("dsc", "nsd", "hd", "hd95", "assd"),
+            defects=(
+                "HD95 is NaN where one mask is empty, so that means drop the worst cases",
+                "its percentiles are in float32: up to 3e-5 off",
+            ),
+            source="MONAI 1.6.1; average distance with symmetric=True, Dice with ignore_empty=False",
+        ),
+        _rules(
+            "panther",
+            surface=SurfaceRules(spacing="reversed", tolerance=5.0),
+            empty={
+                "dsc": EmptyRule(both=0.0, reference=0.0, prediction=0.0),
+                "nsd": EmptyRule(both=0.0, reference=0.0, prediction=0.0),
+                "hd95": EmptyRule(both="diagonal", reference=math.inf, prediction="diagonal"),
+                "masd": EmptyRule(both="diagonal", reference=_NAN, prediction="diagonal"),
+            },
+            metrics=("dsc", "nsd", "hd95", "masd"),
+            defects=(
+                "official, with stated faults: the spacing is taken in reversed order (6.89 for 6.34 mm)",
+                "an empty prediction ends the script's whole evaluation; here it costs its own case",
+            ),
+            source="PANTHER's evaluation at 0642932",
+        ),
+        _rules(
+            "lits2017",
+            surface=SurfaceRules(kind="voxels18"),
+            empty={
+                "dsc": EmptyRule(both=_NAN, reference=0.0, prediction=0.0),
+                "iou": EmptyRule(both=_NAN, reference=0.0, prediction=0.0),
+                "assd": EmptyRule(both=_NAN, reference=0.0, prediction=_NAN),
+            },
+            metrics=("dsc", "iou", "assd"),
+            defects=(
+                "official, with stated faults: a lesion that the reference lacks has an ASSD of 0",
+                "an empty prediction makes the script crash; here it has no distance",
+                "its relative volume difference divides by the prediction; ours divides by the reference",
+            ),
+            source="LITS-CHALLENGE's notebook at c064892",
+        ),
+        _panoptica("panoptica", LesionRules(least=0.5)),
+        _panoptica("panoptica-bipartite", LesionRules(matching="optimal", score="dice")),
+        _panoptica("panoptica-merge", LesionRules(matching="merge", least=0.1)),
+    ]
+    return {profile.name: profile for profile in profiles}
+
+
+def _toothfairy(name: str) -> Profile:
+    return _rules(
+        name,
+        surface=replace(_POOLED_VOXELS, spacing=1.0),
+        empty={"hd95": EmptyRule(both=0.0, reference="diagonal", prediction="diagonal")},
+        metrics=("dsc", "hd95"),
+        defects=(
+            "HD95 is in voxels, whatever the spacing",
+            "a case's value is the mean over all labels of the list: those in neither volume count 1 and 0",
+        ),
+        source="ToothFairy's evaluation at 681e8b0",
+    )
+
+
+PROFILES: Mapping[str, Profile] = _all()
+"""Profiles of public scripts, by name."""
+
+_TEETH = tuple(value for first in (11, 21, 31, 41) for value in range(first, first + 8))
+_KITS_TOLERANCES_MM = (1.0330772532390826, 1.1328796488598762, 1.1498198361434828)
+
+
+def _teeth(values: tuple[int, ...]) -> tuple[Label, ...]:
+    return tuple(Label(value, f"label {value}", 1.0) for value in values)
+
+
+_TABLES = (
+    *(LabelTable(f"brats2023-{task}", _BRATS) for task in ("gli", "ped", "ssa", "men", "met")),
+    LabelTable(
+        "brats2025-gli",
+        (*_BRATS, Label(1, "NETC", 1.0), Label(2, "SNFH", 1.0), Label(4, "RC", 1.0)),
+    ),
+    LabelTable(
+        "brats2025-ped",
+        (
+            Label(1, "ET", 1.0),
+            Label(2, "NETC", 1.0),
+            Label(3, "CC", 1.0),
+            Label(4, "ED", 1.0),
+            _region(1001, "TC", (1, 2, 3)),
+            _region(1002, "WT", (1, 2, 3, 4)),
+        ),
+    ),
+    LabelTable("brats2025-mets", (*_BRATS, Label(4, "RC", 1.0))),
+    *(LabelTable(f"brats2025-{task}", _BRATS) for task in ("men", "goat")),
+    LabelTable(
+        "kits23",
+        tuple(
+            _region(1001 + index, name, parts, _KITS_TOLERANCES_MM[index])
+            for index, (name, parts) in enumerate(
+                (("kidney_and_mass", (1, 2, 3)), ("mass", (2, 3)), ("tumor", (2,)))
+            )
+        ),
+    ),
+    *(_lesions(name) for name in ("autopet", "isles22", "isles24", "atlas2")),
+    _lesions("panther", tolerance_mm=5.0),
+    LabelTable("lits2017", (_region(1001, "liver", _ANY), Label(2, "lesion", 1.0))),
+    LabelTable("toothfairy2", _teeth((*range(1, 11), *_TEETH))),
+    LabelTable(
+        "toothfairy3",
+        (
+            *_teeth((*range(1, 11), *_TEETH, 103, 104, 105)),
+            _region(1001, "pulp", tuple(range(111, 149))),
+        ),
+    ),
+)
+
+TABLES: Mapping[str, LabelTable] = {table.name: table for table in _TABLES}
+"""Labels and regions of the challenges whose labels are fixed, by the name of their profile."""

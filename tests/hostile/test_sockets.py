@@ -1,0 +1,97 @@
+"""Memory in sockets: counted, bounded or refused; and what talks to itself over loopback still runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from containers import MIB, Arena
+
+from harness.engine.probe import TOOLS
+from harness.measure.cgroup import find_hierarchy
+from harness.results.folder import RunResults
+from harness.results.records import Outcome
+from harness.run.socket_probes import FAMILIES, FILL_NETLINK, FILL_TCP, FILL_UDP, HUGE_PAGES, perl
+
+hierarchy = find_hierarchy()
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(shutil.which("perl") is None, reason="NO PERL ON THIS HOST to make system calls with"),
+    pytest.mark.skipif(
+        hierarchy is None or (hierarchy.version == 1 and os.geteuid() != 0),
+        reason="NOT COUNTED HERE: on cgroup version 1 counting what sockets hold takes root",
+    ),
+]
+
+GOOD = """
+in=$(ls "$FLARE_INPUTS")
+cp /workspace/good.nii.gz "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
+"""
+TALKS_TO_ITSELF = """
+socket(my $listener, 2, 1, 6) or die "socket: $!";
+bind($listener, pack("S n C4 x8", 2, 0, 127, 0, 0, 1)) or die "bind: $!";
+listen($listener, 5);
+if (!fork) {
+  socket(my $out, 2, 1, 0);
+  connect($out, getsockname($listener)) or die "connect: $!";
+  syswrite($out, "x" x 65536) for 1 .. 1024;
+  exit;
+}
+accept(my $in, $listener);
+my $received = 0;
+while (my $count = sysread($in, my $data, 65536)) { $received += $count }
+print "received $received\\n";
+socket(my $udp, 2, 2, 0) or die "udp: $!";
+connect($udp, pack("S n C4 x8", 2, 9, 127, 0, 0, 1)) or die "udp: $!";
+print "address ", join(".", unpack("x4 C4", getsockname($udp))), "\\n";
+socket(my $route, 16, 3, 0) or die "netlink: $!";
+send($route, pack("L S S L L C x3", 20, 18, 769, 1, 0, 0), 0);
+recv($route, my $links, 65536, 0);
+print "interfaces ", ($links =~ /lo/ ? "lo" : "none"), "\\n";
+"""
+
+
+def run(arena: Arena, script: str, then: str = "", **limits: object) -> RunResults:
+    return arena.run(f"{perl(script)}\n{then}", tools=(*TOOLS, "perl"), **limits)
+
+
+def stored_bytes(log: str) -> int:
+    words = log.split()
+    assert words[0] in ("sent", "kept"), log
+    return int(words[1])
+
+
+@pytest.mark.parametrize("script", [FILL_TCP, FILL_UDP], ids=["TCP", "UDP"])
+def test_what_is_stored_in_sockets_counts_and_is_bounded(arena: Arena, script: str) -> None:
+    results = run(arena, script)
+    usage = results.executions[0].usage
+    if results.executions[0].outcome is Outcome.MEMORY_LIMIT:
+        return
+    held = stored_bytes(arena.log(results))
+    assert 0 < held <= 160 * MIB
+    assert usage.peak_memory_bytes is not None
+    assert usage.peak_memory_bytes >= held
+
+
+def test_what_is_stored_in_netlink_ends_the_container(arena: Arena) -> None:
+    (execution,) = run(arena, FILL_NETLINK).executions
+    assert execution.outcome is Outcome.MEMORY_LIMIT, execution.evidence
+    assert "netlink" in execution.evidence.summary
+
+
+def test_sockets_that_reach_the_hypervisor_or_count_nowhere_are_refused(arena: Arena) -> None:
+    lines = arena.log(run(arena, FAMILIES)).splitlines()
+    assert len(lines) == 8
+    assert [line for line in lines if not line.endswith(": refused")] == []
+
+
+def test_huge_pages_are_refused(arena: Arena) -> None:
+    assert arena.log(run(arena, HUGE_PAGES)).splitlines() == ["map: refused", "file: refused"]
+
+
+def test_what_talks_to_itself_over_loopback_runs_as_at_home(arena: Arena) -> None:
+    results = run(arena, TALKS_TO_ITSELF, GOOD)
+    assert results.executions[0].outcome is Outcome.SUCCEEDED, results.executions[0].evidence
+    expected = ["received 67108864", "address 127.0.0.1", "interfaces lo"]
+    assert arena.log(results).splitlines() == expected

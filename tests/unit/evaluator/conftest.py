@@ -1,8 +1,0 @@
-"""Makes the oracles beside these tests importable: `import oracles`, `import volumes`."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
