@@ -106,8 +106,8 @@ def lesions(scene: Scene, known: dict[int, list[Agreement]]) -> Figure:
     return Figure(
         "lesions",
         "Which lesions are found?",
-        f"{_of_cases(known)}: lesions of the tumour and lesion labels by their volume, matched as the scoring "
-        "profile says. Blue: found; red: missed; grey: a false alarm, a predicted lesion that matches none.",
+        f"{_of_cases(known)}: lesions of tumour and lesion labels by volume, matched as the scoring "
+        "profile says. Blue: found; red: missed; grey: a false alarm, predicted where none matches.",
         panel_grid(panels, least=280),
         wide=True,
     )
