@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects, label
 
 from evaluator import Scoring
 from evaluator.distances import GridSpacing
@@ -16,17 +15,16 @@ from evaluator.pair import CasePair
 from harness.report.volumes import Labels, Spacing
 
 TOLERANCES_MM = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
-_TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One connected piece of a lesion label.
+    """One lesion of the reference, or of the prediction where that matches none.
 
     Attributes:
         ml: Its volume.
-        met: Whether a voxel of it is in the other volume too.
-        real: Whether it is of the reference; else of the prediction.
+        met: Whether it has a match.
+        real: Whether it is of the reference; else it is a false alarm.
     """
 
     ml: float
@@ -41,7 +39,7 @@ class Agreement:
     Attributes:
         confusion_ml: float64 (labels + 1, labels + 1), the volume with the row's label in the reference and
             the column's in the prediction; the first is the background.
-        lesions: The pieces of the lesion labels in both volumes.
+        lesions: The lesions of the labels that come in pieces.
         nsd: Mean NSD at each of `TOLERANCES_MM` over the labels that both volumes hold; empty if not asked.
     """
 
@@ -65,27 +63,23 @@ def confusion_ml(
 
 
 def find_lesions(
-    reference: Labels, prediction: Labels, values: Sequence[int], voxel_ml: float
+    reference: Labels, prediction: Labels, labels: LabelTable, spacing_mm: Spacing, *, profile: str
 ) -> tuple[Lesion, ...]:
-    """List the pieces of these labels in both volumes and whether they meet one another.
+    """List the lesions of these labels in the reference, and the predicted ones that match none.
 
-    A piece is what touches, corners included.
+    What a lesion is, which are left out and what matches is what the scoring profile says.
     """
     found: list[Lesion] = []
-    for value in values:
-        truth, guess = reference == value, prediction == value
-        if not (truth.any() or guess.any()):
+    for one in _pair(reference, prediction, labels, spacing_mm, profile).labels:
+        if not len(one.reference_runs) and not len(one.prediction_runs):
             continue
-        held = find_objects((truth | guess).astype(np.uint8))
-        truth, guess = truth[held[0]], guess[held[0]]
-        for own, other, real in ((truth, guess, True), (guess, truth, False)):
-            pieces, count = label(own, structure=_TOUCHING)
-            sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-            met = np.bincount(pieces[other], minlength=count + 1)[1:] > 0
-            found += [
-                Lesion(float(size * voxel_ml), bool(touched), real)
-                for size, touched in zip(sizes, met, strict=True)
-            ]
+        pieces = one.lesions
+        ml = pieces.voxel_mm3 / 1000
+        for number in pieces.kept:
+            size = float(pieces.reference.voxels[number] * ml)
+            found.append(Lesion(size, met=number in pieces.matched, real=True))
+        for number in pieces.false:
+            found.append(Lesion(float(pieces.prediction.voxels[number] * ml), met=False, real=False))
     return tuple(found)
 
 
@@ -93,11 +87,16 @@ def nsd_curve(
     reference: Labels, prediction: Labels, labels: LabelTable, spacing_mm: Spacing
 ) -> npt.NDArray[np.float64]:
     """Return the mean NSD at each of `TOLERANCES_MM` over the labels in both volumes; empty if none."""
-    spacing = GridSpacing(spacing_mm, spacing_mm, spacing_mm)
-    pair = CasePair(reference, prediction, Scoring(labels, profile="exact", metrics=("nsd",)), spacing)
     curves = []
-    for one in pair.labels:
+    for one in _pair(reference, prediction, labels, spacing_mm, "exact").labels:
         if len(one.reference_runs) and len(one.prediction_runs):
             areas = [one.distances.areas(tolerance) for tolerance in TOLERANCES_MM]
             curves.append([area.share() for area in areas])
     return np.mean(curves, axis=0) if curves else np.empty(0)
+
+
+def _pair(
+    reference: Labels, prediction: Labels, labels: LabelTable, spacing_mm: Spacing, profile: str
+) -> CasePair:
+    spacing = GridSpacing(spacing_mm, spacing_mm, spacing_mm)
+    return CasePair(reference, prediction, Scoring(labels, profile=profile, metrics=("nsd",)), spacing)

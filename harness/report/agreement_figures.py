@@ -106,9 +106,8 @@ def lesions(scene: Scene, known: dict[int, list[Agreement]]) -> Figure:
     return Figure(
         "lesions",
         "Which lesions are found?",
-        f"{_of_cases(known)}: pieces of the tumour and lesion labels by their volume. Blue: found, at least "
-        "one voxel of the prediction lies in it; red: missed; grey: a piece of the prediction that meets no "
-        "lesion, a false alarm.",
+        f"{_of_cases(known)}: lesions of tumour and lesion labels by volume, matched as the scoring "
+        "profile says. Blue: found; red: missed; grey: a false alarm, predicted where none matches.",
         panel_grid(panels, least=280),
         wide=True,
     )
@@ -118,9 +117,8 @@ def _counts(pieces: Sequence[Lesion]) -> Floats:
     """Return how many pieces of each size are found, missed and false alarms: (sizes, 3)."""
     counts = np.zeros((len(_SIZES_ML) + 1, 3))
     for piece in pieces:
-        if piece.real or not piece.met:
-            kind = 2 if not piece.real else 0 if piece.met else 1
-            counts[int(np.searchsorted(_SIZES_ML, piece.ml, side="right")), kind] += 1
+        kind = 2 if not piece.real else 0 if piece.met else 1
+        counts[int(np.searchsorted(_SIZES_ML, piece.ml, side="right")), kind] += 1
     return counts
 
 

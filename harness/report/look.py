@@ -43,6 +43,7 @@ class CaseJob:
         curves: The rows that get NSD over tolerance.
         labels: The challenge's labels.
         lesions: The label values whose pieces are lesions.
+        profile: The scoring profile, which says what a lesion is.
     """
 
     case: str
@@ -54,6 +55,7 @@ class CaseJob:
     curves: frozenset[int]
     labels: LabelTable
     lesions: tuple[int, ...]
+    profile: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +99,16 @@ def look_at_case(job: CaseJob) -> CaseLook | None:
         if read is not None and read[0].shape == case.reference.shape:
             predictions[row] = read[0]
     agreements, pictures = {}, {}
-    counted = tuple(value for value in job.lesions if value in job.annotated)
+    lesions = LabelTable(
+        "lesions",
+        tuple(label for label in job.labels if label.value in job.lesions and label.value in job.annotated),
+    )
     box = labelled_box([case.reference, *predictions.values()])
     for row, labels in predictions.items():
         pair = (case.reference[box], labels[box])
         agreements[row] = Agreement(
             confusion_ml(*pair, job.labels.values, voxel_ml),
-            find_lesions(*pair, counted, voxel_ml),
+            find_lesions(*pair, lesions, case.spacing_mm, profile=job.profile) if len(lesions.labels) else (),
             nsd_curve(*pair, job.labels, case.spacing_mm) if row in job.curves else np.empty(0),
         )
         if row in job.pictures:
@@ -155,6 +160,7 @@ def plan_looks(scene: Scene, dataset: Dataset, *, most_pictures: int) -> list[Ca
                 curves=frozenset(range(_NSD_METHODS) if place < _NSD_CASES else ()),
                 labels=scene.challenge.labels,
                 lesions=lesions,
+                profile=scene.division.profile,
             )
         )
     return jobs

@@ -30,24 +30,27 @@ def test_swapped_labels_are_off_the_diagonal_and_missed_volume_is_in_the_backgro
     assert confused[1, 1] == confused[2, 2] == confused[0, 0] == 0
 
 
+def lesions(reference: np.ndarray, prediction: np.ndarray):
+    table = LabelTable("lesions", (Label(2, "tumour", 2),))
+    return find_lesions(reference, prediction, table, (10.0, 10.0, 10.0), profile="exact")
+
+
 def test_lesions_are_found_missed_and_invented_piece_by_piece():
     reference = volume((2, slice(0, 3)), (2, slice(6, 8)))
     prediction = volume((2, slice(2, 4)), (2, slice(14, 15)))
-    pieces = find_lesions(reference, prediction, (2,), 1.0)
-    real = sorted((piece.ml, piece.met) for piece in pieces if piece.real)
-    assert real == [(32.0, False), (48.0, True)]
-    assert [piece.ml for piece in pieces if not piece.real and not piece.met] == [16.0]
+    pieces = lesions(reference, prediction)
+    assert sorted((piece.ml, piece.met) for piece in pieces if piece.real) == [(32.0, False), (48.0, True)]
+    assert [piece.ml for piece in pieces if not piece.real] == [16.0]
 
 
-def test_pieces_that_touch_at_a_corner_are_one():
-    labels = np.zeros((4, 4, 4), np.uint8)
-    labels[0, 0, 0] = labels[1, 1, 1] = 2
-    (piece,) = (item for item in find_lesions(labels, np.zeros_like(labels), (2,), 1.0) if item.real)
-    assert piece.ml == 2
+def test_a_lesion_without_any_prediction_is_missed_and_a_prediction_without_any_lesion_is_false():
+    some = volume((2, slice(0, 3)))
+    assert [(piece.real, piece.met) for piece in lesions(some, volume())] == [(True, False)]
+    assert [(piece.real, piece.met) for piece in lesions(volume(), some)] == [(False, False)]
 
 
 def test_no_lesion_anywhere_is_nothing():
-    assert find_lesions(volume(), volume(), (2,), 1.0) == ()
+    assert lesions(volume(), volume()) == ()
 
 
 def test_nsd_grows_with_the_tolerance_to_one_when_surfaces_lie_within_it():
