@@ -294,7 +294,7 @@ class DockerContainer:
     def owns(self, pid: int) -> bool:
         """See `Container.owns`: the engine names a container's cgroup after its id."""
         try:
-            return self.id in Path(f"/proc/{pid}/cgroup").read_text()
+            return self.id in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
         except OSError:
             return False
 

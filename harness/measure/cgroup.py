@@ -57,7 +57,7 @@ def find_hierarchy(mountinfo: str | None = None) -> Hierarchy | None:
     """
     if mountinfo is None:
         try:
-            mountinfo = Path("/proc/self/mountinfo").read_text()
+            mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
         except OSError:
             return None
     controllers: dict[str, Path] = {}
@@ -254,14 +254,14 @@ def _remove(folder: Path) -> None:
 
 def _number(path: Path) -> int | None:
     try:
-        return int(path.read_text())
+        return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
 def _table(path: Path) -> dict[str, int]:
     try:
-        rows = (line.split() for line in path.read_text().splitlines())
+        rows = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
         return {row[0]: int(row[1]) for row in rows if len(row) == 2}
     except (OSError, ValueError):
         return {}

@@ -12,7 +12,7 @@ from pathlib import Path
 def host_open_files() -> int:
     """Return how many files are open on this host; costs one small read."""
     try:
-        return int(Path("/proc/sys/fs/file-nr").read_text().split()[0])
+        return int(Path("/proc/sys/fs/file-nr").read_text(encoding="utf-8").split()[0])
     except (OSError, ValueError, IndexError):
         return 0
 

@@ -45,7 +45,7 @@ class Timeline:
 
     def write_csv(self, path: Path) -> None:
         """Write every sample as a row; an empty field was not measured."""
-        with path.open("w", newline="") as file:
+        with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([field.name for field in fields(Sample)])
             for sample in self.samples:

@@ -327,7 +327,7 @@ def _curve_panel(scene: Scene, curve: _Curve, ceiling: float, limit: float) -> S
 def read_timeline(path: Path) -> Floats:
     """Return (seconds, memory bytes) of a time line, thinned but with its peaks; empty if there is none."""
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             rows = [
                 (float(row["t_s"]), float(row["memory_bytes"]))
                 for row in csv.DictReader(file)

@@ -70,7 +70,10 @@ def convert(
     content = load_checkpoint(checkpoint)
     configuration = configuration or content["init_args"]["configuration"]
     plan = from_nnunet(
-        json.loads(plans.read_text()), json.loads(dataset.read_text()), configuration, orientation
+        json.loads(plans.read_text(encoding="utf-8")),
+        json.loads(dataset.read_text(encoding="utf-8")),
+        configuration,
+        orientation,
     )
     plan.source["trainer"] = str(content.get("trainer_name", "unknown"))
     plan.source["epochs"] = str(content.get("current_epoch", "unknown"))

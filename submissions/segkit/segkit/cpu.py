@@ -19,7 +19,7 @@ def usable_cpus() -> int:
 def cpu_multiplies_bfloat16() -> bool:
     """Whether this CPU has bfloat16 arithmetic; emulated it is many times slower than float32."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags

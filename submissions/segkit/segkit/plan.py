@@ -210,7 +210,7 @@ def load_plan(path: Path) -> Plan:
     """Read a plan from a file."""
     if not path.is_file():
         raise PlanError(f"{path} is missing; a model folder holds plans.json and model.safetensors.")
-    return Plan.from_json(path.read_text(), where=str(path))
+    return Plan.from_json(path.read_text(encoding="utf-8"), where=str(path))
 
 
 def _inherited(plans: dict[str, Any], configuration: str) -> dict[str, Any]:

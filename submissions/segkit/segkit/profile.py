@@ -51,8 +51,8 @@ class Profile:
 def since_process_start_s() -> float:
     """Seconds since the kernel started this process; zero where it cannot be told."""
     try:
-        started_ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
-        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+        started_ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19])
+        uptime_s = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
         return max(0.0, uptime_s - started_ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError):
         return 0.0

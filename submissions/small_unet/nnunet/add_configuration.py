@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     path = Path(arguments[0])
     try:
-        plans = json.loads(path.read_text())
+        plans = json.loads(path.read_text(encoding="utf-8"))
         add_configuration(plans)
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"error: {path} is no plans file of nnU-Net v2 with 3d_fullres ({error!r})", file=sys.stderr)

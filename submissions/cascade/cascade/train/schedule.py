@@ -79,7 +79,7 @@ def load_recipe(path: Path) -> tuple[CascadePlan, dict[str, Schedule]]:
     """
     if not path.is_file():
         raise TrainingDataError(f"there is no recipe {path}")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     plan = CascadePlan.from_json(text, where=str(path))
     try:
         content = json.loads(text)["training"]

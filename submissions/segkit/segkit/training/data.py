@@ -150,9 +150,9 @@ def check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
     sources = json.loads(json.dumps(sources))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(sources, indent=1))
+        path.write_text(json.dumps(sources, indent=1), encoding="utf-8")
         return
-    known = json.loads(path.read_text())
+    known = json.loads(path.read_text(encoding="utf-8"))
     if known == sources:
         return
     differing = sorted(

@@ -52,7 +52,7 @@ def plot_progress(table: Path, picture: Path, title: str, columns: Columns = ITE
     """
     from matplotlib.figure import Figure
 
-    with table.open(newline="") as file:
+    with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     steps = [int(row[columns.step]) for row in rows]
     figure = Figure(figsize=(9, 3.5), layout="constrained")

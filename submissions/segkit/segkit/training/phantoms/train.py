@@ -106,7 +106,7 @@ def read_recipe(path: Path, device: str) -> dict[str, Any]:
         RecipeError: It cannot be read.
     """
     try:
-        recipe = json.loads(path.read_text())
+        recipe = json.loads(path.read_text(encoding="utf-8"))
         for_gpu = recipe.pop("cuda", {})
         if device == "cuda":
             # The tile of inference stays; only the training's patch grows.
