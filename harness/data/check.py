@@ -215,23 +215,23 @@ def _check_values(case: Case, path: Path, values: tuple[int, ...], table: LabelT
     if table is None:
         return []
     findings = []
-    if unknown := [value for value in values if value not in table.values]:
+    if unknown := [value for value in values if value not in table.voxel_values]:
         findings.append(
             Finding(
                 case.id,
                 path,
                 f"the label of case {case.id} holds {_words(unknown)}, which {table.name} does not score",
-                f"Its labels are {_words(table.values)}",
+                f"Its labels are {_words(table.voxel_values)}",
                 fatal=len(unknown) == len(values),
             )
         )
-    if case.annotated is not None and (strange := set(case.annotated) - set(table.values)):
+    if case.annotated is not None and (strange := set(case.annotated) - set(table.voxel_values)):
         findings.append(
             Finding(
                 case.id,
                 path,
                 f"`annotated` of case {case.id} names {_words(strange)}, which {table.name} does not score",
-                f"Its labels are {_words(table.values)}",
+                f"Its labels are {_words(table.voxel_values)}",
                 fatal=True,
             )
         )

@@ -85,7 +85,7 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
     )
     instruments = Instruments(
         engine=engine,
-        gatekeeper=Gatekeeper(request.challenge.labels.values),
+        gatekeeper=Gatekeeper(request.challenge.labels.voxel_values),
         hierarchy=find_hierarchy(),
         gpu=gpu,
         watchdog=Watchdog(engine.registered, engine.address),

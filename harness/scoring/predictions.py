@@ -85,7 +85,7 @@ def score_predictions(request: PredictionsRequest, *, observer: Observer | None 
     )
     record = _record(request, fingerprint, hashes)
     folder = request.results / request.challenge.name / request.team / record.run
-    with RunWriter(folder, record) as writer, Gatekeeper(request.challenge.labels.values) as gatekeeper:
+    with RunWriter(folder, record) as writer, Gatekeeper(request.challenge.labels.voxel_values) as gatekeeper:
         left = plan(request.dataset.cases, read_lines(folder / CASES_FILE, ExecutionRecord))
         observer.run_opened(record, folder, total=len(request.dataset.cases), left=len(left))
         for planned in left:
