@@ -39,7 +39,7 @@ from evaluator.volume import Casting, LabelVolume, read_header, read_label_volum
 
 _BUFFERS = BufferPool()
 
-_MUCH_SURFACE = 4.0
+_MUCH_SURFACE = 2.0
 """A prediction whose surface is so many times the reference's is told of."""
 
 MISSING_PREDICTION = "no prediction: every label scores as a failure"

@@ -1,4 +1,4 @@
-"""A prediction full of holes has much surface inside the tolerance, which raises NSD: that is told, not punished."""
+"""A prediction full of holes has much surface within the tolerance, which raises NSD: that is told."""
 
 import numpy as np
 
