@@ -70,7 +70,8 @@ def test_space_that_is_reserved_at_once_is_refused_by_the_file_system(arena: Are
     request = arena.request(RESERVED_AT_ONCE, {"/bin/fallocate": Path(program).read_bytes()})
     results = evaluate(request, engine=arena.engine, observer=Watching())
     assert results.executions[0].outcome is Outcome.OUTPUT_LIMIT
-    assert arena.log(results).count("No space left on device") >= 6
+    # How many are tried before the container is killed is a matter of luck; none of them may get more.
+    assert "No space left on device" in arena.log(results)
     assert results.record.output_bound == "file system"
 
 
