@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from evaluator.labels import Label
 from evaluator.lesions import Lesions
 from evaluator.measure import measure_areas
 from evaluator.nearest import border_runs
+from evaluator.needs import Borders, Counts, Volumes
 from evaluator.overlap import count_shared
 from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs
 from evaluator.scoring import Scoring
@@ -28,53 +28,6 @@ from evaluator.skeletons import Skeletons, compare_skeletons
 from evaluator.threads import spread, usable_cores
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """The voxels of one label. `scored_` and the overlap refer to the slices that are scored.
-
-    Attributes:
-        reference_voxels: In the whole reference.
-        prediction_voxels: In the whole prediction.
-        scored_reference_voxels: In the scored slices of the reference.
-        scored_prediction_voxels: In the scored slices of the prediction.
-        overlap_voxels: In both, in the scored slices.
-    """
-
-    reference_voxels: int
-    prediction_voxels: int
-    scored_reference_voxels: int
-    scored_prediction_voxels: int
-    overlap_voxels: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Volumes:
-    """The volumes of one label, in the whole files.
-
-    Attributes:
-        reference_ml: In the reference.
-        prediction_ml: In the prediction.
-    """
-
-    reference_ml: float
-    prediction_ml: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Borders:
-    """The border voxels of one label: those with one of 6 neighbours outside.
-
-    Attributes:
-        reference_voxels: Of the reference.
-        prediction_voxels: Of the prediction.
-        shared_voxels: Of both.
-    """
-
-    reference_voxels: int
-    prediction_voxels: int
-    shared_voxels: int
 
 
 class LabelPair:

@@ -9,7 +9,7 @@ from evaluator.metrics.facts import MetricFacts
 from evaluator.metrics.metric import EmptyRule, Metric
 
 if TYPE_CHECKING:
-    from evaluator.pair import Counts
+    from evaluator.needs import Counts
 
 
 def absolute_relative_volume_error(counts: Counts) -> float:

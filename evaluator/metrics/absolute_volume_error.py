@@ -9,7 +9,7 @@ from evaluator.metrics.facts import MetricFacts
 from evaluator.metrics.metric import Metric
 
 if TYPE_CHECKING:
-    from evaluator.pair import Volumes
+    from evaluator.needs import Volumes
 
 
 def absolute_volume_error(volumes: Volumes) -> float:

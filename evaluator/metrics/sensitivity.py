@@ -8,7 +8,7 @@ from evaluator.metrics.facts import MetricFacts
 from evaluator.metrics.metric import SHARE, Metric
 
 if TYPE_CHECKING:
-    from evaluator.pair import Counts
+    from evaluator.needs import Counts
 
 
 def sensitivity(counts: Counts) -> float:

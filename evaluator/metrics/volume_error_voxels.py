@@ -9,7 +9,7 @@ from evaluator.metrics.facts import MetricFacts
 from evaluator.metrics.metric import Metric
 
 if TYPE_CHECKING:
-    from evaluator.pair import Counts
+    from evaluator.needs import Counts
 
 
 def volume_error_voxels(counts: Counts) -> float:

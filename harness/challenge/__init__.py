@@ -1,7 +1,8 @@
 """Challenges: which labels count, what a container may use, how teams are ranked."""
 
+from harness.challenge.limits import Limits
 from harness.challenge.load import load_challenge, shipped_names
-from harness.challenge.model import Challenge, ChallengeLabel, Contract, Limits, Scoring
+from harness.challenge.model import Challenge, ChallengeLabel, Contract, Scoring
 from harness.challenge.ranking import Direction, Metric, Number, RankingScheme
 
 __all__ = [

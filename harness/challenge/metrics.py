@@ -17,7 +17,7 @@ from evaluator.metrics import METRICS, MetricFacts
 from harness import text
 
 if TYPE_CHECKING:
-    from harness.challenge.model import Limits
+    from harness.challenge.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,16 +12,11 @@ from evaluator.errors import EvaluatorError, choose_one_of
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS, MetricFacts
 from evaluator.shipped import LABEL_TABLES, PROFILES
+from harness.challenge.limits import Limits, Record
 from harness.challenge.metrics import MEASURED, facts_of, is_measured
-from harness.challenge.ranking import Metric, RankingScheme, Record
+from harness.challenge.ranking import Metric, RankingScheme
 from harness.challenge.words import from_words
 from harness.text import printable
-
-MIB = 1024**2
-GIB = 1024**3
-
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 def _one_line(words: str) -> str:
@@ -40,41 +35,6 @@ Words = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 
 ALL_LABELS = "all"
 """The group of every label, where a challenge names no groups."""
-
-
-class Limits(Record):
-    """What one case's container may use. Sizes are bytes, times are seconds of wall clock.
-
-    In TOML both may be in words: `memory = "4 GiB"` for `memory_bytes`, `time = "5 min"` for `time_s`.
-    """
-
-    memory_bytes: PositiveInt = Field(
-        description="resident memory, page cache and tmpfs together; swap is off"
-    )
-    time_s: PositiveFloat = Field(description="wall clock of one case, from start to exit")
-    cpus: PositiveFloat | None = Field(None, description="CPU quota; none gives the whole host")
-    gpu: bool = Field(False, description="whether a container may use one GPU; a CPU submission runs without")
-    gpu_memory_bytes: PositiveInt | None = Field(
-        None, description="device memory; exceeding it kills the case"
-    )
-    shm_bytes: PositiveInt | None = Field(
-        None, description="size of /dev/shm, counted within memory_bytes; none gives it as much as those"
-    )
-    tmp_bytes: PositiveInt = Field(2 * GIB, description="size of the tmpfs /tmp, counted within memory_bytes")
-    output_bytes: PositiveInt = Field(
-        2 * GIB, description="everything under the output folder, watched while running"
-    )
-    log_bytes: PositiveInt = Field(16 * MIB, description="kept log; a longer one loses its middle")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_words(cls, values: Any) -> Any:
-        return from_words(values, cls.model_fields)
-
-    @property
-    def shared_memory_bytes(self) -> int:
-        """The size that /dev/shm gets."""
-        return min(self.shm_bytes or self.memory_bytes, self.memory_bytes)
 
 
 class Contract(Record):

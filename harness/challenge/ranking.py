@@ -7,10 +7,11 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from pydantic.json_schema import WithJsonSchema
 
 from evaluator.metrics import MetricFacts
+from harness.challenge.limits import Record
 from harness.challenge.metrics import MEASURED, facts_of, is_measured
 from harness.text import bytes_of, seconds_of
 
@@ -25,12 +26,6 @@ Number = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["inf", "-inf"]}]}),
 ]
 """A number that may be infinite, which JSON writes as the text "inf"."""
-
-
-class Record(BaseModel):
-    """A part of a challenge: frozen, and nothing unknown in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Direction(StrEnum):

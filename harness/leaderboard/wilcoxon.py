@@ -73,7 +73,7 @@ def significant_wins(costs: Floats, counts: Floats, *, alpha: float = ALPHA) -> 
         wins = (holm(one_sided(costs)) <= alpha).sum(axis=1, dtype=np.float64)
         return np.tile(wins, (len(counts), 1))
     # Compiled code is loaded only where resampled tests are asked for; compiling it takes seconds once.
-    from harness.leaderboard._resampled import resampled_wins
+    from harness.leaderboard.resampled import resampled_wins
 
     return resampled_wins(np.ascontiguousarray(costs.T), counts.astype(np.int32), alpha)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.engine import FLOAT_IR, Engine
+from segkit.engine import Engine
+from segkit.forms import FLOAT_IR
 from segkit.model import load_model
 from segkit.plan import load_plan
 from segkit.predict import Segmenter, Settings

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from segkit.errors import PlanError
+from segkit.forms import FLOAT_IR, INT8_IR
 
 if TYPE_CHECKING:
     from torch import nn
 
-FLOAT_IR = "network.xml"
-INT8_IR = "int8.xml"
 NAMES = ("fastest", "int8", "bf16", "f32", "torch")
 
 

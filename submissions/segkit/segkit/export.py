@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from segkit.engine import FLOAT_IR, has_openvino
+from segkit.engine import has_openvino
+from segkit.forms import FLOAT_IR
 from segkit.log import log
 from segkit.model import load_model
 from segkit.program import run_program

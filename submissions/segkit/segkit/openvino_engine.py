@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from segkit.cpu import usable_cpus
-from segkit.engine import FLOAT_IR, INT8_IR
 from segkit.errors import PlanError
+from segkit.forms import FLOAT_IR, INT8_IR
 
 Precision = Literal["int8", "bf16", "f32"]
 

@@ -20,9 +20,9 @@ import numpy as np
 import openvino
 
 from segkit.body import find_body
-from segkit.engine import INT8_IR
 from segkit.errors import ImageError
 from segkit.export import export
+from segkit.forms import INT8_IR
 from segkit.image import read_ct, read_labels
 from segkit.log import log
 from segkit.openvino_engine import OpenVINOEngine
