@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TextIO
 
 from evaluator._version import __version__
-from evaluator.errors import EvaluatorError, MissingFileError, RequestError
+from evaluator.errors import EvaluatorError, MissingFileError, ReportedError, RequestError
 from evaluator.labels import LabelTable
 from evaluator.metrics import DEFAULT_METRICS, METRICS, keys_of
 from evaluator.progress import Progress
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.shipped import LABEL_TABLES, PROFILES, label_table
 from evaluator.table import LAYOUTS
+from evaluator.terminal import in_words, leave_quietly, speak_utf8
 
 EXIT_FINE = 0
 EXIT_UNUSABLE_PREDICTION = 1
@@ -55,9 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error.one_line()}", file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:
-        # Whoever read the output wants no more; point it elsewhere so that closing it does not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_quietly()  # whoever read the output wants no more
         return EXIT_FINE
+    except OSError as error:
+        progress.finish()
+        what, where, mend = in_words(error)
+        print(f"error: {ReportedError(what, where=where, mend=mend).one_line()}", file=sys.stderr)
+        return EXIT_USAGE
     except KeyboardInterrupt:
         progress.finish()
         print("interrupted", file=sys.stderr)
@@ -314,4 +319,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    speak_utf8()
     sys.exit(main())

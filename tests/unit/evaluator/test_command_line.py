@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
@@ -219,3 +220,16 @@ def test_it_runs_as_a_module(folders: tuple[Path, Path]) -> None:
     )
     assert done.stdout.startswith("case,label,organ,dsc,nsd,")
     assert "case_1: no prediction" in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.ESTALE])
+def test_what_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/share/labels")
+
+    monkeypatch.setattr("evaluator.__main__._run", refuse)
+    assert main(["labels", "predictions", "--challenge", "flare22"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ") and "/share/labels" in line
