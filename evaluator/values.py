@@ -134,7 +134,8 @@ def _cause_of_fraction(values: NDArray[Any]) -> str:
         return "NaN and infinities come from resampling beyond the volume's edge or from a division by zero"
     nonzero = np.unique(finite[finite != 0])
     smallest = float(np.abs(nonzero).min()) if len(nonzero) else 1.0
-    factors = nonzero / smallest
+    with np.errstate(over="ignore"):  # numbers of any size are tried here
+        factors = nonzero / smallest
     if len(nonzero) <= _MOST_FACTORS and smallest > 0.5 and np.abs(factors - np.rint(factors)).max() < 1e-3:
         return (
             f"All values are multiples of {smallest:.4g}: the labels were rescaled, by resampling or by the"
