@@ -27,14 +27,14 @@ _LARGEST_ANSWER = 1 << 16
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Reading:
     """What the gate says of a file: `refused` is the reason, empty if it may pass."""
 
     refused: str = ""
     notes: tuple[str, ...] = ()
 
 
-def judge(prediction: Path, image: Path, *, known_labels: frozenset[int]) -> Verdict:
+def judge(prediction: Path, image: Path, *, known_labels: frozenset[int]) -> Reading:
     """Check a prediction against the image that it is for.
 
     The header alone decides first: nothing is decompressed for a file whose grid is not the image's.
@@ -49,12 +49,12 @@ def judge(prediction: Path, image: Path, *, known_labels: frozenset[int]) -> Ver
         expected, found = read_header(image), read_header(prediction)
         diagnosis = compare_geometry(expected, found)
         if diagnosis.kind == "different":
-            return Verdict(refused=_sentence(f"not on the image's grid: {diagnosis.text}", diagnosis.mend))
+            return Reading(refused=_sentence(f"not on the image's grid: {diagnosis.text}", diagnosis.mend))
         volume = read_label_volume(prediction)
     except EvaluatorError as error:
-        return Verdict(refused=_sentence(error.what, error.mend))
+        return Reading(refused=_sentence(error.what, error.mend))
     strange = notes_on_labels(count_values(volume.array), known_labels)
-    return Verdict(notes=(*volume.notes, *diagnosis.notes, *strange))
+    return Reading(notes=(*volume.notes, *diagnosis.notes, *strange))
 
 
 def _sentence(what: str, mend: str) -> str:
@@ -69,12 +69,12 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answers go this way
     for line in sys.stdin:
         request = json.loads(line)
-        verdict, peak_bytes = _in_child(request)
-        print(json.dumps(asdict(verdict) | {"peak_bytes": peak_bytes}), flush=True)  # noqa: T201
+        reading, peak_bytes = _in_child(request)
+        print(json.dumps(asdict(reading) | {"peak_bytes": peak_bytes}), flush=True)  # noqa: T201
 
 
-def _in_child(request: dict[str, object]) -> tuple[Verdict, int]:
-    """Return the verdict, and the most memory that the child had resident."""
+def _in_child(request: dict[str, object]) -> tuple[Reading, int]:
+    """Return the reading, and the most memory that the child had resident."""
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
@@ -96,12 +96,12 @@ def _in_child(request: dict[str, object]) -> tuple[Verdict, int]:
     os.kill(child, signal.SIGKILL)  # not reaped yet, so the number is still the child's
     peak_bytes = os.wait4(child, 0)[2].ru_maxrss * 1024
     if timed_out:
-        return Verdict(refused=f"could not be read within {time_s:g} s"), peak_bytes
+        return Reading(refused=f"could not be read within {time_s:g} s"), peak_bytes
     try:
         content = json.loads(answer)
-        return Verdict(str(content["refused"]), tuple(map(str, content["notes"]))), peak_bytes
+        return Reading(str(content["refused"]), tuple(map(str, content["notes"]))), peak_bytes
     except (ValueError, KeyError, TypeError):
-        return Verdict(refused="could not be read: the reader died of it"), peak_bytes
+        return Reading(refused="could not be read: the reader died of it"), peak_bytes
 
 
 def _child(request: dict[str, object], send: int) -> None:
@@ -120,12 +120,12 @@ def _child(request: dict[str, object], send: int) -> None:
             resource.setrlimit(what, (most, most))
         known = frozenset(int(str(value)) for value in request["known_labels"])  # type: ignore[attr-defined]
         try:
-            verdict = judge(prediction, image, known_labels=known)
+            reading = judge(prediction, image, known_labels=known)
         except MemoryError:
-            verdict = Verdict(refused="could not be read within the memory that its image's size allows")
+            reading = Reading(refused="could not be read within the memory that its image's size allows")
         except Exception as error:
-            verdict = Verdict(refused=f"the reader failed on it: {type(error).__name__}: {error}")
-        os.write(send, json.dumps(asdict(verdict)).encode()[:_LARGEST_ANSWER])
+            reading = Reading(refused=f"the reader failed on it: {type(error).__name__}: {error}")
+        os.write(send, json.dumps(asdict(reading)).encode()[:_LARGEST_ANSWER])
         code = 0
     finally:
         os._exit(code)

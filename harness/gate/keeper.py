@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from evaluator import EvaluatorError, read_header
 from harness.errors import InfrastructureError
-from harness.gate.judge import Verdict
+from harness.gate.judge import Reading
 
 GATE_TIME_S = 60.0
 """The longest that one prediction may take to read."""
@@ -46,7 +46,7 @@ class Gatekeeper:
             env=environment,
         )
 
-    def judge(self, prediction: Path, image: Path, *, time_s: float = GATE_TIME_S) -> Verdict:
+    def judge(self, prediction: Path, image: Path, *, time_s: float = GATE_TIME_S) -> Reading:
         """Return the gate's verdict on a prediction.
 
         Raises:
@@ -65,7 +65,7 @@ class Gatekeeper:
             answer = self._ask(json.dumps(request).encode() + b"\n", time_s + 10)
             if answer is not None:
                 self.last_peak_bytes = int(answer["peak_bytes"])
-                return Verdict(refused=answer["refused"], notes=tuple(answer["notes"]))
+                return Reading(refused=answer["refused"], notes=tuple(answer["notes"]))
             self.close()
         raise InfrastructureError("the process that reads predictions does not answer", where=prediction)
 
