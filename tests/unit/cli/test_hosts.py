@@ -100,3 +100,25 @@ def test_a_team_that_could_not_have_its_folder_is_refused_in_one_line(team):
     with pytest.raises(Exception, match="team") as raised:
         check_team(team)
     assert len(str(raised.value)) < 200
+
+
+@pytest.mark.parametrize("ending", ["_0000", "_seg", "-label"])
+def test_predictions_that_are_named_otherwise_are_told_with_their_names(data, ending):
+    (prediction,) = (data / "predictions").iterdir()
+    prediction.rename(prediction.with_name(f"caf\u00e9{ending}.nii.gz"))
+    done = score(data)
+    assert done.returncode == 2
+    assert f"caf\u00e9{ending}.nii.gz" in done.stderr and "Name each one after its case" in done.stderr
+
+
+def test_a_table_that_cannot_be_stored_is_printed_all_the_same(data, monkeypatch, capsys):
+    assert score(data).returncode == 0
+    monkeypatch.chdir(data)
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "results/phantom/leaderboard.csv")
+
+    monkeypatch.setattr("harness.cli.leaderboard.write_files", refuse)
+    assert run(["leaderboard", "--results", "results"]) == 0
+    shown = capsys.readouterr()
+    assert "team" in shown.out and "the disk is read-only" in shown.err

@@ -216,7 +216,7 @@ def test_the_published_configuration_and_trainer_are_found_by_nnunet_itself(
 ):
     try:
         import torchvision  # noqa: F401
-    except Exception:
+    except (ImportError, RuntimeError):
         # A build that does not fit torch. nnU-Net's search imports every trainer it has, and one kind of them
         # needs it.
         monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures.primus", MagicMock())
