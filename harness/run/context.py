@@ -80,7 +80,7 @@ class Places:
     """Folders of the host that runs a case.
 
     Attributes:
-        work: Where stages are made.
+        results: The results folder.
         cache: Where scrubbed inputs are kept.
         folder: The run's folder.
         can_give_away: Whether the harness may chown an output folder to the containers' owner.
@@ -88,11 +88,16 @@ class Places:
             host offers none, and what is written is counted instead.
     """
 
-    work: Path
+    results: Path
     cache: Path
     folder: Path
     can_give_away: bool
     template: Path | None = None
+
+    @property
+    def work(self) -> Path:
+        """Where stages are made."""
+        return self.results / ".work"
 
     def kept(self, case: str) -> Path:
         """Return the folder of what stays of a case."""

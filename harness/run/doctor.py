@@ -167,10 +167,9 @@ def _rules(image: ImageInfo, folder: Path) -> Rules:
 
 def _bench(engine: ContainerEngine, folder: Path) -> Bench:
     can_give_away = container_owner(OptOuts())[1] and not engine.facts.maps_users
-    work = folder / "work"
-    work.mkdir()
-    places = Places(work, folder / "cache", folder / "run", can_give_away)
-    template = make_template(work, _LIMITS.output_bytes)
+    places = Places(folder, folder / "cache", folder / "run", can_give_away)
+    places.work.mkdir()
+    template = make_template(places.work, _LIMITS.output_bytes)
     return Bench(replace(places, template=template), Instruments(engine, Gatekeeper([]), find_hierarchy()))
 
 

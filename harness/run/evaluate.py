@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from harness.engine.base import ContainerEngine
@@ -24,7 +23,7 @@ from harness.run.request import EvaluationRequest
 from harness.run.stage import discard_stages, place_in_order
 from harness.run.workers import Executor, Threads, terminate_like_interrupt
 from harness.scoring.overlap import OverlappedScorer
-from harness.scoring.score import cases_by_id, score_missing
+from harness.scoring.score import score_missing
 
 __all__ = ["EvaluationRequest", "Run", "evaluate", "open_run"]
 
@@ -58,8 +57,7 @@ def evaluate(
     with open_run(request, engine, observer) as run:
         for execution in run.cases(executor or Threads(request.jobs, run.bench, observer)):
             run.store(execution)
-        if request.score:
-            run.score()
+        run.score()
     return read_run(run.writer.folder)
 
 
@@ -74,32 +72,30 @@ def open_run(request: EvaluationRequest, engine: ContainerEngine, observer: Obse
         if opened.gpu is not None:
             stack.enter_context(opened.gpu)
         stack.enter_context(terminate_like_interrupt())
-        stack.enter_context(FolderLock(request.results))
+        stack.enter_context(FolderLock(opened.bench.places.results))
         reap(opened, observer)
-        check_disk(request)
+        check_disk(opened)
         stack.enter_context(alone_on_this_host(observer))
         stack.callback(discard_stages, opened.bench.places.work)
-        opened = replace(opened, bench=make_workplace(request, opened, observer))
-        record = opened_record(request, opened)
+        opened = make_workplace(opened, observer)
+        record = opened_record(opened)
         instruments = opened.bench.instruments
         stack.enter_context(instruments.gatekeeper).start()
         if instruments.watchdog is not None:
             stack.enter_context(instruments.watchdog)
         writer = stack.enter_context(RunWriter(opened.bench.places.folder, record))
         scorer = None
-        if request.score and opened.spare_cores:
-            scorer = stack.enter_context(_overlapped_scorer(request, opened))
-        yield Run(
-            request, opened, record=record, writer=writer, scorer=scorer, observer=observer, stack=stack
-        )
+        if opened.profile and opened.spare_cores:
+            scorer = stack.enter_context(_overlapped_scorer(opened))
+        yield Run(opened, record=record, writer=writer, scorer=scorer, observer=observer, stack=stack)
 
 
-def _overlapped_scorer(request: EvaluationRequest, opened: Opened) -> OverlappedScorer:
+def _overlapped_scorer(opened: Opened) -> OverlappedScorer:
     return OverlappedScorer(
         opened.spare_cores,
-        challenge=request.challenge,
+        challenge=opened.draft.challenge,
         folder=opened.bench.places.folder,
-        profile=request.scoring_profile,
+        profile=opened.profile,
     )
 
 
@@ -114,7 +110,6 @@ class Run:
 
     def __init__(
         self,
-        request: EvaluationRequest,
         opened: Opened,
         *,
         record: RunRecord,
@@ -126,10 +121,9 @@ class Run:
         self.bench: Bench = opened.bench
         self.rules: Rules = opened.rules
         self.writer = writer
-        self._request = request
         self._opened = opened
         self._record = record
-        self._cases = cases_by_id(request.dataset)
+        self._cases = {case.id: case for case in opened.cases}
         self._scorer = scorer
         self._observer = observer
         self._stack = stack
@@ -146,14 +140,14 @@ class Run:
         """
         done = list(read_lines(self.writer.folder / CASES_FILE, ExecutionRecord))
         left = sorted(
-            plan(self._request.dataset.cases, done),
+            plan(self._opened.cases, done),
             key=lambda planned: place_in_order(self.rules.secret, self.rules.run, planned.case.id),
         )
-        if self._request.warm_up and not done and left:
+        if self._opened.warm_up and not done and left:
             # The last attempt of a case counts; the first one tells the cold start.
             left.insert(1, Planned(left[0].case, left[0].attempt + 1))
             self._uncounted = (left[0].case.id, left[0].attempt)
-        total = len(self._request.dataset.cases)
+        total = len(self._opened.cases)
         self._observer.run_opened(self._record, self.writer.folder, total=total, left=len(left))
         if refused := self._try_image() if left else "":
             yield from (_not_started(planned, refused) for planned in left)
@@ -208,13 +202,15 @@ class Run:
         self._store_scores(wait=False)
 
     def score(self) -> None:
-        """Write every score that is missing."""
+        """Write every score that is missing, where the run is to be scored."""
+        if not self._opened.profile:
+            return
         self._store_scores(wait=True)
         score_missing(
             self.writer,
             self._cases,
-            self._request.challenge,
-            profile=self._request.scoring_profile,
+            self._opened.draft.challenge,
+            profile=self._opened.profile,
             observer=self._observer,
         )
 

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from harness.data.dataset import Case
 from harness.engine.base import ContainerEngine, EngineFacts, ImageInfo
 from harness.errors import ConfigurationError, PrerequisiteError
 from harness.gate.keeper import Gatekeeper
@@ -34,18 +35,25 @@ _SPARE_BYTES = 1 << 30
 class Opened:
     """A request, resolved against this host, its engine and the data set's content.
 
+    What comes after knows this alone, not the request.
+
     Attributes:
+        cases: To run, in the data set's order.
+        draft: run.json as it will be, but for what the run's first minute measures.
         spare_cores: Cores on which cases are scored beside the next one; none by default.
-        fingerprint: Of the data set.
+        profile: The profile that scores; empty where nothing is to be scored.
+        warm_up: Whether the first case is run once more, uncounted.
     """
 
+    cases: tuple[Case, ...]
     image: ImageInfo
-    host: HostFacts
+    draft: RunRecord
     rules: Rules
     bench: Bench
     gpu: Gpu | None
     spare_cores: list[int]
-    fingerprint: str
+    profile: str
+    warm_up: bool
 
 
 def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Observer) -> Opened:
@@ -78,7 +86,7 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
         gpu_free_bytes=request.challenge.gpu_memory_free_bytes,
     )
     places = Places(
-        work=request.results / ".work",
+        results=request.results,
         cache=request.cache,
         folder=request.results / request.challenge.name / request.team / run,
         can_give_away=can_give_away and not engine.facts.maps_users,
@@ -90,19 +98,22 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
         gpu=gpu,
         watchdog=Watchdog(engine.registered, engine.address),
     )
+    host = host_facts(
+        engine.facts,
+        gpus=(gpu.name,) if gpu else (),
+        gpu_driver=gpu.driver if gpu else "",
+        runtime=runtime,
+    )
     return Opened(
+        cases=request.dataset.cases,
         image=image,
-        host=host_facts(
-            engine.facts,
-            gpus=(gpu.name,) if gpu else (),
-            gpu_driver=gpu.driver if gpu else "",
-            runtime=runtime,
-        ),
+        draft=_draft(request, rules, image=image, host=host),
         rules=rules,
         bench=Bench(places, instruments),
         gpu=gpu,
         spare_cores=spare,
-        fingerprint=fingerprint,
+        profile=request.scoring_profile if request.score else "",
+        warm_up=request.warm_up,
     )
 
 
@@ -116,7 +127,25 @@ def reap(opened: Opened, observer: Observer) -> None:
     discard_stages(opened.bench.places.work)
 
 
-def make_workplace(request: EvaluationRequest, opened: Opened, observer: Observer) -> Bench:
+def check_disk(opened: Opened) -> None:
+    """Check that the results' disk has room for what the cases at work may write.
+
+    Raises:
+        PrerequisiteError: it has not.
+    """
+    results = opened.bench.places.results
+    results.mkdir(parents=True, exist_ok=True)
+    needed = opened.rules.limits.output_bytes * opened.draft.jobs + _SPARE_BYTES
+    free = shutil.disk_usage(results).free
+    if free < needed:
+        raise PrerequisiteError(
+            f"{free / 2**30:.1f} GiB are free and a case may write {needed / 2**30:.1f} GiB",
+            where=results,
+            mend="Free space, use another results folder, or lower the challenge's output_bytes.",
+        )
+
+
+def make_workplace(opened: Opened, observer: Observer) -> Opened:
     """Make the folder of stages, closed to other users, and what bounds a container's writing in it."""
     places, instruments = opened.bench.places, opened.bench.instruments
     facts = instruments.engine.facts
@@ -124,20 +153,20 @@ def make_workplace(request: EvaluationRequest, opened: Opened, observer: Observe
     # A set-uid file of a container must be nobody's to run. Mapped users must be able to pass through.
     places.work.chmod(0o711 if facts.maps_users else 0o700)
     if not facts.isolated:
-        return opened.bench
-    room = request.enforced_limits.output_bytes
-    if request.opt_outs.writable_inputs:
-        room += max(case.image.stat().st_size for case in request.dataset.cases if case.image is not None) * 2
+        return opened
+    room = opened.rules.limits.output_bytes
+    if opened.rules.opt_outs.writable_inputs:
+        room += max(case.image.stat().st_size for case in opened.cases if case.image is not None) * 2
     template = make_template(places.work, room)
     if template is None:
         observer.note(
             "what containers write is counted, not bounded by a file system of its own: "
             "that takes root, loop devices and mkfs.ext4"
         )
-    return Bench(replace(places, template=template), instruments)
+    return replace(opened, bench=Bench(replace(places, template=template), instruments))
 
 
-def opened_record(request: EvaluationRequest, opened: Opened) -> RunRecord:
+def opened_record(opened: Opened) -> RunRecord:
     """Return run.json's content: what is on disk if the run was begun already, or made anew.
 
     Raises:
@@ -145,10 +174,16 @@ def opened_record(request: EvaluationRequest, opened: Opened) -> RunRecord:
     """
     folder = opened.bench.places.folder
     if not (folder / RUN_FILE).exists():
-        return _new_record(request, opened)
+        return opened.draft.model_copy(
+            update={
+                "baseline_s": measure_baseline(opened.rules, opened.bench.instruments.engine),
+                "output_bound": "file system" if opened.bench.places.template is not None else "counted",
+                "created_at": datetime.now(UTC),
+            }
+        )
     record = read_run_record(folder)
-    begun = record.host
-    if begun is not None and begun.likeness != opened.host.likeness:
+    begun, here = record.host, opened.draft.host
+    if begun is not None and here is not None and begun.likeness != here.likeness:
         raise ConfigurationError(
             f"this run was begun on another host ({begun.cpu_model}, {begun.cores} cores)",
             where=folder,
@@ -164,23 +199,6 @@ def open_gpu(request: EvaluationRequest) -> Gpu | None:
     if request.jobs > 1:
         raise ConfigurationError("one GPU serves one container", mend="Use --jobs 1.")
     return Gpu()
-
-
-def check_disk(request: EvaluationRequest) -> None:
-    """Check that the results' disk has room for what the cases at work may write.
-
-    Raises:
-        PrerequisiteError: it has not.
-    """
-    request.results.mkdir(parents=True, exist_ok=True)
-    needed = request.enforced_limits.output_bytes * request.jobs + _SPARE_BYTES
-    free = shutil.disk_usage(request.results).free
-    if free < needed:
-        raise PrerequisiteError(
-            f"{free / 2**30:.1f} GiB are free and a case may write {needed / 2**30:.1f} GiB",
-            where=request.results,
-            mend="Free space, use another results folder, or lower the challenge's output_bytes.",
-        )
 
 
 def chosen_runtime(request: EvaluationRequest, facts: EngineFacts) -> str:
@@ -226,18 +244,18 @@ def _slots(cores: list[int], cpus: float, jobs: int) -> tuple[str, ...]:
     )
 
 
-def _new_record(request: EvaluationRequest, opened: Opened) -> RunRecord:
-    cases, image = request.dataset.cases, opened.image
+def _draft(request: EvaluationRequest, rules: Rules, *, image: ImageInfo, host: HostFacts) -> RunRecord:
+    cases = request.dataset.cases
     return RunRecord(
         contract_version=CONTRACT_VERSION,
-        run=opened.rules.run,
+        run=rules.run,
         team=request.team,
         title=request.title,
         challenge=request.challenge,
-        limits=request.enforced_limits,
+        limits=rules.limits,
         dataset=DatasetFacts(
             name=request.dataset.name,
-            fingerprint=opened.fingerprint,
+            fingerprint=rules.secret,
             cases=tuple(case.id for case in cases),
             annotated={case.id: case.annotated for case in cases if case.annotated is not None},
         ),
@@ -249,14 +267,12 @@ def _new_record(request: EvaluationRequest, opened: Opened) -> RunRecord:
             user=image.user,
             platform=image.platform,
         ),
-        opt_outs=request.opt_outs,
-        host=opened.host,
+        opt_outs=rules.opt_outs,
+        host=host,
         versions=versions(),
         argv=request.argv,
-        baseline_s=measure_baseline(opened.rules, opened.bench.instruments.engine),
         device=request.device,
         jobs=request.jobs,
-        cpuset=",".join(dict.fromkeys(opened.rules.cpusets)),
-        output_bound="file system" if opened.bench.places.template is not None else "counted",
+        cpuset=",".join(dict.fromkeys(rules.cpusets)),
         created_at=datetime.now(UTC),
     )

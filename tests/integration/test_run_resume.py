@@ -307,7 +307,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_next_call_goes_on(arena: Are
                         return
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("harness.run.evaluate.check_disk", lambda request: None)
+            patch.setattr("harness.run.evaluate.check_disk", lambda opened: None)
             with pytest.raises(InfrastructureError, match="No space left"):
                 evaluate(request, engine=arena.engine, observer=Filling())
             ballast.unlink()

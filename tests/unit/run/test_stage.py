@@ -38,7 +38,7 @@ RULES = Rules(
 
 def places(folder: Path) -> Places:
     """A host whose harness may not give files away."""
-    return Places(folder / "work", folder / "cache", folder / "run", can_give_away=False)
+    return Places(folder / "results", folder / "cache", folder / "run", can_give_away=False)
 
 
 def talkative(path: Path, kind: type = nibabel.Nifti1Image, name: str = "patient_0_0000.nii.gz") -> Path:
