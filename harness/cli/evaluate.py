@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from harness.run.evaluate import EvaluationRequest, evaluate
 from harness.submission.build import build
 from harness.submission.find import Submission, find
 from harness.submission.load import INTAKE_IMAGES, name_in, take_in, team_of
+from harness.submission.recipes import folders_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Entry:
 
     Attributes:
         team: The name of its row.
-        image: The image's digest; the process engine takes the submission's folder.
+        image: The image's digest; the process engine takes the submission's folder and what it imports.
         environment: `NAME=value`, what a folder that is run unbuilt would get from its Dockerfile.
     """
 
@@ -197,7 +199,7 @@ def entry_for(
     submission = _submission(team, submissions)
     if engine.images is None:
         say("NOT ISOLATED: the submission runs as a process with your own rights, and its row is marked")
-        entry = _entry(submission, str(submission.folder.resolve()), opt_outs)
+        entry = _entry(submission, os.pathsep.join(map(str, folders_of(submission))), opt_outs)
         arguments = submission.manifest.build_args_for(challenge.name)
         return replace(entry, environment=tuple(f"{name}={value}" for name, value in arguments.items()))
     built = build(submission, challenge=challenge.name, images=engine.images, progress=say)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,24 @@ _NAME = "flareharness.name"
 _HASHED_NOT = {"__pycache__", ".git", ".venv"}
 
 
+def _content(folder: Path) -> Iterator[Path]:
+    """Yield the files that say what a folder does, in a fixed order."""
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not _HASHED_NOT & set(parts) and not parts[0].endswith(".egg-info"):
+            yield path
+
+
 def open_engine(address: str | None = None) -> ProcessEngine:
     """See `harness.engine.registry`; there is nothing to connect to."""
     return ProcessEngine()
 
 
 class ProcessEngine:
-    """Runs submission folders; an "image" is a folder's path, its environment what a Dockerfile would set."""
+    """Runs submission folders; an "image" is a folder's path, its environment what a Dockerfile would set.
+
+    Further folders after `os.pathsep` are what the folder's programs import: they belong to its digest.
+    """
 
     facts = EngineFacts(
         name="process", version=platform.python_version(), isolated=False, cores=os.cpu_count() or 1
@@ -52,20 +63,20 @@ class ProcessEngine:
         raise PrerequisiteError("the process engine runs folders, not images", mend="Use --engine docker.")
 
     def image(self, reference: str) -> ImageInfo:
-        """Return the folder's content hash as its digest.
+        """Return the content hash of its folders as its digest.
 
         Raises:
             ConfigurationError: there is no `predict.sh` in the folder.
         """
-        folder = Path(reference).resolve()
+        folder, *imported = (Path(name).resolve() for name in reference.split(os.pathsep))
         if not (folder / "predict.sh").is_file():
             raise ConfigurationError(
                 "no predict.sh in this folder", where=folder, mend="Give the folder of a submission."
             )
         total, size = hashlib.sha256(), 0
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not _HASHED_NOT & set(path.relative_to(folder).parts):
-                total.update(f"{path.relative_to(folder)}\0".encode())
+        for root in (folder, *imported):
+            for path in _content(root):
+                total.update(f"{root.name}/{path.relative_to(root)}\0".encode())
                 with path.open("rb") as file:
                     total.update(hashlib.file_digest(file, "sha256").digest())
                 size += path.stat().st_size

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import PrerequisiteError
+from harness.submission.find import Submission
 
 BASE = "flareharness/base:bookworm"
 RUNTIME_CPU = "flareharness/runtime:cpu"
@@ -102,3 +104,14 @@ def checkout() -> Path:
         where=Path.cwd(),
         mend="Run from a checkout of the project, or load the images that another machine saved.",
     )
+
+
+def folders_of(submission: Submission) -> tuple[Path, ...]:
+    """Return a submission's folder, and those that the runtime image would put beside it.
+
+    Unbuilt, its programs import these from the checkout; without a checkout there are none.
+    """
+    beside: list[Path] = []
+    with suppress(PrerequisiteError):
+        beside += (checkout() / path for path in RECIPES[RUNTIME_CPU].files.values())
+    return (submission.folder.resolve(), *beside)

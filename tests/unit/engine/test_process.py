@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,18 @@ def test_build_arguments_come_as_variables_and_folders_where_they_really_are(fol
 
 def test_what_the_harness_says_wins_over_a_build_argument(folder: Path) -> None:
     assert printed(folder, "FLARE_INPUTS=/elsewhere", "TASK=liver") == f"liver in {folder.parent / 'inputs'}"
+
+
+def test_its_name_changes_with_what_its_programs_import(folder: Path) -> None:
+    imported = folder.parent / "toolkit"
+    imported.mkdir()
+    (imported / "read.py").write_text("LIMIT = 1\n")
+    reference = f"{folder}{os.pathsep}{imported}"
+    before = ProcessEngine().image(reference)
+    assert before.source == str(folder)
+    assert before.digest != ProcessEngine().image(str(folder)).digest
+    (imported / "__pycache__").mkdir()
+    (imported / "__pycache__/read.pyc").write_bytes(b"compiled")
+    assert ProcessEngine().image(reference).digest == before.digest
+    (imported / "read.py").write_text("LIMIT = 2\n")
+    assert ProcessEngine().image(reference).digest != before.digest
