@@ -12,4 +12,5 @@ if [ "${1:-}" != quick ]; then
     tests=(tests/integration/test_run_measuring.py tests/integration/test_run_isolation.py tests/hostile/test_outcomes.py)
     tests+=(-k "isolation or measuring or ($dozen)")
 fi
-.venv/bin/python -m pytest "${tests[@]}" -s -q -p no:cacheprovider
+# A line a test: an emulated machine takes minutes for some.
+.venv/bin/python -m pytest "${tests[@]}" -s -v -p no:cacheprovider
