@@ -3,6 +3,7 @@
 # usage: proofs.sh [quick]     quick: the doctor, and one evaluation of a small image
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+export FLAREHARNESS_TEST_SLOWNESS=15
 .venv/bin/harness doctor
 tests=(tests/hostile/test_outcomes.py::test_an_image_without_predict_sh_crashes_with_the_shells_message)
 if [ "${1:-}" != quick ]; then

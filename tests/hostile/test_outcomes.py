@@ -13,14 +13,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from containers import MIB, TEST_IMAGES, Arena, affine, kept_until_the_end, reference_labels
+from containers import MIB, SLOWNESS, TEST_IMAGES, Arena, affine, kept_until_the_end, reference_labels
 
 from harness.results.records import Outcome
 
 pytestmark = pytest.mark.engine
 
 IMAGES = Path(__file__).parent / "images"
-GRACE_S = 5.0
+GRACE_S = 5.0 * SLOWNESS
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ from harness.run.request import EvaluationRequest
 MIB = 1024**2
 SHAPE = (24, 20, 16)
 SPACING = (0.8, 0.9, 2.5)
+SLOWNESS = float(os.environ.get("FLAREHARNESS_TEST_SLOWNESS", "1"))
+"""How many times slower this host is than a usual one; tests/fresh/proofs.sh tells an emulated machine."""
+
 TEST_IMAGES = os.environ.setdefault("FLAREHARNESS_TEST_IMAGES", f"flareharness/test-{os.getpid()}")
 """Of this test run and the harnesses it starts: one beside it must not lose its images to our clean-up."""
 _MADE: set[str] = set()
@@ -106,7 +109,7 @@ class Arena:
             "tmp_bytes": 32 * MIB,
             "output_bytes": 48 * MIB,
             "log_bytes": 64 * 1024,
-            "time_s": 20.0,
+            "time_s": 20.0 * SLOWNESS,
         }
     )
 
