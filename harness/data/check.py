@@ -16,11 +16,14 @@ import numpy as np
 from evaluator.errors import EvaluatorError
 from evaluator.geometry import compare_geometry, readers_disagree
 from evaluator.header import VolumeHeader
-from evaluator.inflate import read_to_the_end
+from evaluator.inflate import read_pieces, read_to_the_end
 from evaluator.labels import LabelTable
 from evaluator.volume import read_header, read_label_volume
 from harness.data.dataset import Case, Dataset
 from harness.errors import ConfigurationError
+
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 0.05, 50.0
+"""Sizes beyond these are told: they are units gone wrong more often than scans."""
 
 _MOST_READERS = 4
 _REPAIR = "`harness data check --repair DIR` writes copies with one clean header each"
@@ -131,7 +134,7 @@ def check_case(case: Case, *, labels: LabelTable | None = None) -> CaseFacts:
     for path in case.channels:
         try:
             header = read_header(path)
-            read_to_the_end(header)
+            findings += _check_voxels(case, path, header)
         except EvaluatorError as error:
             findings.append(_unreadable(case, path, error))
             continue
@@ -162,6 +165,24 @@ def check_case(case: Case, *, labels: LabelTable | None = None) -> CaseFacts:
     )
 
 
+def _check_voxels(case: Case, path: Path, header: VolumeHeader) -> list[Finding]:
+    """Read an image to its end, and tell of values that stop most programs."""
+    if header.dtype.kind != "f":
+        read_to_the_end(header)
+        return []
+    strange, rest, skipped = 0, b"", header.data_offset
+    for piece in read_pieces(header):
+        content = rest + piece
+        content, skipped = content[skipped:], max(0, skipped - len(content))
+        whole = len(content) - len(content) % header.dtype.itemsize
+        strange += int(np.count_nonzero(~np.isfinite(np.frombuffer(content[:whole], header.dtype))))
+        rest = content[whole:]
+    if not strange:
+        return []
+    what = f"the image of case {case.id} holds {strange:,} voxels that are no number (NaN or infinite)"
+    return [Finding(case.id, path, what, "Most programs fail on these; write what the scanner gives for air")]
+
+
 def _check_header(case: Case, path: Path, header: VolumeHeader) -> list[Finding]:
     """Tell what in an image's header readers make different things of."""
     findings = []
@@ -173,6 +194,11 @@ def _check_header(case: Case, path: Path, header: VolumeHeader) -> list[Finding]
         findings.append(Finding(case.id, path, what, mend))
     else:
         findings += [Finding(case.id, path, note) for note in header.notes]
+    sizes = [mm for mm, count in zip(header.spacing_mm, header.shape, strict=True) if count > 1]
+    if any(not SMALLEST_VOXEL_MM <= mm <= LARGEST_VOXEL_MM for mm in sizes):
+        shown = " x ".join(f"{mm:.4g}" for mm in header.spacing_mm)
+        what = f"the voxels of case {case.id} measure {shown} mm, which no clinical scanner makes"
+        findings.append(Finding(case.id, path, what, "Is the header in metres or micrometres?"))
     if header.format == "NIfTI-2":
         what = f"the image of case {case.id} is NIfTI-2, which ITK does not read"
         findings.append(

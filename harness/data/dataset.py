@@ -165,7 +165,9 @@ def _rename(name: str, case: str, without_label: Iterable[str]) -> str:
     """Return how to mend a label's name that is nearly a case's, as `a_seg` is for case `a`."""
     likely = [bare for bare in sorted(without_label) if case.startswith((f"{bare}_", f"{bare}-", f"{bare}."))]
     likely = likely or get_close_matches(case, sorted(without_label), n=1)
-    return f"Rename {name} to {likely[-1]}{LABEL_SUFFIX} if it is the label of {likely[-1]}." if likely else ""
+    return (
+        f"Rename {name} to {likely[-1]}{LABEL_SUFFIX} if it is the label of {likely[-1]}." if likely else ""
+    )
 
 
 def _ids(folder: Path, opened: Path, images: ImageNames) -> Iterable[str]:

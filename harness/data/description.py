@@ -41,7 +41,9 @@ def read_description(folder: Path, cases: Collection[str]) -> Description:
     if not path.is_file():
         return Description()
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("dataset.json is not UTF-8", where=path, mend="Save it as UTF-8.") from error
     except (OSError, ValueError) as error:
         raise ConfigurationError("dataset.json cannot be read", where=path, mend=f"{error}.") from error
     if not isinstance(content, dict):
@@ -54,6 +56,16 @@ def read_description(folder: Path, cases: Collection[str]) -> Description:
         channels=_channels(content, path),
         annotated=_annotated(content.get("annotated", {}), cases, path),
     )
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a name that stands twice: JSON readers keep the last, and an annotation would be lost."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands in it twice: keep one")
+    return content
 
 
 def _channels(content: dict[str, object], path: Path) -> tuple[str, ...]:

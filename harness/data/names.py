@@ -25,7 +25,19 @@ IMAGE_ENDINGS = (".nii.gz", ".nii")
 LABEL_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 """Label files that the evaluator reads, the longer of two that fit first."""
 
-_OTHER_VOLUMES = (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img", ".dcm", ".mgz", ".nii.bz2", ".nii.xz", ".nii.zst")
+_OTHER_VOLUMES = (
+    ".mha",
+    ".mhd",
+    ".nrrd",
+    ".nhdr",
+    ".hdr",
+    ".img",
+    ".dcm",
+    ".mgz",
+    ".nii.bz2",
+    ".nii.xz",
+    ".nii.zst",
+)
 _OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -72,7 +84,9 @@ def images_of(folder: Path) -> ImageNames:
     if not any(match and match["channel"] == "0000" for match in parsed.values()):
         # Without any first channel the endings in digits are the cases' own numbers.
         if found.stems:
-            notes.append(f"images are named without a channel, such as {next(iter(found.stems.values())).name}")
+            notes.append(
+                f"images are named without a channel, such as {next(iter(found.stems.values())).name}"
+            )
         return ImageNames({stem: (path,) for stem, path in found.stems.items()}, tuple(notes))
     cases: dict[str, dict[int, Path]] = {}
     for stem, match in parsed.items():
@@ -115,10 +129,12 @@ def check_case_id(case: str, *, where: Path) -> None:
     Raises:
         ConfigurationError: it is empty, hidden, too long, or holds what no name should.
     """
-    strange = any(unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") or sign in '/\\' for sign in case)
+    strange = any(unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") or sign in "/\\" for sign in case)
     if not case or case.startswith((".", "-")) or strange or len(case.encode()) > 200:
         raise ConfigurationError(
-            f"{case!r} is no case id", where=where, mend="Use letters, digits, `-`, `_` and `.`, and begin with one."
+            f"{case!r} is no case id",
+            where=where,
+            mend="Use letters, digits, `-`, `_` and `.`, and begin with one.",
         )
 
 
@@ -155,7 +171,9 @@ def _volumes(folder: Path, endings: tuple[str, ...]) -> _Found:
         if not path.is_file():
             what = "a link to nothing" if path.is_symlink() else "no file"
             raise ConfigurationError(
-                f"{name} is named like a volume and is {what}", where=path, mend="Restore the file, or remove it."
+                f"{name} is named like a volume and is {what}",
+                where=path,
+                mend="Restore the file, or remove it.",
             )
         stem = name[: -len(ending)]
         check_case_id(stem, where=path)

@@ -145,7 +145,10 @@ def _noise_hu(patient: Patient, protocol: Protocol) -> float:
 
 
 def _noise(
-    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], deviation_hu: float, rng: np.random.Generator
+    shape: tuple[int, ...],
+    spacing_mm: tuple[float, float, float],
+    deviation_hu: float,
+    rng: np.random.Generator,
 ) -> Floats:
     """Return noise with the grain of a reconstructed slice."""
     noise = rng.standard_normal(shape, dtype=np.float32)

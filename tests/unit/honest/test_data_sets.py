@@ -183,3 +183,39 @@ def test_what_a_data_set_says_is_read_as_json(desk):
     desk.plain()
     (desk.folder / "data/dataset.json").write_text(json.dumps({"name": "x"})[:-1])
     assert desk.check().stops("dataset.json")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_voxels_that_are_no_number_are_told(desk, value):
+    desk.plain()
+    voxels = scan().astype(np.float32)
+    voxels[3, 4, 5:8] = value
+    by_nibabel(desk.image(), voxels)
+    answer = desk.check()
+    assert answer.exit_code == 0 and answer.says("3 voxels that are no number")
+
+
+def test_voxels_that_are_all_numbers_are_not_told(desk):
+    desk.plain()
+    by_nibabel(desk.image(), scan().astype(np.float64))
+    assert not desk.check().says("no number")
+
+
+@pytest.mark.parametrize("sizes_mm", [(0.0009, 0.0007, 0.003), (900.0, 700.0, 3000.0)])
+def test_voxels_of_no_scanner_are_told(desk, sizes_mm):
+    for path, array in ((desk.image(), scan()), (desk.label(), two_organs())):
+        by_nibabel(path, array, placed(sizes_mm))
+    answer = desk.check()
+    assert answer.exit_code == 0 and answer.says("which no clinical scanner makes")
+
+
+def test_a_case_that_is_annotated_twice_is_refused(desk):
+    desk.plain()
+    (desk.folder / "data/dataset.json").write_text('{"annotated": {"a": [1], "a": [1, 3]}}')
+    assert desk.check().stops("twice")
+
+
+def test_a_description_in_latin_1_is_refused_with_the_mend(desk):
+    desk.plain()
+    (desk.folder / "data/dataset.json").write_bytes('{"name": "K\u00f6ln"}'.encode("latin-1"))
+    assert desk.check().stops("Save it as UTF-8")
