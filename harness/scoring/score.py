@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evaluator import EvaluatorError, GeometryError, Scoring, read_header
 from evaluator import __version__ as evaluator_version
-from evaluator.metrics import METRICS
+from evaluator.metrics import in_table_order
 from evaluator.scores import CaseScore
 from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
@@ -187,11 +187,6 @@ def score_missing(
             metrics=metrics,
         )
         observer.case_scored(writer.add_score(score))
-
-
-def in_table_order(metrics: Collection[str]) -> tuple[str, ...]:
-    """Return computed metrics in the order of the evaluator's table."""
-    return tuple(key for key in METRICS if key in metrics)
 
 
 def metrics_of(score: ScoreRecord) -> tuple[str, ...]:
