@@ -30,6 +30,7 @@ from evaluator.labels import LabelTable
 from evaluator.metrics import DEFAULT_METRICS
 from evaluator.pair import CasePair, count_voxels
 from evaluator.profiles import Profile
+from evaluator.rater_files import CONSENSUS
 from evaluator.rules import failed_scores, score_label, unknown_scores
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.scoring import Scoring
@@ -47,9 +48,6 @@ MISSING_PREDICTION = "no prediction: every label scores as a failure"
 
 Source = Path | str | LabelVolume
 """A label volume as a file or in memory."""
-
-CONSENSUS = "consensus"
-"""How scores against what most raters say are told from those against one of them."""
 
 Labels = LabelTable | Mapping[Any, Any]
 """Labels as a table, or as a plain dict: `{1: "liver"}`, `{"liver": 1}`, `{"kidney with mass": [1, 2]}`."""
@@ -126,12 +124,10 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
     with buffers.lend() as lease:
         raters, prediction = _read_all(given, scoring, lease)
         scored = scoring.annotated(given.annotated)
-        first = next(iter(raters.values()))
         notes = _notes_on_annotation(scoring.labels, scored.labels)
         for name, volume in raters.items():
             whose = f"reference of {name}" if name else "reference"
             notes += [f"{whose}: {note}" for note in volume.notes]
-            raters[name] = _on_first_grid(name, volume, first, scoring.rules)
         if prediction is None:
             notes.insert(0, MISSING_PREDICTION)
             missing = missing_prediction(
@@ -140,9 +136,10 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
             return _of_raters(missing, [replace(missing, rater=name) for name in raters if name])
         notes += [f"prediction: {note}" for note in prediction.notes]
         image = None if given.image is None else read_header(given.image)
+        first = next(iter(raters.values()))
         prediction, geometry_notes = _on_reference_grid(first, prediction, scoring.rules, image)
         notes += geometry_notes
-        score = partial(_score, given, prediction=prediction, scoring=scoring)
+        score = partial(score_volumes, given, prediction=prediction, scoring=scoring)
         against_each = [
             replace(score([volume], notes=[]), rater=name) for name, volume in raters.items() if name
         ]
@@ -200,13 +197,13 @@ def release_memory() -> None:
     _BUFFERS.clear()
 
 
-def _score(
+def score_volumes(
     given: CaseInput,
     references: Sequence[LabelVolume],
     *,
     prediction: LabelVolume,
     scoring: Scoring,
-    notes: list[str],
+    notes: Sequence[str] = (),
 ) -> CaseScore:
     """Score volumes on one grid; of several references, against their consensus."""
     reference, notes = references[0], list(notes)
@@ -218,10 +215,9 @@ def _score(
     ):
         if casting == "exact" and (count := _voxels_without_label(volume)):
             notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
-    used_mm = (reference.zooms or reference.spacing_mm) if rules.takes_raw_zooms else reference.spacing_mm
-    spacing = GridSpacing(reference.spacing_mm, used_mm, rules.compared_spacing(used_mm))
     annotated = [_bytes(volume, rules.reference_casting) for volume in references]
     predicted = _bytes(prediction, rules.prediction_casting)
+    spacing = _spacing_of(reference, rules)
     pair = CasePair(annotated, predicted, scoring, spacing)
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
@@ -246,6 +242,18 @@ def _score(
         distance_spacing_mm=spacing.distances_mm,
         evaluator_version=__version__,
     )
+
+
+def pair_volumes(one: LabelVolume, other: LabelVolume, scoring: Scoring) -> CasePair:
+    """Return two annotations on one grid side by side."""
+    rules = scoring.rules
+    arrays = [_bytes(volume, rules.reference_casting) for volume in (one, other)]
+    return CasePair(*arrays, scoring, _spacing_of(one, rules))
+
+
+def _spacing_of(reference: LabelVolume, rules: Profile) -> GridSpacing:
+    used_mm = (reference.zooms or reference.spacing_mm) if rules.takes_raw_zooms else reference.spacing_mm
+    return GridSpacing(reference.spacing_mm, used_mm, rules.compared_spacing(used_mm))
 
 
 def _notes_on_surfaces(pair: CasePair) -> list[str]:
@@ -340,26 +348,33 @@ def _read_all(
     Two threads read two files, unless only one may work.
     """
     rules = scoring.rules
-
-    def read(volume: Source, casting: Casting) -> LabelVolume:
-        if isinstance(volume, LabelVolume):
-            return volume
-        return _read(volume, casting, scoring.max_bytes, lease)
-
-    def references() -> dict[str, LabelVolume]:
-        named = given.reference if isinstance(given.reference, Mapping) else {"": given.reference}
-        return {name: read(volume, rules.reference_casting) for name, volume in named.items()}
-
     if given.prediction is None:
-        return references(), None
+        return read_references(given, scoring, lease), None
     if (scoring.threads or usable_cores()) == 1:
-        return references(), read(given.prediction, rules.prediction_casting)
+        references = read_references(given, scoring, lease)
+        return references, _read(given.prediction, rules.prediction_casting, scoring.max_bytes, lease)
     with ThreadPoolExecutor(1) as pool:
-        prediction = pool.submit(read, given.prediction, rules.prediction_casting)
-        return references(), prediction.result()
+        prediction = pool.submit(_read, given.prediction, rules.prediction_casting, scoring.max_bytes, lease)
+        return read_references(given, scoring, lease), prediction.result()
 
 
-def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> LabelVolume:
+def read_references(given: CaseInput, scoring: Scoring, lease: Lease) -> dict[str, LabelVolume]:
+    """Return the references by rater, those of several on the grid of the first; one alone has no name.
+
+    Raises:
+        EvaluatorError: One cannot be read, or lies elsewhere.
+    """
+    named = given.reference if isinstance(given.reference, Mapping) else {"": given.reference}
+    casting = scoring.rules.reference_casting
+    read = {name: _read(volume, casting, scoring.max_bytes, lease) for name, volume in named.items()}
+    first = next(iter(read.values()))
+    return {name: _on_first_grid(name, volume, first, scoring.rules) for name, volume in read.items()}
+
+
+def _read(source: Source, casting: Casting, max_bytes: int, lease: Lease) -> LabelVolume:
+    if isinstance(source, LabelVolume):
+        return source
+    path = source
     try:
         return read_label_volume(path, max_bytes=max_bytes, casting=casting, allocate=lease.allocate)
     except EvaluatorError:

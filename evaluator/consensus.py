@@ -1,8 +1,8 @@
 """What most raters say: the consensus of several annotations of one case.
 
-A voxel belongs to a label or region where more than half of the raters put it there; of two raters, where both
-do. This majority needs no parameter and no iteration, is the same in every crop of a volume, and gives the
-same bits everywhere. STAPLE (Warfield et al., IEEE TMI 2004), the usual other choice, weighs raters by an
+A voxel belongs to a label or region where more than half of the raters put it there; of two raters, where
+both do. This majority needs no parameter and no iteration, is the same in every crop of a volume, and gives
+the same bits everywhere. STAPLE (Warfield et al., IEEE TMI 2004), the usual other choice, weighs raters by an
 estimate that depends on how much background the field of view holds, and on where its iteration stops.
 
 Each region has a consensus of its own: raters who call the same voxels oedema or core agree on the whole
@@ -50,7 +50,7 @@ def majority(raters: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
     """Return the sorted runs of the voxels that more than half of the raters' runs hold.
 
     Args:
-        raters: Each rater's runs of one label or region, packed as in runs.py, sorted, none touching the next.
+        raters: Each rater's runs of one label or region, packed as in runs.py and sorted.
     """
     if len(raters) == 1:
         return raters[0]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.errors import LabelValueError, RequestError
+from evaluator.rater_files import CONSENSUS
 from evaluator.volume import LabelVolume
 
 _ROUNDING = 1e-3
@@ -70,14 +71,15 @@ def as_reference(
         given = {f"rater {place}": one for place, one in enumerate(given, start=1)}
     if not isinstance(given, Mapping):
         return as_source(given, spacing_mm=spacing_mm, what="reference")
-    if not given or any(not isinstance(name, str) or name in ("", "consensus") for name in given):
+    if not given or any(not isinstance(name, str) or name in ("", CONSENSUS) for name in given):
         raise RequestError(
             "the references are not said by rater",
             where="reference",
             mend='Give {"name": reference, ...}; no rater is called "consensus"',
         )
     return {
-        name: as_source(one, spacing_mm=spacing_mm, what=f"reference of {name}") for name, one in given.items()
+        name: as_source(one, spacing_mm=spacing_mm, what=f"reference of {name}")
+        for name, one in given.items()
     }
 
 
