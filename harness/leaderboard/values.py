@@ -102,10 +102,15 @@ class RunValues:
         return self.record.dataset.cases
 
     @property
+    def is_human(self) -> bool:
+        """Whether it is the row of the data set's own raters."""
+        return self.record.source == "raters"
+
+    @property
     def succeeded(self) -> Bools:
         """Cases that ended well and have scores; every other one counts as failed."""
         ended_well = self.outcomes == OUTCOMES.index(Outcome.SUCCEEDED)
-        if self.record.source == "predictions":
+        if self.record.source != "container":
             ended_well = ended_well | (self.outcomes == MISSING)
         return np.asarray(ended_well & self.scored)
 
@@ -116,7 +121,7 @@ class RunValues:
         if self.record.source == "container":
             unfinished = unfinished | (self.outcomes == MISSING)
         unscored = (self.outcomes == OUTCOMES.index(Outcome.SUCCEEDED)) & ~self.scored
-        if self.record.source == "predictions" and not self.scored.any():
+        if self.record.source != "container" and not self.scored.any():
             return False
         return not bool((unfinished | unscored).any())
 
