@@ -247,8 +247,8 @@ def score_volumes(
 def pair_volumes(one: LabelVolume, other: LabelVolume, scoring: Scoring) -> CasePair:
     """Return two annotations on one grid side by side."""
     rules = scoring.rules
-    arrays = [_bytes(volume, rules.reference_casting) for volume in (one, other)]
-    return CasePair(*arrays, scoring, _spacing_of(one, rules))
+    first, second = (_bytes(volume, rules.reference_casting) for volume in (one, other))
+    return CasePair(first, second, scoring, _spacing_of(one, rules))
 
 
 def _spacing_of(reference: LabelVolume, rules: Profile) -> GridSpacing:

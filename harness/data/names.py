@@ -117,7 +117,8 @@ def raters_of(folder: Path, cases: Collection[str]) -> tuple[dict[str, dict[str,
     """
     if not folder.is_dir():
         return {}, ()
-    folders, notes = {}, []
+    folders: dict[str, dict[str, Path]] = {}
+    notes: list[str] = []
     for path in sorted(folder.iterdir()):
         name = readable_name(path)
         if not path.is_dir() or name.startswith("."):

@@ -64,9 +64,8 @@ class Counting:
         """Return what each case counts in a metric that is a number per case, (cases,)."""
         charge = self.failed(metric) if failed is None else failed
         values = run.scores.get(metric, np.full(len(run.cases), np.nan))
-        if run.is_human:
-            charge = np.where(run.scored, charge, np.nan)
-        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charge)
+        charges = np.where(run.scored, charge, np.nan) if run.is_human else np.full(len(run.cases), charge)
+        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charges)
 
     def group_values(self, run: RunValues, metric: str, group: str, *, failed: float | None = None) -> Floats:
         """Return each case's mean over its annotated labels of a group, (cases,); NaN if it has none."""
