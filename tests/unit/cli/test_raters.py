@@ -175,7 +175,7 @@ def test_exports_report_and_explanation_take_several_raters(place, results, tmp_
     ]
     assert run(["export", "tidy", *options, "-o", str(tmp_path / "tidy")]) == 0
     rows = csv.DictReader((tmp_path / "tidy/labels.csv").open())
-    assert {row["organ"] for row in rows if row["team"] == "human"} >= {"kidney with tumour"}
+    assert {row["name"] for row in rows if row["team"] == "human"} >= {"kidney with tumour"}
     data = ("--data", str(place / "data"))
     report = ["leaderboard", "report", *options, *data, "-o", str(tmp_path / "report")]
     assert run(report) == 0
