@@ -217,9 +217,8 @@ def _elements_from(surface, word):
 def _sweep_is_cheaper(crowd, box):
     """Whether going through the other surface's slices costs less than a search for each of a crowd."""
     _, _, _, slices, rows, _ = box
-    height = crowd[:, 1].max() - crowd[:, 1].min() + 1
     width = crowd[:, 2].max() - crowd[:, 2].min() + 1
-    swept = slices * (width * (rows + height) + crowd.shape[0])
+    swept = min(slices, rows) * (width * max(slices, rows) + crowd.shape[0])
     return swept < _PLACES_PER_SEARCH * crowd.shape[0]
 
 

@@ -3,7 +3,7 @@
 Far from a smooth surface, a search for the nearest of its elements has to look at hundreds that are almost as
 near. Where thousands of elements are far away (specks all over a volume, an organ in the wrong place), the
 other surface is gone through slice by slice instead. In a slice, the square of the distance from each row
-with elements is a parabola along y, as high as the row's nearest element is far along x, and the lowest
+with elements is a parabola across it, as high as the row's nearest element is far along x, and the lowest
 parabola at each place is the nearest element there (Felzenszwalb and Huttenlocher, Theory of Computing 8:415,
 2012):
 
@@ -28,10 +28,15 @@ from evaluator.compilation import kernel
 _CLOSE = 1e-6
 """In voxels: crossings that are nearer than this to each other or to a place count as being there."""
 
+_SURELY = 1 - 1e-12
+"""A bound that is so much smaller is one whatever its rounding."""
+
 
 @kernel
 def sweep(elements, others, box, sizes):
     """Return the offsets to the nearest element of another surface, along z, y and x without sign, n x 3.
+
+    Slices are those across z or across y, whichever are fewer; the other of the two is called `across` here.
 
     Args:
         elements: Their places along z, y, x: n x 3 or more columns.
@@ -40,29 +45,39 @@ def sweep(elements, others, box, sizes):
         sizes: Voxel size along x, y, z.
     """
     first_z, first_y, first_word, slices, rows, words = box
-    low_y, low_x = elements[:, 1].min(), elements[:, 2].min()
-    height, width = elements[:, 1].max() - low_y + 1, elements[:, 2].max() - low_x + 1
-    # By x and then y, so that one walk along y answers for all elements of a column.
-    order = np.argsort((elements[:, 2] - low_x) * height + elements[:, 1])
+    over_z = slices <= rows
+    layers, lines = (slices, rows) if over_z else (rows, slices)
+    first_layer, first_line = (first_z, first_y) if over_z else (first_y, first_z)
+    layer_of, line_of = (elements[:, 0], elements[:, 1]) if over_z else (elements[:, 1], elements[:, 0])
+    low, low_x = line_of.min(), elements[:, 2].min()
+    extent, width = line_of.max() - low + 1, elements[:, 2].max() - low_x + 1
+    # By x and then across, so that one walk answers for all elements of a column.
+    order = np.argsort((elements[:, 2] - low_x) * extent + line_of)
     starts = np.searchsorted(elements[order, 2], np.arange(low_x, low_x + width + 1))
-    z_of, y_of = elements[order, 0], elements[order, 1] - low_y
+    layer_of, line_of = layer_of[order], line_of[order] - low
     best, found = np.full(order.size, np.inf), np.zeros((order.size, 3), np.int64)
-    steps, held = np.empty((rows, width), np.int32), np.empty(rows, np.int64)
-    places, tops = np.empty(64 * words, np.int64), np.empty(rows)
-    lowest, begins = np.empty(rows, np.int64), np.empty(rows + 1)
-    for z in range(slices):
+    steps, held = np.empty((lines, width), np.int32), np.empty(lines, np.int64)
+    places, tops = np.empty(64 * words, np.int64), np.empty(lines)
+    lowest, begins = np.empty(lines, np.int64), np.empty(lines + 1)
+    for step in range(layers):
+        # From the middle outwards: what is found early spares looking at slices that cannot be nearer.
+        layer = layers // 2 + (step // 2 if step % 2 == 0 else -(step // 2) - 1)
         count = 0
-        for y in range(rows):
-            if _steps_along(others, (z * rows + y) * words, 64 * first_word - low_x, places, steps[count]):
-                held[count] = first_y + y - low_y
+        for line in range(lines):
+            row = (layer * rows + line if over_z else line * rows + layer) * words
+            if _steps_along(others, row, 64 * first_word - low_x, places, steps[count]):
+                held[count] = first_line + line - low
                 count += 1
         for x in range(width if count else 0):
             here = slice(starts[x], starts[x + 1])
             if starts[x] < starts[x + 1]:
                 high = steps[:count, x]
-                kept = _lowest_parabolas(high, held, sizes, tops, lowest, begins)
-                column = (z_of[here], y_of[here], best[here], found[here])
-                _compare_column(high, held, sizes, lowest[:kept], begins, first_z + z, column)
+                kept = _lowest_parabolas(
+                    high, held, sizes[0], sizes[1 if over_z else 2], tops, lowest, begins
+                )
+                column = (layer_of[here], line_of[here], best[here], found[here])
+                curves = (high, held, lowest[:kept], begins)
+                _compare_column(curves, first_layer + layer, column, sizes, over_z)
     offsets = np.empty_like(found)
     for i in range(order.size):
         offsets[order[i]] = found[i]
@@ -90,16 +105,16 @@ def _steps_along(others, row, first_x, places, steps):
 
 
 @kernel
-def _lowest_parabolas(steps, held, sizes, tops, lowest, begins):
-    """Keep the parabolas of rows that are the lowest somewhere along y; returns how many.
+def _lowest_parabolas(steps, held, size_x, size_across, tops, lowest, begins):
+    """Keep the parabolas of rows that are the lowest somewhere across; returns how many.
 
     Two parabolas cross where their heights at 0 differ by as much as their slopes make up for.
     """
     kept = 0
-    slope = 0.5 / (sizes[1] * sizes[1])
+    slope = 0.5 / (size_across * size_across)
     begins[0] = -np.inf
     for k in range(steps.size):
-        high, away = steps[k] * sizes[0], held[k] * sizes[1]
+        high, away = steps[k] * size_x, held[k] * size_across
         tops[k] = (high * high + away * away) * slope
         begin = -np.inf
         while kept:
@@ -115,49 +130,40 @@ def _lowest_parabolas(steps, held, sizes, tops, lowest, begins):
 
 
 @kernel
-def _compare_column(steps, held, sizes, lowest, begins, z, column):
-    """Compare what the elements of a column found before with the lowest parabolas of slice z."""
-    z_of, y_of, best, found = column
-    k = step_y = step_x = 0
-    y, square = np.int64(-1), np.inf
-    for i in range(y_of.size):
-        dz = abs(z - z_of[i])
-        square_z = (dz * sizes[2]) * (dz * sizes[2])
-        if square_z >= best[i]:
-            continue
-        if y_of[i] != y:
-            y = y_of[i]
-            while k + 1 < lowest.size and begins[k + 1] < y:
-                k += 1
-            square, step_y, step_x = _lowest_at(y, k, steps, held, sizes, lowest, begins)
-        if square + square_z < best[i]:
-            best[i] = square + square_z
-            found[i, 0], found[i, 1], found[i, 2] = dz, step_y, step_x
+def _compare_column(curves, layer, column, sizes, over_z):
+    """Compare what the elements of a column found before with the lowest parabolas of a slice.
 
-
-@kernel
-def _lowest_at(y, k, steps, held, sizes, lowest, begins):
-    """Return the lowest height at a place, and the steps along y and x that it stands for.
-
-    Args:
-        y: The place, in the stretch of parabola k.
-        k: Index into `lowest`; those that begin or end close by are looked at, too.
-        steps: How far each row's nearest element is along x.
-        held: The rows.
-        sizes: Voxel sizes.
-        lowest: Rows whose parabolas are the lowest somewhere.
-        begins: Where.
+    Squares are added up in the order of SciPy's distance transform, x, y, z, whatever the slices are.
     """
-    first, last = k, k
-    while first and begins[first] >= y - 2 * _CLOSE:
-        first -= 1
-    while last + 1 < lowest.size and begins[last + 1] <= y + 2 * _CLOSE:
-        last += 1
-    square, nearest = np.inf, 0
-    for candidate in range(first, last + 1):
-        row = lowest[candidate]
-        along_x, along_y = steps[row] * sizes[0], (held[row] - y) * sizes[1]
-        height = (along_x * along_x) + (along_y * along_y)
-        if height < square:
-            square, nearest = height, row
-    return square, abs(held[nearest] - y), np.int64(steps[nearest])
+    steps, held, lowest, begins = curves
+    layer_of, line_of, best, found = column
+    size_layer, size_line = (sizes[2], sizes[1]) if over_z else (sizes[1], sizes[2])
+    least = (steps.min() * sizes[0]) ** 2
+    low, high = held[0], held[steps.size - 1]
+    k = 0
+    for i in range(line_of.size):
+        line, apart = line_of[i], abs(layer - layer_of[i])
+        square = (apart * size_layer) * (apart * size_layer)
+        beside = max(low - line, line - high, 0) * size_line
+        if (least + beside * beside + square) * _SURELY >= best[i]:
+            continue
+        while k + 1 < lowest.size and begins[k + 1] < line:
+            k += 1
+        first, last = k, k
+        while first and begins[first] >= line - 2 * _CLOSE:
+            first -= 1
+        while last + 1 < lowest.size and begins[last + 1] <= line + 2 * _CLOSE:
+            last += 1
+        for candidate in range(first, last + 1):
+            nearest = lowest[candidate]
+            along, across = steps[nearest] * sizes[0], (held[nearest] - line) * size_line
+            if over_z:
+                whole = ((along * along) + (across * across)) + square
+            else:
+                whole = ((along * along) + square) + (across * across)
+            if whole < best[i]:
+                best[i] = whole
+                found[i, 0], found[i, 1] = apart, abs(held[nearest] - line)
+                if not over_z:
+                    found[i, 0], found[i, 1] = found[i, 1], apart
+                found[i, 2] = steps[nearest]
