@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from evaluator.errors import RequestError, choose_one_of
 from evaluator.metrics import (
@@ -61,7 +61,6 @@ class _Metrics(dict[str, Metric]):
         made = hd.percentile_metric(key)
         if made is None:
             raise KeyError(key)
-        self[key] = made
         return made
 
 
@@ -90,9 +89,17 @@ def metric_named(name: str) -> Metric:
     for key, metric in list(METRICS.items()):
         if wanted == key or wanted in metric.facts.aliases:
             return metric
-    if hd.percentile_metric(wanted):
-        return METRICS[wanted]
+    percentile = hd.percentile_metric(wanted)
+    if percentile is not None:
+        return percentile
     raise RequestError(f"there is no metric {name!r}", mend=choose_one_of(wanted, METRICS))
+
+
+def in_table_order(keys: Collection[str]) -> tuple[str, ...]:
+    """Return keys of metrics in the order of the table, percentiles that are not in it last."""
+    known = [key for key in METRICS if key in keys]
+    others = {key for key in keys if key not in METRICS and hd.percentile_metric(key)}
+    return (*known, *sorted(others, key=lambda key: float(key.removeprefix("hd"))))
 
 
 def keys_of(names: Iterable[str]) -> tuple[str, ...]:

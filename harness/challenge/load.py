@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evaluator.errors import choose_one_of
+from evaluator.metrics import METRICS
 from harness.challenge.mistakes import explained
 from harness.challenge.model import Challenge
 from harness.errors import ConfigurationError
@@ -56,6 +57,24 @@ def _parse(content: bytes, *, where: str) -> Challenge:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError("the challenge file is not TOML", where=where, mend=str(error)) from error
     try:
-        return Challenge.model_validate(values)
+        challenge = Challenge.model_validate(values)
     except ValidationError as error:
         raise explained(error, values, where=where) from error
+    _check_ranks(challenge, where)
+    return challenge
+
+
+def _check_ranks(challenge: Challenge, where: str) -> None:
+    """Refuse a ranking on what has no better and no worse; what is stored under one is read all the same."""
+    for number, metric in enumerate(challenge.ranking.metrics, start=1):
+        if metric.facts.ranks:
+            continue
+        absolute = f"absolute_{metric.metric}"
+        raise ConfigurationError(
+            f"ranking.metrics[{number}]: {metric.metric} is a signed error, of which neither more nor less "
+            "is better, so it ranks nobody",
+            where=where,
+            mend=f"Rank {absolute}, or show it only: `[scoring] metrics`."
+            if absolute in METRICS
+            else "Show it only: `[scoring] metrics`.",
+        )

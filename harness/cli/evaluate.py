@@ -15,6 +15,7 @@ from harness.challenge import Challenge, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.cli.observer import ConsoleObserver
+from harness.cli.people import score_people
 from harness.data.check import check_channels, check_dataset, require_sound
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerEngine
@@ -134,6 +135,8 @@ def command(
         )
         with ConsoleObserver() as observer:
             finished = evaluate(request, engine=runner, observer=observer)
+        fingerprint = finished.record.dataset.fingerprint
+        score_people(rules, dataset, results, fingerprint=fingerprint, profile=profile)
         codes.append(conclude(finished))
     return max(codes)
 

@@ -44,7 +44,7 @@ def write_flare(division: Division, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, run in enumerate(division.values, start=1):
+    for number, run in enumerate([run for run in division.values if not run.is_human], start=1):
         stem = _stem(run.record.team, number)
         scores = folder / f"{stem}_DSC_NSD.csv"
         write_whole(scores, score_csv(run, division.counting))

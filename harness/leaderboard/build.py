@@ -135,9 +135,14 @@ class _Options:
 def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
     """Rank runs over the same cases, one per team."""
     facts = runs[0].record.dataset
-    rules = counting(runs, options.challenge, options.scheme)
+    people = [run for run in runs if run.is_human]
+    runs = [run for run in runs if not run.is_human]
+    rules = counting(runs or people, options.challenge, options.scheme)
     competing, guests, notes = _competitors(runs, options.scheme)
     metrics, left_out = _ranked_metrics(competing, options.scheme, across_hosts=options.across_hosts)
+    if not runs:
+        metrics, left_out = [], []
+    guests += people
     labels = options.challenge.labels
     if others := [run.record.team for run in runs if run.record.challenge.labels != labels]:
         notes.append(f"Scored under other labels or tolerances than are here now: {', '.join(others)}.")

@@ -55,6 +55,8 @@ class Counting:
         if metric in run.left_out:
             best = 1.0 if is_fraction(facts_of(metric)) else 0.0
             scores = np.where(run.left_out[metric], best, scores)
+        if run.is_human:
+            mask = mask & run.scored[:, None]  # a case with one rater is no failure of people
         good = (run.succeeded & run.usable)[:, None] & np.isfinite(scores)
         return np.where(mask, np.where(good, scores, charge), np.nan)
 
@@ -62,7 +64,8 @@ class Counting:
         """Return what each case counts in a metric that is a number per case, (cases,)."""
         charge = self.failed(metric) if failed is None else failed
         values = run.scores.get(metric, np.full(len(run.cases), np.nan))
-        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charge)
+        charges = np.where(run.scored, charge, np.nan) if run.is_human else np.full(len(run.cases), charge)
+        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charges)
 
     def group_values(self, run: RunValues, metric: str, group: str, *, failed: float | None = None) -> Floats:
         """Return each case's mean over its annotated labels of a group, (cases,); NaN if it has none."""
@@ -107,7 +110,7 @@ class Counting:
             fallback: What a failed case counts if the scheme does not rank the metric; None leaves it out.
         """
         measured = run.resource(metric)
-        if run.record.source == "predictions":
+        if run.record.source != "container":
             return measured
         stated = self.stated(metric)
         charge = fallback if stated is None else stated

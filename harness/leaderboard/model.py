@@ -33,7 +33,7 @@ class Row:
         team: The team's name.
         title: The submission's own title; may be empty.
         run: The run that was taken.
-        source: `container`, or `predictions` for a folder scored without running anything.
+        source: `container`; `predictions` for a folder scored without running anything; `raters` for people.
         created_at: When the run was made.
         complete: Whether every case came to a verdict; in an incomplete run the rest counts as failed.
         rank: Competition rank; None for a row out of competition.
@@ -84,6 +84,7 @@ class Row:
 
 MARKS = {
     "incomplete": ("I", "not every case came to a verdict; the rest counts as failed"),
+    "human": ("H", "people: each rater against the consensus of the others; never ranked and never best"),
     "predictions": ("P", "predictions scored without running anything"),
     "requires_root": ("R", "runs as root"),
     "writable_root": ("W", "has a writable root file system"),

@@ -26,6 +26,7 @@ from harness.errors import InfrastructureError
 from harness.leaderboard.values import (
     ABSENT,
     LOWER_BOUND,
+    MOST_LABEL_NUMBER,
     USAGE_FIELDS,
     ExecutionFacts,
     RunValues,
@@ -70,7 +71,7 @@ _Scores = dict[str, float | None]
 
 
 class _Label(TypedDict):
-    label: Annotated[int, Field(ge=0, le=255)]
+    label: Annotated[int, Field(ge=0, le=MOST_LABEL_NUMBER)]
     scores: NotRequired[_Scores]
     reference_ml: NotRequired[float | None]
     prediction_ml: NotRequired[float | None]

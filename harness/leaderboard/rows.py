@@ -78,7 +78,7 @@ def describe_row(
         ),
         achieved=_achieved(run, columns, cells),
         cases=len(run.cases),
-        failed=int((~run.succeeded).sum()),
+        failed=0 if run.is_human else int((~run.succeeded).sum()),
         outcomes=count_outcomes(run),
         host=describe_host(record.host),
         host_kind=placing.host_kind,
@@ -127,6 +127,7 @@ def marks_of(run: RunValues) -> tuple[str, ...]:
     """Return the names of the marks that a run's row bears."""
     record = run.record
     bears = {
+        "human": run.is_human,
         "incomplete": not run.complete,
         "predictions": record.source == "predictions",
         "requires_root": record.opt_outs.requires_root,

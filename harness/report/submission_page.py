@@ -22,6 +22,7 @@ from harness.report.index_page import Fact, Pair, run_facts
 from harness.report.scene import Figure, Scene
 
 _MARKED = {
+    "human": "is of people: each rater against the consensus of the others; it is never ranked",
     "incomplete": "is of an incomplete run; cases without a verdict count as failed",
     "predictions": "scores predictions; nothing was run, so there is no time or memory",
     "requires_root": "ran as root",

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import apply_orientation, io_orientation
 
+from evaluator.consensus import label_map
 from evaluator.errors import EvaluatorError
 from evaluator.volume import read_label_volume
 
@@ -35,11 +36,18 @@ class CaseVolumes:
     spacing_mm: Spacing
 
 
-def read_case(image: Path, reference: Path, annotated: Collection[int]) -> CaseVolumes | None:
-    """Read an image and its reference; None where one cannot be read or they do not fit together."""
-    labels = read_labels(reference, annotated)
-    if labels is None:
+def read_case(image: Path, references: Sequence[Path], annotated: Collection[int]) -> CaseVolumes | None:
+    """Read an image and its reference; None where one cannot be read or they do not fit together.
+
+    Args:
+        image: The image.
+        references: Its reference; of those of several raters the consensus is taken.
+        annotated: The label values that are kept.
+    """
+    raters = [read for path in references if (read := read_labels(path, annotated)) is not None]
+    if len(raters) < len(references) or len({one.shape for one, _ in raters}) != 1:
         return None
+    labels = raters[0] if len(raters) == 1 else (label_map([one for one, _ in raters]), raters[0][1])
     try:
         turned = nib.as_closest_canonical(nib.load(image))  # type: ignore[no-untyped-call]
         values = np.asanyarray(turned.dataobj)

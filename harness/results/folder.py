@@ -254,6 +254,10 @@ def folder_seal(folder: Path, *, cases: JournalEnd, scores: JournalEnd, key: str
     )
 
 
+HUMAN = "human"
+"""The row of the data set's own raters, which stands where a team's does."""
+
+
 def check_team(team: str) -> None:
     """Check that a team's name can name its folder, beside the leaderboard's own files.
 
@@ -270,7 +274,7 @@ def check_team(team: str) -> None:
             f"the team name {_shortened(team)!r} has {len(team)} letters",
             mend=f"Use at most {MOST_TEAM_LETTERS}.",
         )
-    if team == "report" or team.startswith("leaderboard."):
+    if team in ("report", HUMAN) or team.startswith("leaderboard."):
         raise ConfigurationError(
             f"a team cannot be called {team!r}: results of the challenge have that name",
             mend="Choose another name.",

@@ -135,6 +135,14 @@ class LabelScoreRecord(_Record):
         return values | {name: values["scores"].get(name) for name in ("dsc", "nsd")}
 
 
+class RaterScoreRecord(_Record):
+    """A case's scores against the annotation of one of several raters."""
+
+    rater: str
+    scores: tuple[LabelScoreRecord, ...]
+    case_scores: dict[str, Number | None] = {}
+
+
 FORMER_SCORES = {"dsc": "dsc", "nsd": "nsd", "hd95_mm": "hd95", "assd_mm": "masd"}
 """Where version 1 of a score line holds which metric."""
 NOT_ANNOTATED = "not annotated"
@@ -158,6 +166,9 @@ class ScoreRecord(_Record):
     usable: bool = Field(True, description="false where no prediction could be compared with the reference")
     scores: tuple[LabelScoreRecord, ...]
     case_scores: dict[str, Number | None] = Field({}, description="metrics that are a number per case")
+    raters: tuple[RaterScoreRecord, ...] = Field(
+        (), description="where the case has several raters: against each; `scores` are against their consensus"
+    )
     notes: tuple[str, ...] = ()
     previous_sha256: str = CHAIN_START
     hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
@@ -250,8 +261,10 @@ class RunRecord(_Record):
     run: str
     team: str
     title: str = Field("", max_length=200)
-    source: Literal["container", "predictions"] = Field(
-        "container", description="'predictions': a folder scored without running anything; time is unknown"
+    source: Literal["container", "predictions", "raters"] = Field(
+        "container",
+        description="'predictions': a folder scored without running anything; time is unknown. 'raters': the "
+        "references' own raters, each scored against the consensus of the others",
     )
     challenge: Challenge
     limits: Limits = Field(description="as enforced")
