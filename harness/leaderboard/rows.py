@@ -134,6 +134,7 @@ def marks_of(run: RunValues) -> tuple[str, ...]:
         "writable_inputs": record.opt_outs.writable_inputs,
         "not_isolated": record.host is not None and not record.host.isolated and record.source == "container",
         "lower_bound": run.lower_bound,
+        "unsigned": not run.signed,
     }
     return tuple(name for name, borne in bears.items() if borne)
 
