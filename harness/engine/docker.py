@@ -80,6 +80,12 @@ _HOST_LACKS = (
         "Install the package `apparmor` and restart the engine.",
     ),
     (
+        "bind source path does not exist",
+        "the container engine does not see this host's folders",
+        "Run the harness on the engine's host, outside of other containers. An engine with mounts of its own "
+        "sees ours only after `mount --make-rshared /` and a restart.",
+    ),
+    (
         "cgroup mountpoint does not exist",
         "the container engine finds no cgroups",
         "Mount them at /sys/fs/cgroup (Debian's package `cgroupfs-mount` does) and restart the engine.",

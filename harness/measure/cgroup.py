@@ -225,10 +225,14 @@ class CaseCgroup:
     def pids(self) -> list[int]:
         """Return the container's processes, its init first; empty once it is gone."""
         folder = self._own(self.hierarchy.memory)
-        try:
-            return [] if folder is None else list(map(int, (folder / "cgroup.procs").read_text().split()))
-        except (OSError, ValueError):
+        if folder is None:
             return []
+        found: list[int] = []
+        # Podman's runtimes put the processes one deeper on version 2.
+        with contextlib.suppress(OSError, ValueError):
+            for procs in (folder / "cgroup.procs", *sorted(folder.glob("*/cgroup.procs"))):
+                found += map(int, procs.read_text().split())
+        return found
 
     def remove(self) -> None:
         """Remove the empty cgroups of this case; needs root, and is no harm where it fails."""
@@ -240,7 +244,8 @@ class CaseCgroup:
 
     def _own(self, root: Path) -> Path | None:
         folder = root / self._relative
-        names = (self.container_id, f"docker-{self.container_id}.scope", f"libpod-{self.container_id}")
+        own = self.container_id
+        names = (own, f"docker-{own}.scope", f"libpod-{own}", f"libpod-{own}.scope")
         return next((folder / name for name in names if name and (folder / name).is_dir()), None)
 
 

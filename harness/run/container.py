@@ -15,6 +15,7 @@ from harness.measure.cgroup import CaseCgroup, parent_name
 from harness.measure.enginestats import EngineStats
 from harness.measure.process import ProcessTree
 from harness.measure.reload import reloaded_since
+from harness.measure.scratch import ScratchMemory
 from harness.results.records import Stages, Usage
 from harness.run.context import RUN_LABEL, Instruments, Job, Meter, Rules
 from harness.run.outcome import largest_file_bytes, sockets_limit_bytes
@@ -82,12 +83,22 @@ def run_container(
         undone.callback(container.remove)
         if instruments.gpu is not None:
             instruments.gpu.note_baseline()
+        scratch = undone.enter_context(_scratch(rules, cgroup))
         created = clock()
-        container.start()
+        with scratch.sought():
+            container.start()
         started = container.started_at()
         # An engine in a virtual machine or a namespace of its own has its cgroups elsewhere.
         meter = cgroup if cgroup is not None and cgroup.exists else _fallback_meter(container)
-        watch = Watch(container, meter, rules, stage, gpu=instruments.gpu, kernel_enforces=facts.isolated)
+        watch = Watch(
+            container,
+            meter,
+            rules,
+            stage,
+            scratch=scratch,
+            gpu=instruments.gpu,
+            kernel_enforces=facts.isolated,
+        )
         running()
         watched = watch.until_gone(started, stopping)
         ended = clock()
@@ -137,6 +148,11 @@ def container_spec(
         tmp_by_engine=rules.tmp_by_engine,
         runtime=rules.runtime,
     )
+
+
+def _scratch(rules: Rules, cgroup: CaseCgroup | None) -> ScratchMemory:
+    sizes = {"/tmp": rules.tmp_bytes, "/dev/shm": rules.limits.shared_memory_bytes}
+    return ScratchMemory(cgroup.pids if cgroup is not None else list, sizes)
 
 
 def _fallback_meter(container: Container) -> Meter:

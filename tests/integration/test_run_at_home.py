@@ -187,6 +187,25 @@ def test_run_time_begins_when_the_engine_says_that_it_started(
     assert execution.stages.run_s >= 0.5
 
 
+@pytest.mark.parametrize("folder", ["/dev/shm", "/tmp"])
+def test_a_full_folder_is_seen_in_a_container_that_is_over_before_its_start_is_answered(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    import time
+
+    api, prompt = arena.engine.client.api, arena.engine.client.api.start
+
+    def late(container: str) -> None:
+        prompt(container)
+        time.sleep(2.0)
+
+    request = arena.request(f"dd if=/dev/zero of={folder}/x bs=1M count=40 2>/dev/null || exit 1")
+    monkeypatch.setattr(api, "start", late)
+    (execution,) = evaluate(request, engine=arena.engine).executions
+    assert execution.outcome is Outcome.CRASHED
+    assert f"{folder} was full" in execution.evidence.summary
+
+
 def test_no_health_check_runs(arena: Arena, built: Build) -> None:
     image = built(
         "sleep 1.5\nls /tmp\n" + PERFECT,
