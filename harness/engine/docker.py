@@ -162,6 +162,7 @@ class DockerEngine:
         podman = "Podman Engine" in components
         runtimes, default = info.get("Runtimes") or {}, str(info.get("DefaultRuntime") or "")
         security = " ".join(map(str, info.get("SecurityOptions") or ()))
+        rootless = "name=rootless" in security or bool(info.get("Rootless"))  # Docker's way and Podman's
         cgroup_version: Literal[1, 2] | None = {"1": 1, "2": 2}.get(str(info.get("CgroupVersion", "")))  # type: ignore[assignment]
         return EngineFacts(
             name="podman" if podman else "docker",
@@ -172,7 +173,8 @@ class DockerEngine:
             cores=int(info.get("NCPU") or os.cpu_count() or 1),
             warnings=tuple(info.get("Warnings") or ()),
             filters_calls="seccomp" in security,
-            maps_users="name=userns" in security or "name=rootless" in security,
+            maps_users="name=userns" in security or (rootless and not podman),
+            rootless=rootless,
             runtimes=(default, *sorted(set(runtimes) - {default})) if default else tuple(sorted(runtimes)),
         )
 
@@ -216,6 +218,7 @@ class DockerEngine:
                     spec,
                     cores=self.facts.cores,
                     podman=podman,
+                    rootless=self.facts.rootless,
                     filters_calls=self.facts.filters_calls,
                 )
                 identifier = self._api.create_container_from_config(request, spec.name)["Id"]
@@ -379,8 +382,8 @@ class DockerContainer:
         try:
             with _engine_errors("asking for a container's statistics"):
                 return dict(self._api.stats(self.id, stream=False, one_shot=True))
-        except APIError:
-            return {}  # it ended meanwhile
+        except (APIError, InfrastructureError):
+            return {}  # it ended meanwhile, or this engine has none; one that is gone shows by itself
 
     def written_bytes(self) -> int:
         """See `Container.written_bytes`. Costs the engine a walk over what was written."""

@@ -135,3 +135,14 @@ def test_a_missing_cgroup_is_unknown(tmp_path: Path) -> None:
     assert nowhere.peak() is None
     assert nowhere.cpu_s() is None
     nowhere.remove()
+
+
+@pytest.mark.parametrize("own", ["feed", "docker-feed.scope", "libpod-feed", "libpod-feed.scope"])
+def test_processes_are_found_by_every_engines_names_and_one_deeper(tmp_path: Path, own: str) -> None:
+    folder = tmp_path / "flareharness" / "ab12" / own
+    (folder / "container").mkdir(parents=True)
+    (folder / "cgroup.procs").write_text("")
+    (folder / "container" / "cgroup.procs").write_text("17\n19\n")
+    hierarchy = Hierarchy(2, tmp_path, tmp_path, tmp_path)
+    assert CaseCgroup(hierarchy, "/flareharness/ab12", "feed").pids() == [17, 19]
+    assert CaseCgroup(hierarchy, "/flareharness/ab12", "beef").pids() == []
