@@ -207,6 +207,12 @@ class Container(Protocol):
         None where there is no such file, or the engine cannot look.
         """
 
+    def content_of(self, path: str, *, most_bytes: int) -> bytes | None:
+        """The bytes of a plain file in it, without running anything.
+
+        None where there is no such file, it is larger, or the engine cannot look.
+        """
+
     def statistics(self) -> Mapping[str, Any]:
         """The engine's own numbers of it, as the Docker Engine API gives them; empty where it has none."""
 

@@ -38,6 +38,8 @@ USER_PROCESSES_LIMIT = 32768
 """Over all containers of one user id; the limit of one container is the cgroup's."""
 
 
+HOSTNAME = "case"
+
 SYSTEM_CALLS = Path(__file__).with_name("seccomp.json")
 """The system calls that containers may make, in the form that container engines read.
 
@@ -79,7 +81,7 @@ def create_request(
         "User": spec.user,
         "Env": environment(spec),
         "Labels": dict(spec.labels),
-        "Hostname": "case",
+        "Hostname": HOSTNAME,
         "AttachStdin": False,
         "AttachStdout": True,
         "AttachStderr": True,

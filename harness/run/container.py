@@ -124,7 +124,10 @@ def container_spec(
         mounts = (
             Mount(stage.inputs.resolve(), contract.inputs, writable=stage.writable_inputs),
             Mount(stage.outputs.resolve(), contract.outputs, writable=True),
+            Mount(stage.hosts.resolve(), "/etc/hosts"),
         )
+        if rules.passwd:
+            mounts += (Mount(stage.passwd.resolve(), "/etc/passwd"),)
     return ContainerSpec(
         name=name,
         image=rules.image,

@@ -12,11 +12,13 @@ from containers import Arena, label_of, make_dataset
 from docker.errors import ImageNotFound
 
 from harness.engine.docker import DockerEngine
+from harness.engine.probe import TOOLS
 from harness.errors import InfrastructureError
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
 from harness.run.context import RUN_LABEL
 from harness.run.evaluate import evaluate
+from harness.run.request import container_owner
 
 pytestmark = pytest.mark.engine
 
@@ -155,6 +157,35 @@ def test_what_goes_into_writable_inputs_counts_as_output(arena: Arena) -> None:
     script = 'for name in a b; do dd if=/dev/zero of="$FLARE_INPUTS/$name" bs=1M count=30; done; sleep 30'
     (execution,) = arena.run(script, opt_outs=OptOuts(writable_inputs=True)).executions
     assert execution.outcome is Outcome.OUTPUT_LIMIT
+
+
+NAMES = """
+echo "$(whoami) $(getent passwd "$(id -u)")"
+getent hosts localhost
+getent hosts "$(cat /proc/sys/kernel/hostname)"
+"""
+PASSWD = {
+    "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh",
+    "/etc/nsswitch.conf": b"passwd: files\nhosts: files\n",
+}
+
+
+def test_user_and_loopback_have_names(arena: Arena) -> None:
+    """Programs that ask for the name of their user, of localhost or of their own host get an answer."""
+    uid, gid = container_owner(OptOuts())[0]
+    request = arena.request(NAMES + PERFECT, PASSWD, tools=(*TOOLS, "whoami"))
+    results = evaluate(request, engine=arena.engine)
+    user, localhost, own = arena.log(results).splitlines()
+    assert user == f"submission submission:x:{uid}:{gid}::/tmp:/bin/sh"
+    assert localhost.split()[1] == "localhost"
+    assert own.split()[0] == "127.0.0.1"
+
+
+def test_a_user_that_the_image_names_keeps_that_name(arena: Arena) -> None:
+    uid, gid = container_owner(OptOuts())[0]
+    content = f"root:x:0:0:root:/root:/bin/sh\nmine:x:{uid}:{gid}:me:/opt:/bin/bash\n".encode()
+    results = evaluate(arena.request("cat /etc/passwd", {"/etc/passwd": content}), engine=arena.engine)
+    assert arena.log(results).encode() == content
 
 
 def test_another_runtime_runs_the_case_and_is_in_the_row(arena: Arena) -> None:
