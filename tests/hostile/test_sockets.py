@@ -90,7 +90,20 @@ def stored_bytes(log: str) -> int:
     return int(words[1])
 
 
-@pytest.mark.parametrize("script", [FILL_TCP, FILL_UDP], ids=["TCP", "UDP"])
+def over_ipv6(script: str) -> str:
+    """Return the script with sockets of the other family, bound to ::1."""
+    ours = 'pack("S n L C16 L", 10, 0, 0, (0) x 15, 1, 0)'
+    changed = script.replace('pack("S n C4 x8", 2, 0, 127, 0, 0, 1)', ours)
+    for kind in ("1, 0", "2, 0"):
+        changed = changed.replace(f", 2, {kind})", f", 10, {kind})")
+    assert changed.count("10, ") == script.count(", 2, ")
+    return changed
+
+
+FILLS = {"TCP": FILL_TCP, "UDP": FILL_UDP, "TCP6": over_ipv6(FILL_TCP), "UDP6": over_ipv6(FILL_UDP)}
+
+
+@pytest.mark.parametrize("script", FILLS.values(), ids=FILLS.keys())
 def test_what_is_stored_in_sockets_counts_and_is_bounded(arena: Arena, script: str) -> None:
     results = run(arena, script)
     usage = results.executions[0].usage
