@@ -144,6 +144,7 @@ def describe_host(host: HostFacts | None) -> str:
     if host is None:
         return ""
     parts = [f"{host.cpu_model}, {host.cores} cores", f"{host.memory_bytes / 1024**3:.0f} GiB", *host.gpus]
+    parts += [f"runtime {host.runtime}"] if host.runtime else []
     return ", ".join(part for part in parts if part)
 
 

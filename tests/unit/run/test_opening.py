@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,10 @@ def test_an_unusual_runtime_makes_another_host() -> None:
     usual, unusual = host_facts(FACTS), host_facts(FACTS, runtime="kata")
     assert (usual.runtime, unusual.runtime) == ("", "kata")
     assert usual.likeness != unusual.likeness
+    crun = replace(FACTS, runtimes=("crun", "runc"))
+    assert [host_facts(crun, runtime=asked).runtime for asked in ("", "crun", "runc")] == ["", "", "runc"]
+    sandboxed = replace(FACTS, runtimes=("runsc", "runc"))
+    assert [host_facts(sandboxed, runtime=asked).runtime for asked in ("", "runsc")] == ["runsc", "runsc"]
 
 
 def test_an_engine_that_limits_nothing_runs_nothing() -> None:
