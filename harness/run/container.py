@@ -124,10 +124,8 @@ def container_spec(
         mounts = (
             Mount(stage.inputs.resolve(), contract.inputs, writable=stage.writable_inputs),
             Mount(stage.outputs.resolve(), contract.outputs, writable=True),
-            Mount(stage.hosts.resolve(), "/etc/hosts"),
+            *_names(rules, stage),
         )
-        if rules.passwd:
-            mounts += (Mount(stage.passwd.resolve(), "/etc/passwd"),)
     return ContainerSpec(
         name=name,
         image=rules.image,
@@ -151,6 +149,14 @@ def container_spec(
         tmp_by_engine=rules.tmp_by_engine,
         runtime=rules.runtime,
     )
+
+
+def _names(rules: Rules, stage: Stage) -> tuple[Mount, ...]:
+    """Return what names the loopback and the user; nothing over a read-only copy of the image's /etc."""
+    if any(declared.copy and declared.target == "/etc" for declared in rules.declared):
+        return ()
+    hosts = Mount(stage.hosts.resolve(), "/etc/hosts")
+    return (hosts, Mount(stage.passwd.resolve(), "/etc/passwd")) if rules.passwd else (hosts,)
 
 
 def _scratch(rules: Rules, cgroup: CaseCgroup | None) -> ScratchMemory:

@@ -72,7 +72,7 @@ def test_tmp_is_writable_whatever_mode_the_images_own_has(arena: Arena, built: B
     assert {"nosuid", "nodev", f"size={32 * 1024}k"} <= set(options.split(","))
 
 
-VOLUMES = ["/workspace", "/workspace/", "/weights", "/workspace /weights", "/weights/deeper /weights"]
+VOLUMES = ["/workspace", "/workspace/", "/weights", "/workspace /weights", "/weights/deeper /weights", "/etc"]
 
 
 @pytest.mark.parametrize("volumes", VOLUMES)
