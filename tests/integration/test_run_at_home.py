@@ -64,6 +64,8 @@ def test_weights_below_a_home_of_the_images_own_are_found(arena: Arena, built: B
 
 @pytest.mark.parametrize("mode", ["755", "700", "555", "000"])
 def test_tmp_is_writable_whatever_mode_the_images_own_has(arena: Arena, built: Build, mode: str) -> None:
+    if arena.engine.facts.name == "podman" and mode in ("555", "000"):
+        pytest.skip("STAYS CLOSED ON PODMAN with runc before 1.2, see docs/at-home.md")
     script = 'set -e\necho x > /tmp/x\necho x > "$HOME/y"\ngrep " /tmp " /proc/mounts\n' + PERFECT
     results = run(arena, built(script, f"RUN chmod {mode} /tmp"))
     assert results.executions[0].outcome is Outcome.SUCCEEDED, results.executions[0].evidence
