@@ -104,19 +104,31 @@ def remove_stale(hierarchy: Hierarchy, prefix: str) -> None:
     """
     roots = {hierarchy.memory, hierarchy.cpu, hierarchy.cpuacct, *hierarchy.others}
     for root in roots:
-        patterns = (f"flareharness/{prefix}*", f"flareharness.slice/flareharness-{prefix}*.slice")
+        slices = f"flareharness.slice/flareharness-{prefix}*.slice"
+        patterns = (f"flareharness/{prefix}*", slices, f"user.slice/user-*.slice/user@*.service/{slices}")
         for folder in (found for pattern in patterns for found in root.glob(pattern)):
             _remove(folder)
 
 
 class CaseCgroup:
-    """The parent cgroup of one case's container."""
+    """The parent cgroup of one case's container.
 
-    def __init__(self, hierarchy: Hierarchy, parent: str, container_id: str = "") -> None:
+    Args:
+        hierarchy: Where the host's cgroups are.
+        parent: From `parent_name`.
+        container_id: The engine's.
+        user: The id of the user whose engine it is; None for root's.
+    """
+
+    def __init__(
+        self, hierarchy: Hierarchy, parent: str, container_id: str = "", *, user: int | None = None
+    ) -> None:
         self.hierarchy = hierarchy
         self.container_id = container_id
-        # systemd nests a slice below the slices that its dashes name.
+        # systemd nests a slice below the slices that its dashes name, and a user's below that user's manager.
         self._relative = f"flareharness.slice/{parent}" if parent.endswith(".slice") else parent.lstrip("/")
+        if user is not None and parent.endswith(".slice"):
+            self._relative = f"user.slice/user-{user}.slice/user@{user}.service/{self._relative}"
         self._working_set: WorkingSetPeak | None = None
 
     @property

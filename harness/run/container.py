@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 import time
@@ -77,7 +78,8 @@ def run_container(
         container = instruments.engine.create(spec)
         cgroup = None
         if parent is not None and hierarchy is not None:
-            cgroup = CaseCgroup(hierarchy, parent, container.id)
+            user = os.getuid() if facts.rootless else None
+            cgroup = CaseCgroup(hierarchy, parent, container.id, user=user)
             undone.callback(cgroup.remove)
             cgroup.bound_sockets(sockets_limit_bytes(rules.limits), facts.name)
         undone.callback(container.remove)

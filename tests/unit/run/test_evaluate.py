@@ -295,7 +295,7 @@ class GrowingGpu:
         self.used = 0
 
     def used_bytes(self, owns: Callable[[int], bool]) -> int:
-        self.used += 1024 * MIB
+        self.used = min(self.used + 1024 * MIB, 3072 * MIB)
         return self.used
 
     def __enter__(self) -> GrowingGpu:
