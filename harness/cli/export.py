@@ -50,9 +50,12 @@ def command(
     results: options.Results = options.DEFAULT_RESULTS,
     profile: options.Profile = None,
     cases: options.CaseTable = None,
+    unsigned: options.Unsigned = False,
 ) -> None:
     """Write the results as FLARE's organisers store them, for challengeR, or as long tables."""
-    board = rank(load_challenge(challenge), results, profile=profile, case_table=case_table(cases))
+    board = rank(
+        load_challenge(challenge), results, profile=profile, case_table=case_table(cases), unsigned=unsigned
+    )
     write = _WRITERS[output_format]
     for division in board.divisions:
         folder = output

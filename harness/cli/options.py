@@ -46,6 +46,10 @@ AcrossHosts = Annotated[
     bool,
     typer.Option("--across-hosts", help="Rank on time across unlike hosts too."),
 ]
+Unsigned = Annotated[
+    bool,
+    typer.Option("--unsigned", help="Take runs that this host's key did not sign; their rows are marked."),
+]
 
 DEVICES = ("cpu", "cuda")
 

@@ -91,6 +91,7 @@ MARKS = {
     "writable_inputs": ("C", "has a private copy of the inputs that it may write to"),
     "not_isolated": ("N", "ran without isolation"),
     "lower_bound": ("L", "peak memory is a sampled lower bound"),
+    "unsigned": ("U", "is not signed with this host's key: its numbers are taken as they stand"),
 }
 """The letter and the meaning of each mark."""
 

@@ -135,6 +135,7 @@ def marks_of(run: RunValues) -> tuple[str, ...]:
         "writable_inputs": record.opt_outs.writable_inputs,
         "not_isolated": record.host is not None and not record.host.isolated and record.source == "container",
         "lower_bound": run.lower_bound,
+        "unsigned": not run.signed,
     }
     return tuple(name for name, borne in bears.items() if borne)
 
@@ -144,6 +145,7 @@ def describe_host(host: HostFacts | None) -> str:
     if host is None:
         return ""
     parts = [f"{host.cpu_model}, {host.cores} cores", f"{host.memory_bytes / 1024**3:.0f} GiB", *host.gpus]
+    parts += [f"runtime {host.runtime}"] if host.runtime else []
     return ", ".join(part for part in parts if part)
 
 

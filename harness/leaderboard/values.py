@@ -79,6 +79,7 @@ class RunValues:
         lower_bound: Whether a peak memory is a sampled lower bound.
         cold_start: The run times in s of one case that was run twice, the first one and the one that counts;
             None if none was.
+        signed: Whether this host's key signed the run. Nobody vouches for the numbers of any other.
     """
 
     folder: Path
@@ -95,6 +96,7 @@ class RunValues:
     resources: dict[str, Floats]
     lower_bound: bool = False
     cold_start: tuple[float, float] | None = None
+    signed: bool = True
 
     @property
     def cases(self) -> tuple[str, ...]:

@@ -237,7 +237,7 @@ class HostFacts(_Record):
     engine: str = Field(description="name and version, 'process' for none")
     cgroup_version: Literal[1, 2] | None = None
     isolated: bool = Field(True, description="false for the process engine, whose rows are marked")
-    runtime: str = Field("", description="OCI runtime, where it is not the engine's usual runc")
+    runtime: str = Field("", description="OCI runtime, where another than the engine's own was asked for, or its own is an unusual one")
 
     @property
     def likeness(self) -> tuple[Any, ...]:

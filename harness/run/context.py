@@ -34,6 +34,8 @@ class Rules:
         image_environment: What the image sets, `NAME=value`.
         declared: The image's volumes, once they were copied.
         tmp_by_engine: See `ContainerSpec`.
+        passwd: The image's /etc/passwd with a line for `owner`; empty where the image names that user, or
+            has no such file.
         runtime: The OCI runtime; empty for the engine's default.
         gpu: UUID of the GPU to attach.
         gpu_free_bytes: Device memory that its area does not count.
@@ -51,6 +53,7 @@ class Rules:
     image_environment: tuple[str, ...] = ()
     declared: tuple[Declared, ...] = ()
     tmp_by_engine: bool = False
+    passwd: bytes = b""
     runtime: str = ""
     gpu: str | None = None
     gpu_free_bytes: int = 0

@@ -25,6 +25,7 @@ from harness.run.host import host_facts
 from harness.run.request import EvaluationRequest, check_request, container_owner, results_label, run_id
 from harness.run.space import make_template
 from harness.run.stage import discard_stages
+from harness.run.takeback import take_back
 from harness.run.watchdog import Watchdog
 from harness.scoring.overlap import split_cores
 
@@ -56,9 +57,24 @@ class Opened:
     warm_up: bool
 
 
+def check_engine(facts: EngineFacts) -> None:
+    """Check that the engine can limit what it runs.
+
+    Raises:
+        PrerequisiteError: it cannot.
+    """
+    if not facts.limits:
+        raise PrerequisiteError(
+            "a rootless engine limits neither memory nor CPU on cgroup version 1",
+            where=f"{facts.name} {facts.version}",
+            mend="Boot with cgroup version 2 (systemd.unified_cgroup_hierarchy=1), or use root's engine.",
+        )
+
+
 def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Observer) -> Opened:
     """Check a request and decide everything that its cases share. Changes nothing. Raises as `evaluate`."""
     check_request(request)
+    check_engine(engine.facts)
     image = engine.image(request.image)
     cpusets, spare = _cores(request, engine.facts)
     gpu = open_gpu(request)
@@ -124,7 +140,11 @@ def reap(opened: Opened, observer: Observer) -> None:
         observer.note(f"removed {left_behind} container(s) that an earlier run left behind")
     if instruments.hierarchy is not None:
         remove_stale(instruments.hierarchy, label)
-    discard_stages(opened.bench.places.work)
+    work = opened.bench.places.work
+    discard_stages(work)
+    if work.exists():
+        take_back(work, instruments.engine, label=label)
+        discard_stages(work)
 
 
 def check_disk(opened: Opened) -> None:

@@ -18,6 +18,7 @@ from evaluator import EvaluatorError, read_header
 from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
 from evaluator.inflate import PIECE_BYTES, GzipParts
 from harness.data.dataset import Case
+from harness.engine.config import HOSTNAME
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import whole_file
 from harness.run.context import Places, Rules
@@ -27,6 +28,10 @@ CACHE_BYTES = 20 * 1024**3
 """How much of the cache of scrubbed inputs is kept."""
 
 _COMPRESSION_LEVEL = 1
+_HOSTS = f"""\
+127.0.0.1 localhost {HOSTNAME}
+::1 localhost ip6-localhost ip6-loopback
+"""
 _LONGEST_AXIS_OF_NIFTI_1 = 32767
 # Part of the names in the cache: inputs that were scrubbed by other rules are made anew.
 _RULES = 2
@@ -56,6 +61,16 @@ class Stage:
     def outputs(self) -> Path:
         """Empty at the start; mounted writable."""
         return self.space / "outputs"
+
+    @property
+    def hosts(self) -> Path:
+        """Names the loopback, which Docker leaves out where there is no network; mounted read-only."""
+        return self.folder / "hosts"
+
+    @property
+    def passwd(self) -> Path:
+        """Names the container's user where the image does not; mounted read-only if it is there."""
+        return self.folder / "passwd"
 
     @property
     def bounded(self) -> bool:
@@ -137,6 +152,10 @@ def empty_stage(rules: Rules, places: Places, *, opaque: str = "case") -> Stage:
     stage.inputs.mkdir()
     stage.outputs.mkdir()
     stage.inputs.chmod(0o755)
+    for path, content in ((stage.hosts, _HOSTS.encode()), (stage.passwd, rules.passwd)):
+        if content:
+            path.write_bytes(content)
+            path.chmod(0o644)
     _give(stage.outputs, rules, places, mode=0o777)
     if stage.writable_inputs:
         _give(stage.inputs, rules, places, mode=0o777)

@@ -104,7 +104,7 @@ def _seal(results: RunResults, key: Key | None) -> Iterator[Problem]:
 
 def _signature(results: RunResults, key: Key | None) -> str:
     if not results.record.key:
-        return "not signed: made before results were"
+        return "not signed: whoever can write to it may have made it"
     if key is None or key.id != results.record.key:
         return f"signed with key {results.record.key}, which this host does not have: not checked"
     return "signed with this host's key"

@@ -295,7 +295,7 @@ class GrowingGpu:
         self.used = 0
 
     def used_bytes(self, owns: Callable[[int], bool]) -> int:
-        self.used += 1024 * MIB
+        self.used = min(self.used + 1024 * MIB, 3072 * MIB)
         return self.used
 
     def __enter__(self) -> GrowingGpu:
@@ -315,7 +315,9 @@ def test_device_memory_over_its_limit_kills_the_case(
     outcome: Outcome,
 ) -> None:
     monkeypatch.setattr("harness.run.opening.open_gpu", lambda request: GrowingGpu())
-    results = run(replace(request_for("sleep 0.4" + GOOD, gpu=True, gpu_memory_bytes=limit), device="cuda"))
+    # Killed at the third sample, however long those take on a busy host.
+    script = "sleep 0.4" if limit is None else "sleep 60"
+    results = run(replace(request_for(script + GOOD, gpu=True, gpu_memory_bytes=limit), device="cuda"))
     assert outcomes(results) == {outcome}
     usage, evidence = results.executions[0].usage, results.executions[0].evidence
     assert usage.gpu_method == "nvml-process-sampled"
