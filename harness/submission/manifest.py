@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.challenge.sockets import Sockets
 from harness.errors import SubmissionError
 
 NAME_PATTERN = r"^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$"
@@ -51,6 +52,9 @@ class Manifest(_Record):
     )
     writable_root: bool = Field(False, description="opt-out: the container may write to its root file system")
     build_network: bool = Field(False, description="whether the Dockerfile's RUN lines may use the network")
+    grand_challenge: Sockets | None = Field(
+        None, description="the image is an algorithm of grand-challenge.org: its input and output sockets"
+    )
     needs: tuple[TomlText, ...] = Field(
         (), description="what training must have made in the folder before a build"
     )
