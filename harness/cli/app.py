@@ -24,6 +24,7 @@ COMMANDS = {
     "explain": "Score a case under several rules; say why they differ and where surfaces are far apart.",
     "leaderboard": "Rank the teams of a challenge from the results on disk; no engine is needed.",
     "platform": "Put a challenge on grand-challenge.org or Codabench: scorer and references.",
+    "new": "Make a submission's folder from another one: an algorithm of grand-challenge.org.",
     "pack": "Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256.",
     "verify": "Re-read every record, file and seal; with --data also score again.",
     "export": "Write the results as FLARE's organisers store them, for challengeR, or as long tables.",
