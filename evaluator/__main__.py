@@ -22,6 +22,9 @@ from evaluator.shipped import LABEL_TABLES, PROFILES, label_table
 from evaluator.table import LAYOUTS
 from evaluator.terminal import in_words, leave_quietly, speak_utf8
 
+SUMMARY = "nnunet"
+"""The layout of nnU-Net's summary.json."""
+
 EXIT_FINE = 0
 EXIT_UNUSABLE_PREDICTION = 1
 EXIT_USAGE = 2
@@ -71,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, progress: Progress) -> int:
     from evaluator.folder import match_folders, named, score_matches
+    from evaluator.nnunet import write_summary
     from evaluator.scoring import Scoring
     from evaluator.table import write_scores
 
@@ -101,11 +105,18 @@ def _run(options: argparse.Namespace, progress: Progress) -> int:
 
     scores = watched(score_matches(matches.cases, scoring, annotated=annotated, jobs=options.jobs))
     layout = options.format or ("json" if options.output and options.output.suffix == ".json" else "csv")
+
+    def write(file: TextIO) -> None:
+        if layout == SUMMARY:
+            write_summary(scores, file, labels=labels, files=matches.cases)
+        else:
+            write_scores(scores, file, labels=labels, metrics=scoring.metrics, layout=layout)
+
     if options.output is None:
-        write_scores(scores, sys.stdout, labels=labels, metrics=scoring.metrics, layout=layout)
+        write(sys.stdout)
     else:
         with _Replacing(options.output) as file:
-            write_scores(scores, file, labels=labels, metrics=scoring.metrics, layout=layout)
+            write(file)
     progress.finish()
     if not options.quiet:
         print(summary.text(), file=sys.stderr)
@@ -301,7 +312,7 @@ def _parser() -> argparse.ArgumentParser:
         + ", ".join(name for name in PROFILES if name != "exact"),
     )
     add("--output", type=Path, metavar="FILE", help="where to write; standard output by default")
-    add("--format", choices=LAYOUTS, help="csv: a row per case and label (default)")
+    add("--format", choices=(*LAYOUTS, SUMMARY), help="csv: a row per case and label (default)")
     add("--only", metavar="1,2,3", help="score only these labels")
     add("--tolerance", type=float, metavar="MM", help="NSD tolerance of labels whose file states none")
     add("--annotated", type=Path, metavar="FILE", help='JSON {"case": [labels]} of partially annotated cases')

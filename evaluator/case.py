@@ -202,6 +202,7 @@ def _score(
         spacing_mm=reference.spacing_mm,
         distance_spacing_mm=spacing.distances_mm,
         evaluator_version=__version__,
+        voxels=int(annotated.size),
     )
 
 
@@ -267,6 +268,7 @@ def missing_prediction(
         scored=False,
         unusable=unusable,
         evaluator_version=__version__,
+        voxels=0 if reference is None else int(reference.array.size),
     )
 
 

@@ -93,6 +93,7 @@ class CaseScore:
         unusable: What was: a `reference` (all scores are NaN) or a `prediction`, there but of no use. Empty
             for a scored case and for one without a prediction.
         evaluator_version: What computed it.
+        voxels: How many the volume has; 0 where no volume was compared.
     """
 
     case: str
@@ -106,6 +107,7 @@ class CaseScore:
     scored: bool = True
     unusable: Literal["", "prediction", "reference"] = ""
     evaluator_version: str = ""
+    voxels: int = 0
 
     def mean(self, key: str) -> float:
         """Return the mean of a metric over the labels that have it, or the case's own; NaN if none has."""
@@ -191,6 +193,7 @@ class CaseScore:
             scored=bool(values.get("scored", True)),
             unusable=values.get("unusable", ""),
             evaluator_version=values.get("evaluator_version", ""),
+            voxels=int(values.get("voxels", 0)),
         )
 
 
