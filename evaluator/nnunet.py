@@ -1,9 +1,8 @@
 """nnU-Net's summary.json, written and read: counts, Dice and IoU of each case and label, and their means.
 
-Keys and formulas follow nnU-Net 2.8 (https://github.com/MIC-DKFZ/nnUNet, evaluation/evaluate_predictions.py): a label's
-key is its voxel value, a region's the tuple of its values; Dice and IoU are NaN where neither volume holds a
-voxel. nnU-Net has no row for a case without a prediction; ours has one, with nothing found. The numbers are those
-of whole volumes, whatever profile scores beside them.
+Keys and formulas follow nnU-Net 2.8 (https://github.com/MIC-DKFZ/nnUNet, evaluate_predictions.py): a
+label's key is its voxel value, a region's the tuple of its values; Dice and IoU are NaN where neither volume
+holds a voxel. nnU-Net has no row for a case without a prediction; ours has one, with nothing found.
 """
 
 from __future__ import annotations
@@ -135,8 +134,13 @@ def _score(row: Mapping[str, Any], labels: LabelTable) -> CaseScore:
         labels=tuple(scores),
         notes=("read from nnU-Net's summary",),
         scored=bool(row.get("prediction_file", "unknown")),
-        voxels=int(sum(next(iter(metrics.values()), {}).get(name, 0) for name in _COUNTS[:4])),
+        voxels=_voxels(metrics),
     )
+
+
+def _voxels(metrics: Mapping[str, Mapping[str, float]]) -> int:
+    """Return how many voxels the volume has: the four counts of any label together."""
+    return next((int(sum(row[name] for name in _COUNTS[:4])) for row in metrics.values()), 0)
 
 
 def _label_score(label: Label, stated: Mapping[str, float]) -> LabelScore:

@@ -170,6 +170,7 @@ class CaseScore:
             "profile": self.profile,
             "evaluator_version": self.evaluator_version,
             "scored": self.scored,
+            "voxels": self.voxels,
             "unusable": self.unusable,
             "scores": _scores_to_json(self.scores),
             "spacing_mm": list(self.spacing_mm),

@@ -27,9 +27,12 @@ COMMANDS = {
     "new": "Make a submission's folder from another one: an algorithm of grand-challenge.org.",
     "pack": "Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256.",
     "verify": "Re-read every record, file and seal; with --data also score again.",
+    "import": "Store the numbers of others' tables as a row that is marked as imported.",
     "export": "Write the results as FLARE's organisers store them, for challengeR, or as long tables.",
 }
 """Each command is the module of its name beside this one; the text is the first sentence of its help."""
+
+_MODULES = {"import": "import_results"}  # no module can have a keyword's name
 
 # Typer brings its own copy of click or uses the installed one, by version; this base is either's.
 _WRONG_USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -50,7 +53,7 @@ def load_command(name: str) -> Any:
     """Import a command's module and return the click command that it registers."""
     app = _typer()
     app.callback()(lambda: None)  # makes it a group, however many commands there are
-    import_module(f"harness.cli.{name}").register(app)
+    import_module(f"harness.cli.{_MODULES.get(name, name)}").register(app)
     return typer.main.get_group(app).commands[name]
 
 

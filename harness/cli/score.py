@@ -86,7 +86,9 @@ def score_stored(
     runs = [
         run
         for run in stored
-        if run.record.dataset.fingerprint == fingerprint and team in (None, run.record.team)
+        if run.record.dataset.fingerprint == fingerprint
+        and team in (None, run.record.team)
+        and run.record.source != "imported"
     ]
     if not runs:
         raise ConfigurationError(

@@ -103,7 +103,7 @@ class RunValues:
     def succeeded(self) -> Bools:
         """Cases that ended well and have scores; every other one counts as failed."""
         ended_well = self.outcomes == OUTCOMES.index(Outcome.SUCCEEDED)
-        if self.record.source == "predictions":
+        if self.record.source != "container":
             ended_well = ended_well | (self.outcomes == MISSING)
         return np.asarray(ended_well & self.scored)
 
@@ -114,7 +114,7 @@ class RunValues:
         if self.record.source == "container":
             unfinished = unfinished | (self.outcomes == MISSING)
         unscored = (self.outcomes == OUTCOMES.index(Outcome.SUCCEEDED)) & ~self.scored
-        if self.record.source == "predictions" and not self.scored.any():
+        if self.record.source != "container" and not self.scored.any():
             return False
         return not bool((unfinished | unscored).any())
 
@@ -194,9 +194,13 @@ def assemble(
     profile, taken = _of_one_profile(current, wanted.profile)
     rows = np.array([row_of[score.case] for score in taken], dtype=np.intp)
     scored, usable = np.zeros((2, len(row_of)), dtype=bool)
-    scored[rows] = [score.prediction_sha256 is not None for score in taken]
+    # What was imported has scores without predictions.
+    imported = record.source == "imported"
+    scored[rows] = [imported or score.prediction_sha256 is not None for score in taken]
     usable[rows] = [score.usable for score in taken]
     values, left_out, volumes = _lay_out_scores(taken, rows, len(row_of), wanted)
+    if imported:
+        values = {key: found for key, found in values.items() if not np.isnan(found).all()}
     return RunValues(
         folder=folder,
         record=record,

@@ -250,9 +250,12 @@ class RunRecord(_Record):
     run: str
     team: str
     title: str = Field("", max_length=200)
-    source: Literal["container", "predictions"] = Field(
-        "container", description="'predictions': a folder scored without running anything; time is unknown"
+    source: Literal["container", "predictions", "imported"] = Field(
+        "container",
+        description="'predictions': a folder scored without running anything; time is unknown. 'imported': "
+        "numbers out of others' tables, neither measured nor scored here",
     )
+    imported: dict[str, str] = Field({}, description="SHA-256 of the tables that were imported, by name")
     challenge: Challenge
     limits: Limits = Field(description="as enforced")
     dataset: DatasetFacts

@@ -143,3 +143,17 @@ def test_challenger_breaks_ties_as_the_scheme_does(tmp_path):
         challenge = load_challenge(name)
         write_challenger(division(challenge, Plan("a"), Plan("b")), challenge.ranking, tmp_path)
         assert f"ties.method = '{method}'" in (tmp_path / "analyse.R").read_text()
+
+
+def test_challenger_gets_text_that_no_reader_takes_for_something_else(tmp_path):
+    phantom = load_challenge("phantom")
+    ranked = division(phantom, Plan("NA"), Plan("007"), Plan("1e3"))
+    write_challenger(ranked, phantom.ranking, tmp_path)
+    lines = (tmp_path / "dsc-organs.csv").read_text().splitlines()
+    assert lines[0] == '"task","case","algorithm","value"'
+    for team in ("NA", "007", "1e3"):
+        assert sum(f',"{team}",' in line for line in lines) == 6
+    assert not any(line.endswith('"') for line in lines[1:]), "numbers bear no quotes"
+    script = (tmp_path / "analyse.R").read_text()
+    assert "na.strings = character(0)" in script
+    assert "colClasses = c('character', 'character', 'character', 'numeric')" in script
