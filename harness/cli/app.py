@@ -64,9 +64,21 @@ def build_app() -> Any:
     )
 
     @app.callback(invoke_without_command=True)
-    def root(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    def root(
+        version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+        verbose: bool = typer.Option(
+            False, "--verbose", help="With --version: what this installation is made of."
+        ),
+    ) -> None:
+        if verbose and not version:
+            raise typer.BadParameter("--verbose goes with --version")
         if version:
             print(f"harness {__version__}")
+            if verbose:
+                from harness.results.versions import provenance
+
+                for name, value in provenance().items():
+                    print(f"{name}\t{value}")
             raise typer.Exit
 
     group: Any = typer.main.get_command(app)
