@@ -217,3 +217,57 @@ def test_a_wrapped_submission_runs_here_and_says_the_same(arena, tmp_path, engin
     assert execution.outcome is Outcome.SUCCEEDED, (execution.evidence, arena.log(results))
     [score] = results.scores
     assert {label.label: label.dsc for label in score.scores if label.reference_ml} == {1: 1.0, 3: 1.0}
+
+
+SERVER = """
+import http.server, os, shutil
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
+
+    def do_GET(self):
+        Handler.asked += 1
+        self.send_response(200 if self.path == "/health" and Handler.asked > 2 else 503)
+        self.end_headers()
+
+    def do_POST(self):
+        if self.path == "/invoke":
+            assert os.listdir("/input/images/ct")
+            os.makedirs("/output/images/organs")
+            shutil.copyfile("/opt/good.mha", "/output/images/organs/output.mha")
+        self.send_response(ANSWER)
+        self.end_headers()
+
+http.server.HTTPServer(("0.0.0.0", 4743), Handler).serve_forever()
+"""
+
+ENDS = [
+    ("answers 201", SERVER.replace("ANSWER", "201"), Outcome.SUCCEEDED, ""),
+    ("answers 500", SERVER.replace("ANSWER", "500"), Outcome.CRASHED, "/invoke answered 500"),
+    ("dies", "raise SystemExit(7)", Outcome.CRASHED, "the server ended"),
+]
+
+
+@pytest.mark.parametrize(("what", "server", "outcome", "said"), ENDS, ids=[row[0] for row in ENDS])
+def test_an_algorithm_that_serves_is_called(arena, tmp_path, engine, what, server, outcome, said):
+    import SimpleITK as sitk
+
+    folder = tmp_path / "submissions" / "server"
+    folder.mkdir(parents=True)
+    sitk.WriteImage(sitk.ReadImage(tmp_path / "good.nii.gz"), folder / "good.mha", useCompression=True)
+    (folder / "submission.toml").write_text('name = "server"\n')
+    (folder / "predict.sh").write_text("exit 1\n")
+    (folder / "server.py").write_text(server)
+    (folder / "Dockerfile").write_text(
+        f"FROM {BASE}\nCOPY good.mha server.py /opt/\n"
+        'LABEL org.grand-challenge.api-method="invoke"\n'
+        'ENTRYPOINT ["python3"]\nCMD ["/opt/server.py"]\n'
+    )
+    image = build(open_submission(folder), challenge="phantom", images=engine.images)
+    try:
+        results = run_algorithm(arena, image.digest)
+    finally:
+        removed(engine, image)
+    [execution] = results.executions
+    assert execution.outcome is outcome, (execution.evidence, arena.log(results))
+    assert said in arena.log(results)
