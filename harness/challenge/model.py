@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from evaluator.errors import EvaluatorError, choose_one_of
+from evaluator.label_files import FIRST_REGION
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS, MetricFacts
 from evaluator.shipped import LABEL_TABLES, PROFILES
@@ -33,6 +43,9 @@ def _known_profile(name: str) -> str:
 
 
 Words = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+
+LARGEST_VALUE = 255
+"""The largest voxel value that is a label."""
 
 ALL_LABELS = "all"
 """The group of every label, where a challenge names no groups."""
@@ -92,9 +105,16 @@ class Contract(Record):
 
 
 class ChallengeLabel(Record):
-    """One label of a challenge's own table, a `[[labels]]` of its file."""
+    """One label of a challenge's own table, a `[[labels]]` of its file; a region has `values`."""
 
-    value: Annotated[int, Field(ge=1, le=255, strict=True)]
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+
+    parts: tuple[Annotated[int, Field(ge=1, le=LARGEST_VALUE, strict=True)], ...] = Field(
+        (), alias="values", description="the voxel values of a region"
+    )
+    value: Annotated[int, Field(ge=1, strict=True)] = Field(
+        description="the voxel value, 1 to 255; of a region, a number above those"
+    )
     name: Words
     tolerance_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         description="how far two surfaces may lie apart and still count as the same (NSD)"
@@ -104,6 +124,13 @@ class ChallengeLabel(Record):
     )
     colour: Annotated[str, Field(pattern=r"^(#[0-9A-Fa-f]{6})?$")] = Field("", description="#rrggbb")
     column: str = Field("", description="its stem in tables whose columns have names of their own")
+
+    @field_validator("value")
+    @classmethod
+    def _in_a_byte(cls, value: int, info: ValidationInfo) -> int:
+        if not info.data.get("parts") and value > LARGEST_VALUE:
+            raise PydanticKnownError("less_than_equal", {"le": LARGEST_VALUE})
+        return value
 
 
 def _metric_keys(values: Any) -> Any:
@@ -150,7 +177,9 @@ class Challenge(Record):
         """The label table: values, names, NSD tolerances in mm."""
         if self.label_table is not None:
             return known_table(self.label_table)
-        return LabelTable(self.name, tuple(Label(**label.model_dump()) for label in self.own_labels))
+        return LabelTable(
+            self.name, tuple(Label(**label.model_dump(by_alias=False)) for label in self.own_labels)
+        )
 
     @cached_property
     def computed_metrics(self) -> tuple[str, ...]:
@@ -175,7 +204,7 @@ class Challenge(Record):
         values = from_words(values, cls.model_fields)
         if not isinstance(values, dict):
             return values
-        return _with_failed_values(_with_groups(values))
+        return _with_failed_values(_with_groups(_with_region_numbers(values)))
 
     @model_validator(mode="after")
     def _names_exist(self) -> Challenge:
@@ -226,6 +255,20 @@ def known_table(name: str) -> LabelTable:
     if name not in LABEL_TABLES:
         raise ValueError(f"there is no label_table {name!r}. {choose_one_of(name, LABEL_TABLES)}")
     return LABEL_TABLES[name]
+
+
+def _with_region_numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """Number the regions that have no `value` of their own, as the evaluator does."""
+    name = "labels" if "labels" in values else "own_labels"
+    labels = values.get(name)
+    if not isinstance(labels, list | tuple) or not all(isinstance(label, dict) for label in labels):
+        return values
+    numbered, regions = [], 0
+    for label in labels:
+        is_region = "values" in label or bool(label.get("parts"))
+        numbered.append({"value": FIRST_REGION + regions, **label} if is_region else label)
+        regions += is_region
+    return {**values, name: numbered}
 
 
 def _with_groups(values: dict[str, Any]) -> dict[str, Any]:

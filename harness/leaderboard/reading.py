@@ -39,6 +39,9 @@ from harness.results.key import known_key
 from harness.results.records import FORMER_SCORES, Outcome, RunRecord
 from harness.results.seal import SEAL_FILE, JournalEnd, Seal
 
+_MOST_LABEL_NUMBER = 65_535
+"""Voxel values end at 255, and regions are numbered from 1001."""
+
 _PARALLEL_FROM_BYTES = 50_000_000
 """Starting processes costs more than reading less than this."""
 
@@ -70,7 +73,7 @@ _Scores = dict[str, float | None]
 
 
 class _Label(TypedDict):
-    label: Annotated[int, Field(ge=0, le=255)]
+    label: Annotated[int, Field(ge=0, le=_MOST_LABEL_NUMBER)]
     scores: NotRequired[_Scores]
     reference_ml: NotRequired[float | None]
     prediction_ml: NotRequired[float | None]

@@ -123,9 +123,11 @@ class RunValues:
         """bool (cases, labels): whether the case's reference annotates the label."""
         facts = self.record.dataset
         mask = np.ones((len(facts.cases), len(self.labels)), dtype=bool)
+        table = {label.value: set(label.voxel_values) for label in self.record.challenge.labels}
         for row, case in enumerate(facts.cases):
             if case in facts.annotated:
-                mask[row] = np.isin(self.labels, facts.annotated[case])
+                known = set(facts.annotated[case])
+                mask[row] = [known.issuperset(table.get(value, {value})) for value in self.labels]
         return mask
 
     def resource(self, metric: str) -> Floats:
@@ -259,12 +261,13 @@ def _lay_out_scores(
     taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
 ) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
     """Return scores, what the rules leave out, and the volumes (2, cases, labels), the reference's first."""
-    column_of = np.full(256, -1)
-    column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
     width = 3 + len(wanted.label_metrics)
     flat = chain.from_iterable(label for score in taken for label in score.labels)
     numbers = np.array(list(flat), dtype=np.float64).reshape(-1, width)
-    columns = column_of[numbers[:, 0].astype(np.intp)]
+    values_of_rows = numbers[:, 0].astype(np.intp)
+    column_of = np.full(max(*wanted.labels, values_of_rows.max(initial=0)) + 1, -1)
+    column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
+    columns = column_of[values_of_rows]
     known = columns >= 0
     place = (np.repeat(rows, [len(score.labels) for score in taken])[known], columns[known])
     volumes = np.full((2, cases, len(wanted.labels)), np.nan)

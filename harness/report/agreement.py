@@ -12,6 +12,7 @@ from evaluator import Scoring
 from evaluator.distances import GridSpacing
 from evaluator.labels import LabelTable
 from evaluator.pair import CasePair
+from harness.challenge.model import LARGEST_VALUE
 from harness.report.volumes import Labels, Spacing
 
 TOLERANCES_MM = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
@@ -53,7 +54,9 @@ def confusion_ml(
 ) -> npt.NDArray[np.float64]:
     """Return which labels are taken for which; see `Agreement`. Background taken for background counts 0."""
     place = np.zeros(256, dtype=np.uint8)
-    place[list(values)] = np.arange(1, len(values) + 1)
+    for number, value in enumerate(values, start=1):
+        if value <= LARGEST_VALUE:  # a region is no value of a voxel
+            place[value] = number
     size = len(values) + 1
     held = np.flatnonzero((reference | prediction).ravel(order="K"))
     first, second = reference.ravel(order="K")[held], prediction.ravel(order="K")[held]
