@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_LINE_ENDS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"})
 
 
@@ -41,5 +42,5 @@ def _sequence(values: Sequence[Any], indent: str) -> Iterator[str]:
 def _scalar(value: object) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    # JSON's texts, numbers and truth values are YAML's.
-    return json.dumps(value, ensure_ascii=False)
+    # JSON's texts, numbers and truth values are YAML's, apart from signs that YAML takes for line ends.
+    return _LINE_ENDS.sub(lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(value, ensure_ascii=False))

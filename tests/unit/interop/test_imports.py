@@ -78,6 +78,20 @@ def test_an_efficiency_table_of_an_earlier_year_stands_beside_new_rows_and_is_ma
     assert math.isnan(imported.resource("runtime_s")[2])
 
 
+def test_an_imported_row_is_in_every_table_and_in_the_report(places, capsys):
+    folder, common, data = places
+    table = folder / "old_Efficiency.csv"
+    table.write_text(EFFICIENCY)
+    assert run(["import", "flare", "--team", "old", "--efficiency", str(table), *data, *common]) == 0
+    for form in ("latex", "md", "csv", "json"):
+        capsys.readouterr()
+        assert run(["leaderboard", "-f", form, *common]) == 0
+        assert "old" in capsys.readouterr().out
+    assert run(["leaderboard", *common, "report", *data]) == 0
+    pages = [path.read_text() for path in (folder / "results" / "knee" / "report").rglob("*.html")]
+    assert any("imported from others" in page for page in pages)
+
+
 def test_what_was_imported_goes_out_column_for_column(places):
     folder, common, data = places
     table = folder / "old_Efficiency.csv"

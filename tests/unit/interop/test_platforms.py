@@ -26,6 +26,7 @@ from harness.data.dataset import open_dataset
 from harness.interop.codabench import BundleOptions, write_bundle
 from harness.interop.ground_truth import write_ground_truth
 from harness.interop.platform_rules import platform_rules
+from harness.interop.yaml_text import to_yaml
 from tests.unit.interop.platform_files import (
     challenge_file,
     job,
@@ -358,3 +359,34 @@ def test_the_ground_truth_is_one_archive_with_the_same_bytes(places, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with tarfile.open(paths[0]) as archive:
         assert archive.getnames() == [f"{case}.nii.gz" for case in "abcde"]
+
+
+ODD = [
+    "yes",
+    "NO",
+    "null",
+    "1:20",
+    "# no comment",
+    "- a",
+    "a: b",
+    "",
+    " ",
+    "007",
+    "1e3",
+    "é\u2028x\x85y",
+    'say "x"\n',
+    "@a",
+    "{a}",
+]
+
+
+def test_yaml_is_read_as_it_was_meant():
+    values = {
+        "texts": ODD,
+        "nested": [
+            {"a": 1, "b": [True, 0.5]},
+            {"c": {f"key_{number}": text for number, text in enumerate(ODD)}},
+        ],
+        "none": [],
+    }
+    assert yaml.safe_load(to_yaml(values)) == values
