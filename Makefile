@@ -161,6 +161,7 @@ lint: env-dev ## style, types and import directions
 # Tests ask for what they want from docker/packages.txt: as root on Debian or Ubuntu it is installed for them.
 test: export FLAREHARNESS_INSTALL := 1
 test: lint env-train engine-ready coverage ## every test, those with real containers included
+	@$(VENV_TRAIN)/bin/python docker/licences.py >/dev/null
 	@$(VENV_TRAIN)/bin/python -m pytest $(TRAIN_TESTS) -q
 	@$(PYTEST) tests/integration tests/hostile $(ARGS)
 

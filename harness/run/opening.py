@@ -60,6 +60,12 @@ class Opened:
 def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Observer) -> Opened:
     """Check a request and decide everything that its cases share. Changes nothing. Raises as `evaluate`."""
     check_request(request)
+    if not engine.facts.isolated and request.challenge.contract.grand_challenge is not None:
+        raise ConfigurationError(
+            "an algorithm of grand-challenge runs in a container only",
+            where=f"engine {engine.facts.name}",
+            mend="Run the submission that it was made from, or use --engine docker.",
+        )
     image = engine.image(request.image)
     cpusets, spare = _cores(request, engine.facts)
     gpu = open_gpu(request)

@@ -10,7 +10,12 @@ from email.policy import compat32
 
 _CLASSIFIER = "License :: "
 _LONGEST_LICENCE = 100
-"""A longer text under `License` is the licence itself, not its name."""
+"""A longer text under `License` is the licence itself, not its name; then its first words tell."""
+
+_TITLE = re.compile(
+    r"(The )?MIT License|BSD [23]-Clause License|(Apache|Mozilla Public) License,? Version 2\.0",
+    re.I,
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -55,8 +60,11 @@ def python_package(metadata: bytes) -> Package | None:
         for value in fields.get_all("Classifier", [])
         if str(value).startswith(_CLASSIFIER) and str(value).count(" :: ") > 1
     ]
-    short = stated if 0 < len(stated) <= _LONGEST_LICENCE and stated.upper() != "UNKNOWN" else ""
-    return Package("pypi", str(name), str(version), short or " or ".join(classified))
+    if len(stated) > _LONGEST_LICENCE:
+        title = _TITLE.match(stated)
+        stated = title[0] if title else ""
+    named = stated if stated.upper() != "UNKNOWN" else ""
+    return Package("pypi", str(name), str(version), named or " or ".join(classified))
 
 
 def debian_packages(status: bytes) -> Iterator[Package]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.challenge import Challenge, Direction, load_challenge, shipped_names
+from harness.challenge import Challenge, Contract, Direction, load_challenge, shipped_names
 from harness.errors import ConfigurationError
 
 GIB = 1024**3
@@ -278,3 +278,16 @@ def test_a_mistake_names_its_file_its_key_and_what_may_be(own, change, complaint
         load_challenge(own(change))
     assert "knee.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_is_no_algorithm_keeps_its_name():
+    """The contract is part of a run's name: a field that it does not use must not change it."""
+    fields = {"inputs", "outputs", "command", "input_suffix", "output_suffix", "channels", "runtime"}
+    assert Contract().identity.keys() == fields
+    sockets = {"input": "ct-image=ct", "output": "organs"}
+    contract = Contract.model_validate({"grand_challenge": sockets})
+    assert contract.identity.keys() == fields | {"grand_challenge"}
+    assert (contract.inputs, contract.outputs, contract.command) == ("/input", "/output", None)
+    assert contract.given_name("case_1", 0) == "images/ct/case_1.mha"
+    assert contract.expected_name("case_1") == "images/organs/*.mha"
+    assert Contract.model_validate(contract.model_dump(mode="json")) == contract

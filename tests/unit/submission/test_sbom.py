@@ -89,6 +89,10 @@ def test_a_licence_text_is_no_name():
     package = python_package(b"Name: a\nVersion: 1\nLicense: " + b"word " * 60 + b"\n")
     assert package is not None
     assert package.licence == ""
+    text = b"                    Apache License\n            Version 2.0, January 2004\n " + b"word " * 60
+    whole = python_package(b"Name: a\nVersion: 1\nLicense: " + text + b"\n")
+    assert whole is not None
+    assert whole.licence == "Apache License Version 2.0"
 
 
 def test_a_status_file_of_nothing_has_no_packages():
