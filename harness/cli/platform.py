@@ -61,7 +61,7 @@ def grand_challenge(
     _show(built)
     print(archive)
     if dataset is not None:
-        path = output / f"{rules.name}-ground-truth.tar.gz"
+        path = output / f"{rules.name}_ground_truth.tar.gz"
         write_ground_truth(dataset, path)
         print(path)
 
@@ -94,7 +94,7 @@ def codabench(
         docker_image = built.reference
         _show(built)
         say(f"push {docker_image} to where your workers pull from, and name it there with --docker-image")
-    path = output / f"{rules.name}-codabench.zip"
+    path = output / f"{rules.name}_codabench.zip"
     stated = BundleOptions(
         docker_image=docker_image,
         start=first_day,

@@ -22,7 +22,7 @@ SAID = {
     "compare_two_methods": "method_a is better by",
     "results_into_pandas": "method_b",
     "custom_metric": "phantom",
-    "custom_challenge": "kidneys-codabench.zip",
+    "custom_challenge": "kidneys_codabench.zip",
 }
 
 
