@@ -151,7 +151,8 @@ def _job(entry: Any, folder: Path, output_slug: str) -> Job:
         return Job("", (), None, "its entry in predictions.json is no object")
     pk = str(entry.get("pk", ""))
     names = tuple(_image_names(_values(entry, "inputs")))
-    runtime_s = seconds_of(entry.get("exec_duration")) or seconds_of(entry.get("invoke_duration"))
+    durations = [seconds_of(entry.get(name)) for name in ("exec_duration", "invoke_duration")]
+    runtime_s = next((seconds for seconds in durations if seconds is not None), None)
     status = entry.get("status", "Succeeded")
     if str(status).lower() != "succeeded":
         return Job(pk, names, None, f"the algorithm's job ended as {status!r}", runtime_s)

@@ -125,9 +125,7 @@ def test_the_scoring_program_runs_as_a_codabench_worker_runs_it(engine, knee, tm
             environment=["PYTHONUNBUFFERED=1"],
             network_disabled=True,
             security_opt=["no-new-privileges"],
-            # The worker's container is root without capabilities in a folder that root owns.
             cap_drop=["ALL"],
-            user="0:0",
             volumes={
                 str(folder / "scoring_program"): {"bind": "/app/program", "mode": "rw"},
                 str(output): {"bind": "/app/output", "mode": "rw"},
