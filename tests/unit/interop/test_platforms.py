@@ -19,6 +19,7 @@ import yaml
 
 from evaluator.platforms import codabench, grand_challenge
 from evaluator.platforms.durations import seconds_of
+from evaluator.platforms.means import means_of
 from evaluator.platforms.rules import rules_from_json, rules_to_json
 from harness.challenge import load_challenge, shipped_names
 from harness.cli.app import run
@@ -390,3 +391,21 @@ def test_yaml_is_read_as_it_was_meant():
         "none": [],
     }
     assert yaml.safe_load(to_yaml(values)) == values
+
+
+@pytest.mark.parametrize("mode", ['"not counted"', "1", '"nan"'])
+@pytest.mark.parametrize("alarm", [False, True], ids=["quiet", "false alarm"])
+def test_a_label_that_the_reference_lacks_counts_as_on_the_leaderboard(places, tmp_path, mode, alarm):
+    order = 'order = "rank-then-average"'
+    places["toml"].write_text(places["toml"].read_text().replace(order, f"{order}\nboth_empty = {mode}"))
+    rules = platform_rules(load_challenge(str(places["toml"])), open_dataset(places["data"]))
+    folder = tmp_path / "predictions"
+    write_nifti(folder / "a.nii.gz", labels())
+    write_nifti(folder / "b.nii.gz", labels(cartilage=False))
+    write_nifti(folder / "c.nii.gz", labels(cartilage=alarm))
+    results, _ = codabench.score(rules, places["truth"], folder)
+    means = means_of(results, rules)
+    expected = harness_means(places, folder, tmp_path)
+    assert expected.keys() <= means.keys()
+    for key, value in expected.items():
+        assert means[key] == pytest.approx(value, abs=1e-9), key
