@@ -78,7 +78,8 @@ def score(rules: PlatformRules, reference: Path, submitted: Path) -> tuple[list[
 def write(results: Sequence[CaseResult], errors: Sequence[str], rules: PlatformRules, folder: Path) -> None:
     """Write scores.json, detailed_results.html and scores.csv, a line per case and label."""
     folder.mkdir(parents=True, exist_ok=True)
-    means = {key: finite(value) for key, value in means_of(results, rules).items()}
+    # Codabench keeps ten decimals.
+    means = {key: round(finite(value) or 0.0, 10) for key, value in means_of(results, rules).items()}
     failed = sum(result.failed for result in results)
     scores = json.dumps({**means, "failed_cases": failed}, indent=1, allow_nan=False) + "\n"
     page = page_of(results, errors, rules)

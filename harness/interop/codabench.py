@@ -7,11 +7,12 @@ predictions; `python -m evaluator.platforms.codabench` scores them in an image t
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from harness.text import markdown_text
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LOGO_PIXELS = 256
+_MOST_LETTERS = 36
 _COMMAND = "python3 -m evaluator.platforms.codabench /app/program/rules.json /app/input /app/output"
 
 
@@ -54,7 +56,7 @@ def write_bundle(challenge: Challenge, dataset: Dataset, path: Path, options: Bu
     Raises:
         ConfigurationError: a case has no reference.
     """
-    rules = platform_rules(challenge, dataset)
+    rules = codabench_rules(challenge, dataset)
     references = reference_files(dataset)
     texts: dict[str, str | bytes] = {
         "competition.yaml": to_yaml(competition(challenge, rules, options)),
@@ -74,6 +76,24 @@ def write_bundle(challenge: Challenge, dataset: Dataset, path: Path, options: Bu
             with label.open("rb") as source, archive.open(_entry(f"reference_data/{name}"), "w") as target:
                 while piece := source.read(1 << 22):
                     target.write(piece)
+
+
+def codabench_rules(challenge: Challenge, dataset: Dataset) -> PlatformRules:
+    """Return the rules with keys and titles no longer than Codabench's leaderboards hold (its models.py)."""
+    rules = platform_rules(challenge, dataset)
+    columns = [
+        replace(column, key=_short(column.key), title=_short(column.title.removesuffix(" %")))
+        for column in rules.columns
+    ]
+    return replace(rules, columns=tuple(columns))
+
+
+def _short(text: str) -> str:
+    """Return a text, or its beginning with what tells it from others of the same beginning."""
+    if len(text) <= _MOST_LETTERS:
+        return text
+    mark = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return f"{text[: _MOST_LETTERS - len(mark) - 1]}_{mark}"
 
 
 def competition(challenge: Challenge, rules: PlatformRules, options: BundleOptions) -> dict[str, object]:
@@ -139,7 +159,7 @@ def competition(challenge: Challenge, rules: PlatformRules, options: BundleOptio
 
 def _column(column: Column, index: int) -> dict[str, object]:
     return {
-        "title": column.title.removesuffix(" %"),
+        "title": column.title,
         "key": column.key,
         "index": index,
         "sorting": "desc" if column.direction == "higher" else "asc",

@@ -24,7 +24,7 @@ from evaluator.platforms.rules import rules_from_json, rules_to_json
 from harness.challenge import load_challenge, shipped_names
 from harness.cli.app import run
 from harness.data.dataset import open_dataset
-from harness.interop.codabench import BundleOptions, write_bundle
+from harness.interop.codabench import BundleOptions, codabench_rules, write_bundle
 from harness.interop.ground_truth import write_ground_truth
 from harness.interop.platform_rules import platform_rules
 from harness.interop.yaml_text import to_yaml
@@ -409,3 +409,13 @@ def test_a_label_that_the_reference_lacks_counts_as_on_the_leaderboard(places, t
     assert expected.keys() <= means.keys()
     for key, value in expected.items():
         assert means[key] == pytest.approx(value, abs=1e-9), key
+
+
+def test_keys_and_titles_are_no_longer_than_codabench_holds(places):
+    toml = places["toml"]
+    long = "a structure with a name that goes on and on"
+    text = toml.read_text().replace('"femur"', f'"{long} left"').replace('"tibia"', f'"{long} right"')
+    toml.write_text(text)
+    columns = codabench_rules(load_challenge(str(toml)), open_dataset(places["data"])).columns
+    assert all(len(column.key) <= 36 and len(column.title) <= 36 for column in columns)
+    assert len({column.key for column in columns}) == len(columns)
