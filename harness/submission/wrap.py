@@ -52,7 +52,9 @@ def wrap(submission: Submission, folder: Path, sockets: Sockets) -> list[str]:
     for entry in collect(submission.folder):
         _copy(entry.path, unfinished / entry.name)
     if ignored.is_file():
-        shutil.copyfile(ignored, unfinished / ".dockerignore")
+        # What it leaves out may be everything that it does not name.
+        patterns = ignored.read_text(encoding="utf-8").rstrip("\n")
+        (unfinished / ".dockerignore").write_text(f"{patterns}\n!{PROGRAM}\n", encoding="utf-8")
     text = submission.dockerfile.read_text(encoding="utf-8").rstrip("\n")
     (unfinished / "Dockerfile").write_text(f"{text}\n\n{_lines(sockets)}", encoding="utf-8")
     (unfinished / PROGRAM).write_text(program_text(), encoding="utf-8")

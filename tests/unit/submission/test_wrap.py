@@ -56,6 +56,7 @@ def test_the_new_folder_is_a_submission_with_the_algorithms_entrypoint(submissio
     assert (submissions / "mine-gc" / "algorithm.py").is_file()
     assert (submissions / "mine-gc" / "weights" / "model.bin").read_bytes() == b"\0\1"
     assert not (submissions / "mine-gc" / "secret.txt").exists()
+    assert "!algorithm.py" in (submissions / "mine-gc" / ".dockerignore").read_text().splitlines()
     tomllib.loads((submissions / "mine-gc" / "submission.toml").read_text())
 
 
