@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="The new submission's name, a new folder of submissions/.")],
+    team: Annotated[str, typer.Argument(help="The new submission's name, a folder of submissions/.")],
     grand_challenge: Annotated[
         str | None,
         typer.Option(
@@ -32,7 +32,7 @@ def command(
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
 ) -> None:
     """Make a submission's folder from another one: an algorithm of grand-challenge.org."""
-    check_name(name)
+    check_name(team)
     if grand_challenge is None:
         raise ConfigurationError(
             "what the submission is made from is not said",
@@ -45,7 +45,7 @@ def command(
             where="--input-socket, --output-socket",
             mend="Give the slugs of the interface that the challenge's phase asks for.",
         )
-    folder = submissions / name
+    folder = submissions / team
     for changed in wrap(find(grand_challenge, submissions), folder, sockets):
         say(f"written: {folder / changed}")
     print(folder)
