@@ -161,7 +161,7 @@ def write_metaimage(image: Image, path: Path) -> None:
     signs = (-1.0, -1.0, 1.0)
     columns = [[signs[row] * image.affine[row][axis] for row in range(3)] for axis in range(3)]
     spacing = [math.sqrt(sum(number * number for number in column)) or 1.0 for column in columns]
-    matrix = [number / size for column, size in zip(columns, spacing, strict=True) for number in column]
+    matrix = [columns[axis][row] / spacing[axis] for axis in range(3) for row in range(3)]
     origin = [signs[row] * image.affine[row][3] for row in range(3)]
     voxels = zlib.compress(image.voxels, 1)
     header = (
