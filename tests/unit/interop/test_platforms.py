@@ -419,3 +419,25 @@ def test_keys_and_titles_are_no_longer_than_codabench_holds(places):
     columns = codabench_rules(load_challenge(str(toml)), open_dataset(places["data"])).columns
     assert all(len(column.key) <= 36 and len(column.title) <= 36 for column in columns)
     assert len({column.key for column in columns}) == len(columns)
+
+
+def codabench_command(places: dict[str, Path], *more: str) -> int:
+    words = ["platform", "codabench", "--challenge", str(places["toml"]), "--data", str(places["data"])]
+    return run([*words, "--docker-image", "me/evaluator:1", "-o", str(places["output"]), *more])
+
+
+def test_a_bundle_with_a_named_image_needs_no_engine(places, tmp_path):
+    (tmp_path / "terms.md").write_text("# Our terms\n")
+    assert codabench_command(places, "--start", "2030-04-01", "--terms", str(tmp_path / "terms.md")) == 0
+    folder = unpacked(places["output"] / "knee_codabench.zip", tmp_path / "bundle")
+    assert (folder / "pages" / "terms.md").read_text() == "# Our terms\n"
+    assert yaml.safe_load((folder / "competition.yaml").read_text())["docker_image"] == "me/evaluator:1"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(("--start", "tomorrow"), "no day"), (("--terms", "nowhere.md"), "cannot be read")]
+)
+def test_a_bundle_that_cannot_be_made_is_one_line(places, capsys, words, said):
+    assert codabench_command(places, *words) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
