@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +24,8 @@ from evaluator.table import LAYOUTS
 from evaluator.terminal import in_words, leave_quietly, speak_utf8
 
 _FROM_RATERS = "raters"
+SUMMARY = "nnunet"
+"""The layout of nnU-Net's summary.json."""
 
 EXIT_FINE = 0
 EXIT_UNUSABLE_PREDICTION = 1
@@ -82,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, progress: Progress) -> int:
     from evaluator.folder import match_folders, named, score_matches
+    from evaluator.nnunet import write_summary
     from evaluator.scoring import Scoring
     from evaluator.table import write_scores
 
@@ -114,22 +117,24 @@ def _run(options: argparse.Namespace, progress: Progress) -> int:
 
     scores = watched(score_matches(matches.cases, scoring, annotated=annotated, jobs=options.jobs))
     layout = options.format or ("json" if options.output and options.output.suffix == ".json" else "csv")
-    write = partial(
-        write_scores,
-        labels=labels,
-        metrics=scoring.metrics,
-        layout=layout,
-        raters=any(case.raters for case in matches.cases),
-    )
-    if options.output is None:
-        write(scores, sys.stdout)
+    if layout == SUMMARY:
+        write = partial(write_summary, labels=labels, files=matches.cases)
     else:
-        with _Replacing(options.output) as file:
-            write(scores, file)
+        raters = any(case.raters for case in matches.cases)
+        write = partial(write_scores, labels=labels, metrics=scoring.metrics, layout=layout, raters=raters)
+    _write(partial(write, scores), options.output)
     progress.finish()
     if not options.quiet:
         print(summary.text(), file=sys.stderr)
     return summary.exit_code()
+
+
+def _write(table: Callable[[TextIO], None], output: Path | None) -> None:
+    if output is None:
+        table(sys.stdout)
+        return
+    with _Replacing(output) as file:
+        table(file)
 
 
 class _Summary:
@@ -338,7 +343,7 @@ def _parser() -> argparse.ArgumentParser:
         + ", ".join(name for name in PROFILES if name != "exact"),
     )
     add("--output", type=Path, metavar="FILE", help="where to write; standard output by default")
-    add("--format", choices=LAYOUTS, help="csv: a row per case and label (default)")
+    add("--format", choices=(*LAYOUTS, SUMMARY), help="csv: a row per case and label (default)")
     add("--only", metavar="1,2,3", help="score only these labels")
     add(
         "--tolerance",

@@ -241,6 +241,7 @@ def score_volumes(
         spacing_mm=reference.spacing_mm,
         distance_spacing_mm=spacing.distances_mm,
         evaluator_version=__version__,
+        voxels=int(annotated[0].size),
     )
 
 
@@ -316,6 +317,7 @@ def missing_prediction(
         scored=False,
         unusable=unusable,
         evaluator_version=__version__,
+        voxels=int(references[0].array.size) if references else 0,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,6 +94,7 @@ def score_folder(
     *,
     labels: LabelTable | None = None,
     profile: str | Profile = "exact",
+    metrics: Sequence[str] | None = None,
     annotated: Mapping[str, Collection[int]] | None = None,
     cases: Collection[str] | None = None,
     jobs: int | None = None,
@@ -109,6 +110,7 @@ def score_folder(
         scoring: Labels, rules, metrics and limits.
         labels: In place of `scoring`, for Dice and NSD of these labels.
         profile: With `labels`, the rules.
+        metrics: With `labels`, what to compute; Dice and NSD by default.
         annotated: For partially annotated cases: case id to the label values that it annotates. A case
             that is not in it counts as fully annotated.
         cases: Score only these case ids; each must have a reference.
@@ -120,7 +122,7 @@ def score_folder(
         EvaluatorError: The folders cannot be matched; with `unusable="raise"`, a case cannot be scored.
     """
     matches = match_folders(references, predictions, cases=cases)
-    scoring = scoring_of(scoring, labels, profile)
+    scoring = scoring_of(scoring, labels, profile, metrics)
     yield from score_matches(matches.cases, scoring, annotated=annotated, jobs=jobs, unusable=unusable)
 
 

@@ -95,6 +95,7 @@ class CaseScore:
         evaluator_version: What computed it.
         rater: Whose annotation it was compared with, where a case has several; `consensus` for that of all.
         raters: Of a score against the consensus, those against each rater.
+        voxels: How many the volume has; 0 where no volume was compared.
     """
 
     case: str
@@ -110,6 +111,7 @@ class CaseScore:
     evaluator_version: str = ""
     rater: str = ""
     raters: tuple[CaseScore, ...] = ()
+    voxels: int = 0
 
     def mean(self, key: str) -> float:
         """Return the mean of a metric over the labels that have it, or the case's own; NaN if none has."""
@@ -180,6 +182,7 @@ class CaseScore:
             "profile": self.profile,
             "evaluator_version": self.evaluator_version,
             "scored": self.scored,
+            "voxels": self.voxels,
             "unusable": self.unusable,
             "scores": _scores_to_json(self.scores),
             "spacing_mm": list(self.spacing_mm),
@@ -207,6 +210,7 @@ class CaseScore:
             evaluator_version=values.get("evaluator_version", ""),
             rater=values.get("rater", ""),
             raters=tuple(cls.from_dict(score) for score in values.get("raters", ())),
+            voxels=int(values.get("voxels", 0)),
         )
 
 

@@ -2,7 +2,14 @@
 
 from evaluator.metrics.facts import MetricFacts
 from evaluator.metrics.metric import EmptyRule, Metric
-from evaluator.metrics.table import DEFAULT_METRICS, METRICS, in_table_order, keys_of, metric_named
+from evaluator.metrics.table import (
+    DEFAULT_METRICS,
+    METRICS,
+    in_table_order,
+    keys_of,
+    metric_named,
+    register,
+)
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -13,4 +20,5 @@ __all__ = [
     "in_table_order",
     "keys_of",
     "metric_named",
+    "register",
 ]

@@ -64,7 +64,7 @@ class _Metrics(dict[str, Metric]):
         return made
 
 
-METRICS: Mapping[str, Metric] = _Metrics(
+_TABLE = _Metrics(
     {
         metric.facts.key: metric
         for metric in (
@@ -74,9 +74,23 @@ METRICS: Mapping[str, Metric] = _Metrics(
         )
     }
 )
+METRICS: Mapping[str, Metric] = _TABLE
 """Every metric by its key, in the order of tables, and `hd` with any other percentile."""
 
 DEFAULT_METRICS = ("dsc", "nsd")
+
+
+def register(metric: Metric) -> None:
+    """Add a metric of one's own to the table, for this process.
+
+    Raises:
+        RequestError: Its key or an alias is another metric's.
+    """
+    for name in (metric.facts.key, *metric.facts.aliases):
+        known = [key for key, other in METRICS.items() if name == key or name in other.facts.aliases]
+        if known or hd.percentile_metric(name):
+            raise RequestError(f"there is a metric {name!r} already", mend="Give yours another key")
+    _TABLE[metric.facts.key] = metric
 
 
 def metric_named(name: str) -> Metric:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from evaluator.errors import choose_one_of
+from evaluator.errors import EvaluatorError, choose_one_of
+from evaluator.label_files import label_table_from_file
 from evaluator.metrics import METRICS
 from harness.challenge.mistakes import explained
 from harness.challenge.model import Challenge
@@ -56,6 +57,8 @@ def _parse(content: bytes, *, where: str) -> Challenge:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError("the challenge file is not TOML", where=where, mend=str(error)) from error
+    if isinstance(values.get("labels"), str):
+        values["labels"] = _labels_of(Path(where).parent / values["labels"], where=where)
     try:
         challenge = Challenge.model_validate(values)
     except ValidationError as error:
@@ -78,3 +81,26 @@ def _check_ranks(challenge: Challenge, where: str) -> None:
             if absolute in METRICS
             else "Show it only: `[scoring] metrics`.",
         )
+
+
+def _labels_of(path: Path, *, where: str) -> list[dict[str, object]]:
+    """Return the `[[labels]]` that a file beside the challenge states, such as nnU-Net's dataset.json."""
+    try:
+        table = label_table_from_file(path)
+    except EvaluatorError as error:
+        raise ConfigurationError(
+            f"labels: {error.what}", where=error.where or where, mend=error.mend
+        ) from error
+    return [
+        {
+            "name": label.name,
+            "tolerance_mm": label.tolerance_mm,
+            "group": label.group,
+            "colour": label.colour,
+            "column": label.column,
+            **(
+                {"value": label.value, "values": list(label.parts)} if label.parts else {"value": label.value}
+            ),
+        }
+        for label in table
+    ]

@@ -25,6 +25,7 @@ from evaluator.shipped import LABEL_TABLES, PROFILES
 from harness.challenge.limits import Limits, Record
 from harness.challenge.metrics import MEASURED, facts_of, is_measured
 from harness.challenge.ranking import Metric, RankingScheme
+from harness.challenge.sockets import INPUTS, OUTPUTS, SUFFIX, Sockets
 from harness.challenge.words import from_words
 from harness.text import printable
 
@@ -42,6 +43,9 @@ def _known_profile(name: str) -> str:
 
 
 Words = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+
+LARGEST_VALUE = 255
+"""The largest voxel value that is a label."""
 
 ALL_LABELS = "all"
 """The group of every label, where a challenge names no groups."""
@@ -61,6 +65,37 @@ class Contract(Record):
         (), description="names of the image channels of a case; none given means one image a case"
     )
     runtime: str = Field("", description="OCI runtime, such as runsc or kata; none takes the host's choice")
+    grand_challenge: Sockets | None = Field(
+        None, description="containers are algorithms of grand-challenge.org: sockets instead of named files"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_platform_has_it(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("grand_challenge") is None:
+            return values
+        platform = {"inputs": INPUTS, "outputs": OUTPUTS, "command": None}
+        return platform | {"input_suffix": SUFFIX, "output_suffix": SUFFIX} | values
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The contract as part of a run's name; a new field changes no name of a run that does not use it."""
+        values = self.model_dump(mode="json")
+        if self.grand_challenge is None:
+            del values["grand_challenge"]
+        return values
+
+    def given_name(self, opaque: str, channel: int) -> str:
+        """Return where a channel's image lies below the inputs."""
+        if self.grand_challenge is None:
+            return f"{opaque}{self.channel_suffix(channel)}"
+        return f"{self.grand_challenge.input[channel].relative_path}/{opaque}{SUFFIX}"
+
+    def expected_name(self, opaque: str) -> str:
+        """Return where the label volume must lie below the outputs; `*` stands for any name."""
+        if self.grand_challenge is None:
+            return f"{opaque}{self.output_suffix}"
+        return f"{self.grand_challenge.output.relative_path}/*{SUFFIX}"
 
     def channel_suffix(self, number: int) -> str:
         """Return what stands behind a case's name in the file of its first (0) or a later channel."""
@@ -74,7 +109,7 @@ _MOST_VALUE, _MOST_NUMBER = 255, 65_535
 
 
 class ChallengeLabel(Record):
-    """One label of a challenge's own table, a `[[labels]]` of its file."""
+    """One label of a challenge's own table, a `[[labels]]` of its file; a region has `values`."""
 
     values: tuple[Annotated[int, Field(ge=1, le=_MOST_VALUE, strict=True)], ...] = Field(
         (), description="the voxel values of a region, which is scored as one"
@@ -206,6 +241,15 @@ class Challenge(Record):
         if (self.limits.shm_bytes or 0) > self.limits.memory_bytes:
             raise ValueError("limits: shm_bytes exceeds memory_bytes; /dev/shm counts as memory")
         return self
+
+
+def for_algorithms(challenge: Challenge, sockets: Sockets) -> Challenge:
+    """Return the challenge with containers that are algorithms of grand-challenge.org."""
+    of_challenge = challenge.contract
+    contract = Contract.model_validate(
+        {"grand_challenge": sockets, "channels": of_challenge.channels, "runtime": of_challenge.runtime}
+    )
+    return challenge.model_copy(update={"contract": contract})
 
 
 def known_table(name: str) -> LabelTable:

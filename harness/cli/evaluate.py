@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.challenge import Challenge, load_challenge
+from harness.challenge import Challenge, Sockets, for_algorithms, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
 from harness.cli.observer import ConsoleObserver
@@ -40,6 +40,7 @@ class Entry:
         team: The name of its row.
         image: The image's digest; the process engine takes the submission's folder and what it imports.
         environment: `NAME=value`, what a folder that is run unbuilt would get from its Dockerfile.
+        sockets: Of an algorithm of grand-challenge.org.
     """
 
     team: str
@@ -48,6 +49,7 @@ class Entry:
     device: Literal["cpu", "cuda"]
     opt_outs: OptOuts
     environment: tuple[str, ...] = ()
+    sockets: Sockets | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -79,6 +81,8 @@ def command(
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
     writable_inputs: options.WritableInputs = False,
+    input_socket: options.InputSockets = None,
+    output_socket: options.OutputSocket = None,
     runtime: options.Runtime = "",
     engine: Annotated[
         str,
@@ -95,6 +99,7 @@ def command(
     left without a verdict because the host failed.
     """
     rules = load_challenge(challenge)
+    sockets = options.sockets_of(input_socket, output_socket)
     options.check_profile(profile)
     options.check_device(device, with_image=bool(image))
     check_entrants(team, image or [], submissions)
@@ -123,7 +128,7 @@ def command(
             device=entry.device,
             opt_outs=entry.opt_outs,
             environment=entry.environment,
-            challenge=rules,
+            challenge=rules_for(rules, sockets or entry.sockets),
             dataset=dataset,
             results=results,
             profile=profile,
@@ -209,6 +214,11 @@ def entry_for(
     return _entry(submission, built.digest, opt_outs)
 
 
+def rules_for(challenge: Challenge, sockets: Sockets | None) -> Challenge:
+    """Return the challenge as an entry is run: by its own contract, or by that of grand-challenge.org."""
+    return challenge if sockets is None else for_algorithms(challenge, sockets)
+
+
 def image_entry(
     image: str,
     team: str | None,
@@ -283,6 +293,7 @@ def _entry(submission: Submission, image: str, opt_outs: OptOuts) -> Entry:
         title=manifest.title,
         image=image,
         device=manifest.device,
+        sockets=manifest.grand_challenge,
         opt_outs=OptOuts(
             requires_root=manifest.requires_root or opt_outs.requires_root,
             writable_root=manifest.writable_root or opt_outs.writable_root,

@@ -90,7 +90,7 @@ def score_stored(
         run
         for run in stored
         if run.record.dataset.fingerprint == fingerprint
-        and run.record.source != "raters"
+        and run.record.source not in ("raters", "imported")
         and team in (None, run.record.team)
     ]
     if not runs:

@@ -110,6 +110,8 @@ class ImageInfo:
         identity: The digest of the image's config, the same in every store; empty where it has none.
         environment: What it sets, `NAME=value`.
         volumes: Folders that it declares as volumes.
+        entrypoint: Its own, and `command` the words after it.
+        labels: By name.
     """
 
     reference: str
@@ -121,6 +123,9 @@ class ImageInfo:
     identity: str = ""
     environment: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,9 @@ class DockerEngine:
             identity=identify(self.images, found).config_digest,
             environment=found.environment,
             volumes=found.volumes,
+            entrypoint=found.entrypoint,
+            command=found.command,
+            labels=found.labels,
         )
 
     def import_image(self, archive: bytes, tag: str) -> None:

@@ -50,7 +50,8 @@ class Counting:
         charge = self.failed(metric) if failed is None else failed
         mask = self.annotated[metric]
         if metric not in run.scores:
-            return np.where(mask, charge, np.nan)
+            known_to_lack = run.record.source == "imported"  # a table without the metric says nothing of it
+            return np.where(mask & (not known_to_lack), charge, np.nan)
         scores = run.scores[metric]
         if metric in run.left_out:
             best = 1.0 if is_fraction(facts_of(metric)) else 0.0

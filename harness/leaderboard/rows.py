@@ -130,6 +130,7 @@ def marks_of(run: RunValues) -> tuple[str, ...]:
         "human": run.is_human,
         "incomplete": not run.complete,
         "predictions": record.source == "predictions",
+        "imported": record.source == "imported",
         "requires_root": record.opt_outs.requires_root,
         "writable_root": record.opt_outs.writable_root,
         "writable_inputs": record.opt_outs.writable_inputs,

@@ -206,9 +206,13 @@ def assemble(
     profile, taken = _of_one_profile(current, wanted.profile)
     rows = np.array([row_of[score.case] for score in taken], dtype=np.intp)
     scored, usable = np.zeros((2, len(row_of)), dtype=bool)
-    scored[rows] = [score.prediction_sha256 is not None for score in taken]
+    # What was imported has scores without predictions.
+    imported = record.source == "imported"
+    scored[rows] = [imported or score.prediction_sha256 is not None for score in taken]
     usable[rows] = [score.usable for score in taken]
     values, left_out, volumes = _lay_out_scores(taken, rows, len(row_of), wanted)
+    if imported:
+        values = {key: found for key, found in values.items() if not np.isnan(found).all()}
     return RunValues(
         folder=folder,
         record=record,
@@ -267,12 +271,13 @@ def _lay_out_scores(
     taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
 ) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
     """Return scores, what the rules leave out, and the volumes (2, cases, labels), the reference's first."""
-    column_of = np.full(MOST_LABEL_NUMBER + 1, -1)
-    column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
     width = 3 + len(wanted.label_metrics)
     flat = chain.from_iterable(label for score in taken for label in score.labels)
     numbers = np.array(list(flat), dtype=np.float64).reshape(-1, width)
-    columns = column_of[numbers[:, 0].astype(np.intp)]
+    values_of_rows = numbers[:, 0].astype(np.intp)
+    column_of = np.full(max(*wanted.labels, values_of_rows.max(initial=0)) + 1, -1)
+    column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
+    columns = column_of[values_of_rows]
     known = columns >= 0
     place = (np.repeat(rows, [len(score.labels) for score in taken])[known], columns[known])
     volumes = np.full((2, cases, len(wanted.labels)), np.nan)

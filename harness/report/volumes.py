@@ -14,6 +14,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from evaluator.consensus import label_map
 from evaluator.errors import EvaluatorError
 from evaluator.volume import read_label_volume
+from harness.challenge.model import LARGEST_VALUE
 
 Volume = npt.NDArray[np.integer | np.floating]
 Labels = npt.NDArray[np.uint8]
@@ -85,7 +86,8 @@ def read_labels(path: Path, annotated: Collection[int]) -> tuple[Labels, Spacing
     except (EvaluatorError, OSError):
         return None
     kept = np.zeros(256, dtype=np.uint8)
-    kept[list(annotated)] = list(annotated)
+    values = [value for value in annotated if value <= LARGEST_VALUE]  # a region is no value of a voxel
+    kept[values] = values
     array = kept[volume.array]
     if volume.affine is None:
         return array, volume.spacing_mm

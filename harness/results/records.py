@@ -261,11 +261,13 @@ class RunRecord(_Record):
     run: str
     team: str
     title: str = Field("", max_length=200)
-    source: Literal["container", "predictions", "raters"] = Field(
+    source: Literal["container", "predictions", "raters", "imported"] = Field(
         "container",
         description="'predictions': a folder scored without running anything; time is unknown. 'raters': the "
-        "references' own raters, each scored against the consensus of the others",
+        "references' own raters, each scored against the consensus of the others. 'imported': numbers out of "
+        "others' tables, neither measured nor scored here",
     )
+    imported: dict[str, str] = Field({}, description="SHA-256 of the tables that were imported, by name")
     challenge: Challenge
     limits: Limits = Field(description="as enforced")
     dataset: DatasetFacts

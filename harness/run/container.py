@@ -19,6 +19,7 @@ from harness.measure.reload import reloaded_since
 from harness.measure.scratch import ScratchMemory
 from harness.results.records import Stages, Usage
 from harness.run.context import RUN_LABEL, Instruments, Job, Meter, Rules
+from harness.run.invoke import calling
 from harness.run.outcome import largest_file_bytes, sockets_limit_bytes
 from harness.run.stage import Stage
 from harness.run.watch import Watch, Watched
@@ -121,6 +122,7 @@ def container_spec(
 ) -> ContainerSpec:
     """Return the container for one case, or for nothing (the baseline) if there is no stage."""
     limits, contract = rules.limits, rules.contract
+    entrypoint, command = calling(rules.server) if rules.server else (None, contract.command)
     mounts: tuple[Mount, ...] = ()
     if stage is not None:
         mounts = (
@@ -131,7 +133,8 @@ def container_spec(
     return ContainerSpec(
         name=name,
         image=rules.image,
-        command=contract.command,
+        command=command,
+        entrypoint=entrypoint,
         memory_bytes=limits.memory_bytes,
         shm_bytes=limits.shared_memory_bytes,
         tmp_bytes=rules.tmp_bytes,

@@ -39,6 +39,7 @@ class Rules:
         runtime: The OCI runtime; empty for the engine's default.
         gpu: UUID of the GPU to attach.
         gpu_free_bytes: Device memory that its area does not count.
+        server: The argv of an image that serves HTTP and is called; empty for one that runs once and ends.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Rules:
     runtime: str = ""
     gpu: str | None = None
     gpu_free_bytes: int = 0
+    server: tuple[str, ...] = ()
 
     @property
     def tmp_bytes(self) -> int:

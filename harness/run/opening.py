@@ -22,6 +22,7 @@ from harness.results.versions import versions
 from harness.run.baseline import measure_baseline
 from harness.run.context import RUN_LABEL, Bench, Instruments, Places, Rules
 from harness.run.host import host_facts
+from harness.run.invoke import server_of
 from harness.run.request import EvaluationRequest, check_request, container_owner, results_label, run_id
 from harness.run.space import make_template
 from harness.run.stage import discard_stages
@@ -75,6 +76,12 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
     """Check a request and decide everything that its cases share. Changes nothing. Raises as `evaluate`."""
     check_request(request)
     check_engine(engine.facts)
+    if not engine.facts.isolated and request.challenge.contract.grand_challenge is not None:
+        raise ConfigurationError(
+            "an algorithm of grand-challenge runs in a container only",
+            where=f"engine {engine.facts.name}",
+            mend="Run the submission that it was made from, or use --engine docker.",
+        )
     image = engine.image(request.image)
     cpusets, spare = _cores(request, engine.facts)
     gpu = open_gpu(request)
@@ -93,6 +100,7 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
         runtime=runtime,
         limits=request.enforced_limits,
         contract=request.challenge.contract,
+        server=server_of(image, request.challenge.contract),
         opt_outs=request.opt_outs,
         secret=fingerprint,
         owner=owner,

@@ -148,6 +148,9 @@ def _score_again(results: RunResults, dataset: Dataset, fingerprint: str, found:
     if (fingerprint or dataset.fingerprint()) != results.record.dataset.fingerprint:
         found.remarks.append("not scored again, because it was made over other data")
         return
+    if results.record.source == "imported":
+        found.remarks.append("not scored again: its numbers are imported from others' tables")
+        return
     left_out: Counter[str] = Counter()
     equal = 0
     for score in _newest(results):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.challenge import Challenge, Direction, load_challenge, shipped_names
+from harness.challenge import Challenge, Contract, Direction, load_challenge, shipped_names
 from harness.errors import ConfigurationError
 
 GIB = 1024**3
@@ -334,3 +334,16 @@ def test_what_is_wrong_with_a_region_or_a_ranked_metric_is_said(tmp_path, before
 def test_a_signed_error_may_be_shown_beside_the_ranking(tmp_path):
     shown = REGIONS + '[scoring]\nmetrics = ["volume_error", "hd12.5"]\n'
     assert opened(tmp_path, shown).computed_metrics == ("dsc", "volume_error", "hd12.5", "hd90")
+
+
+def test_a_run_that_is_no_algorithm_keeps_its_name():
+    """The contract is part of a run's name: a field that it does not use must not change it."""
+    fields = {"inputs", "outputs", "command", "input_suffix", "output_suffix", "channels", "runtime"}
+    assert Contract().identity.keys() == fields
+    sockets = {"input": "ct-image=ct", "output": "organs"}
+    contract = Contract.model_validate({"grand_challenge": sockets})
+    assert contract.identity.keys() == fields | {"grand_challenge"}
+    assert (contract.inputs, contract.outputs, contract.command) == ("/input", "/output", None)
+    assert contract.given_name("case_1", 0) == "images/ct/case_1.mha"
+    assert contract.expected_name("case_1") == "images/organs/*.mha"
+    assert Contract.model_validate(contract.model_dump(mode="json")) == contract

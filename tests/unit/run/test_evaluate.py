@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.challenge import Challenge, Limits, load_challenge
+from harness.challenge import Challenge, Limits, Sockets, for_algorithms, load_challenge
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerSpec, ImageInfo
 from harness.engine.process import ProcessEngine
@@ -485,3 +485,15 @@ def test_an_empty_container_that_hangs_is_no_baseline(
     opened = resolve(request_for(), ProcessEngine(), Observer())
     assert measure_baseline(opened.rules, Hanging()) is None
     assert removed == ["c"]
+
+
+def test_an_algorithm_of_grand_challenge_needs_a_container(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    request = request_for(GOOD)
+    sockets = Sockets.model_validate({"input": "ct", "output": "organs"})
+    with pytest.raises(ConfigurationError, match="in a container only"):
+        run(replace(request, challenge=for_algorithms(request.challenge, sockets)))
+    two = Sockets.model_validate({"input": ["ct", "pet"], "output": "organs"})
+    with pytest.raises(ConfigurationError, match="2 input"):
+        run(replace(request, challenge=for_algorithms(request.challenge, two)))
