@@ -97,7 +97,8 @@ def case_line(execution: ExecutionRecord) -> str:
         facts.append(execution.evidence.summary)
         if execution.evidence.last_log_line:
             facts.append(f"last log line: {execution.evidence.last_log_line}")
-    return f"  {execution.case}: {execution.outcome.value} ({'; '.join(facts)})"
+    said = f" ({'; '.join(facts)})" if facts else ""
+    return f"  {execution.case}: {execution.outcome.value}{said}"
 
 
 def score_line(score: ScoreRecord) -> str:

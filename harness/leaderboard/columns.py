@@ -95,14 +95,21 @@ class Column:
 
 
 def all_columns(challenge: Challenge) -> list[Column]:
-    """Return every column that rows have and files hold: groups, organs, and what was measured."""
-    return [
+    """Return every column that rows have and files hold: groups, organs, and what was measured.
+
+    A group that bears the name of its only label is that label: one column.
+    """
+    columns = [
         *(_group(facts, group) for group in challenge.label_groups for facts in challenge.label_metrics),
         *(_case(facts) for facts in challenge.case_metrics),
         *(column for group in challenge.label_groups for column in _false_alarms(group)),
         *(column for facts in challenge.label_metrics for column in organ_columns(challenge, facts)),
         *_MEASURED,
     ]
+    first: dict[str, Column] = {}
+    for column in columns:
+        first.setdefault(column.key, column)
+    return list(first.values())
 
 
 def shown_columns(challenge: Challenge, rows: Sequence[Row]) -> list[Column]:
