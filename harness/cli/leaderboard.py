@@ -131,6 +131,8 @@ def history(
         by_team.setdefault((run.record.team, run.record.dataset.fingerprint), []).append(run)
     if team is not None:
         known_team(team, [name for name, _ in by_team], where=given.results / rules.name)
+    if team is None and all(len(runs) == 1 for runs in by_team.values()):
+        say("no team has several runs over the same data; name a team to see its one")
     for (name, _), runs in sorted(by_team.items()):
         if team == name or (team is None and len(runs) > 1):
             counts = sample_counts(len(runs[0].cases), 1000, seed=DEFAULT_SEED)

@@ -113,11 +113,13 @@ def all_columns(challenge: Challenge) -> list[Column]:
 
 
 def shown_columns(challenge: Challenge, rows: Sequence[Row]) -> list[Column]:
-    """Return the columns that tables show of these rows."""
+    """Return the columns that tables show of these rows: those in which one of them has a number."""
     shown = [
         column
         for column in all_columns(challenge)
-        if not column.organ and (not column.if_used or _used(column, rows))
+        if not column.organ
+        and (not column.if_used or _used(column, rows))
+        and any(column.of(row) is not None for row in rows)
     ]
     return sorted(shown, key=lambda column: column.last)
 

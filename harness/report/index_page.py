@@ -65,11 +65,7 @@ def index_page(
 
 
 def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any]:
-    columns = [
-        column
-        for column in shown_columns(scene.challenge, scene.rows)
-        if any(column.of(row) is not None for row in scene.rows)
-    ]
+    columns = shown_columns(scene.challenge, scene.rows)
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
     worst: dict[int, Picture] = {}
     for (index, _), picture in gallery.pictures.items():
