@@ -1,6 +1,6 @@
 """The report of 20 teams x 100 cases with its browser: target 20 s; of 100 x 200 without: 90 s and 1 GiB.
 
-Run with `pytest tests/benchmarks/test_report_speed.py`; processor time and memory are reported, sizes asserted.
+Run with `pytest tests/benchmarks/test_report_speed.py`; CPU time and memory are reported, sizes asserted.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ def check(*arguments):
 def test_a_good_archive_passes_and_prints_nothing(archive, capsys, words):
     path = archive(b"set -eu\n")
     assert check(*(word.format(path) for word in words), "--static") == 0
-    assert capsys.readouterr().out == ""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "nothing in this archive would stop it" in printed.err
 
 
 def test_an_unpacked_archive_is_known_by_what_is_in_it(archive, tmp_path):
@@ -55,7 +57,9 @@ def test_an_unpacked_archive_is_known_by_what_is_in_it(archive, tmp_path):
 
 def test_each_finding_is_one_line_with_its_mend(archive, capsys):
     assert check(archive(b"[[ a ]]\r\n", User=""), "--static") == 1
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert "would not be accepted: 1 error(s). Change first: Convert with sed" in printed.err
     assert [line.split(":")[0] for line in lines] == ["error line-ends", "warning bash", "warning user"]
     assert all(line.endswith(".") for line in lines)
 
@@ -76,7 +80,8 @@ def test_a_challenge_with_another_command_asks_for_another_script(archive, capsy
     rules = load_challenge("phantom")
     contract = rules.contract.model_copy(update={"command": ("/bin/bash", "-c", "bash run.sh")})
     judge = judge_of(rules.model_copy(update={"contract": contract}), requires_root=False, driver=None)
-    assert not static(str(archive(b"set -eu\n")), judge)
+    (mend,) = static(str(archive(b"set -eu\n")), judge)
+    assert mend.startswith("COPY it to /workspace")
     assert "the image has no /workspace/run.sh" in capsys.readouterr().out
 
 
