@@ -31,7 +31,9 @@ def build(
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
 ) -> None:
-    """Build a submission's image, and the images under it where they are missing or changed.
+    """Build a submission's image, and whatever lies under it.
+
+    Example: `harness build small_unet`.
 
     With --all also the evaluator's image, which scores folders on hosts without Python.
     """

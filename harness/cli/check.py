@@ -49,11 +49,11 @@ def command(
     writable_inputs: options.WritableInputs = False,
     runtime: options.Runtime = "",
 ) -> int:
-    """Lint the image, run one case under the judged limits, and say what to change.
+    """Lint the image, run a case as judged, and say what to change.
 
     TEAM may also be the path of an image archive, as --image.
 
-    E.g. `harness check mine --all`, or `harness check team.tar.gz --static`.
+    Example: `harness check mine --all`, or `harness check team.tar.gz --static`.
     """
     rules = load_challenge(challenge)
     if image is not None and len(image) > 1:

@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
 
 
 def command(runtime: options.Runtime = "") -> int:
-    """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold."""
+    """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold.
+
+    Example: `harness doctor`.
+    """
     console = stdout()
     failed = 0
     for check in _all_checks(runtime):

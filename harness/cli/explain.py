@@ -32,7 +32,10 @@ def command(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
 ) -> int:
-    """Score a case under several rules; say why they differ and where surfaces are far apart."""
+    """Score a case under several rules, and say why they differ. It also says where surfaces are far apart.
+
+    Example: `harness explain small_unet --case phantom_0001`.
+    """
     from evaluator.explain import explain
     from evaluator.explain_pages import as_html, as_text
 

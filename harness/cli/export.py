@@ -51,7 +51,10 @@ def command(
     profile: options.Profile = None,
     cases: options.CaseTable = None,
 ) -> None:
-    """Write the results as FLARE's organisers store them, for challengeR, or as long tables."""
+    """Write the results for FLARE, challengeR, or as long tables.
+
+    Example: `harness export tidy --output tables`.
+    """
     board = rank(load_challenge(challenge), results, profile=profile, case_table=case_table(cases))
     write = _WRITERS[output_format]
     for division in board.divisions:

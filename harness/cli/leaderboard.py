@@ -53,7 +53,10 @@ class View(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    group = typer.Typer(help="Rank the teams of a challenge from the results on disk; no engine is needed.")
+    group = typer.Typer(
+        help="Rank the teams from the results on disk; write the report. No engine is needed.\n\n"
+        "Example: `harness leaderboard --challenge FILE`, then `harness leaderboard report --data DIR`."
+    )
     group.callback(invoke_without_command=True)(table)
     group.command("report")(report)
     group.command("history")(history)
@@ -72,7 +75,10 @@ def table(
     profile: options.Profile = None,
     cases: options.CaseTable = None,
 ) -> None:
-    """Print the leaderboard, and store it as leaderboard.csv, .json and .md."""
+    """Print the leaderboard, and store it as leaderboard.csv, .json and .md.
+
+    Example: `harness leaderboard --challenge FILE --format csv`.
+    """
     given = Shared(challenge, results, across_hosts=across_hosts, profile=profile, cases=cases)
     if context.invoked_subcommand is not None:
         context.obj = {name: value for name, value in vars(given).items() if _was_given(context, name)}
@@ -104,7 +110,10 @@ def report(
     profile: options.Profile = None,
     cases: options.CaseTable = None,
 ) -> None:
-    """Write the report: one HTML file that opens from disk, and a page per submission."""
+    """Write the report: one HTML file that opens from disk, and a page per submission.
+
+    Example: `harness leaderboard report --data DIR --view participant`.
+    """
     given = Shared(challenge, results, across_hosts=across_hosts, profile=profile, cases=cases).merged(
         context
     )
@@ -123,7 +132,10 @@ def history(
     results: options.Results = options.DEFAULT_RESULTS,
     profile: options.Profile = None,
 ) -> None:
-    """List the runs of a team in time, and whether each beats those before it by more than noise."""
+    """List the runs of a team in time, and whether each beats those before it by more than noise.
+
+    Example: `harness leaderboard history small_unet`.
+    """
     given = Shared(challenge, results, profile=profile).merged(context)
     rules = load_challenge(given.challenge)
     by_team: dict[tuple[str, str], list[RunValues]] = {}

@@ -28,7 +28,10 @@ def command(
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the archive goes.")] = Path("dist"),
 ) -> None:
-    """Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256."""
+    """Build the image and write TEAM.tar.gz, as `docker save` does. Its path and SHA-256 are printed.
+
+    Example: `harness pack small_unet`.
+    """
     submission = find(team, submissions)
     images = images_of(open_engine())
     image = build(submission, challenge=load_challenge(challenge).name, images=images, progress=say)

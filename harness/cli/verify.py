@@ -34,7 +34,10 @@ def command(
     ] = None,
     split: options.Split = None,
 ) -> int:
-    """Re-read every record, file and seal; with --data also score again. The exit code is 4 on any damage."""
+    """Re-read every record, file and seal; with --data score again. The exit code is 4 on any damage.
+
+    Example: `harness verify --data DIR --challenge FILE`.
+    """
     folders = _run_folders(results, challenge)
     dataset = open_dataset(data, split=split) if data is not None else None
     fingerprint = dataset.fingerprint() if dataset is not None else ""

@@ -1,6 +1,6 @@
 """What usually lies behind a case that failed, and the mend: from how it ended and what it printed.
 
-Participants meet the same few mistakes. Each is a pattern of the log or the evidence here, and what to change.
+Participants meet the same few mistakes. Each is a pattern of the log or the evidence, and what to change.
 """
 
 from __future__ import annotations
