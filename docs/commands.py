@@ -9,8 +9,9 @@ from harness.cli.app import COMMANDS, load_command
 
 _HEAD = """# Command line
 
-In the order in which one uses the commands; `harness COMMAND --help` says the same, with an example. With every
-command `-q` leaves out progress and messages, and `-v` says where a failure arose. `make docs` makes this page.
+In the order in which one uses the commands; `harness COMMAND --help` says the same, with an example.
+With every command `-q` leaves out progress and messages, and `-v` says where a failure arose.
+`make docs` makes this page.
 """
 
 
