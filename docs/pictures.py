@@ -14,7 +14,9 @@ from PIL import Image
 from selenium import webdriver
 
 _FOLDER = Path(__file__).with_name("images")
-_WIDTH = 1180
+_WIDTH = 1300
+_SCROLL = """document.documentElement.style.scrollBehavior = "auto";
+    document.querySelector(arguments[0]).scrollIntoView();"""
 _MOST_BYTES = 300_000
 _COLOURS = (256, 128, 64, 32)
 
@@ -23,7 +25,7 @@ def main(report: Path) -> None:
     """Write docs/images/{report,case}{,-dark}.png."""
     first_case = min((report / "cases").glob("*.html"))
     pages = {
-        "report": (report / "index.html", "#d1-accuracy", 860),
+        "report": (report / "index.html", "#d1-accuracy", 900),
         "case": (first_case, "#content", 760),
     }
     _FOLDER.mkdir(exist_ok=True)
@@ -58,7 +60,7 @@ def _shot(browser: webdriver.Chrome, page: Path, part: str, theme: str, height: 
         const look = () => !viewer || viewer.dataset.ready ? setTimeout(done, 200) : setTimeout(look, 100);
         look();"""
     )
-    browser.execute_script("document.querySelector(arguments[0]).scrollIntoView(); scrollBy(0, -56)", part)
+    browser.execute_script(_SCROLL, part)
     return bytes(browser.get_screenshot_as_png())
 
 

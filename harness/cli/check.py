@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
-from harness.cli import options, preflight
+from harness.cli import completion, options, preflight
 from harness.cli.advice import advise, show_case, summary
 from harness.cli.display import say
 from harness.cli.evaluate import entry_for, prepared
@@ -35,7 +35,10 @@ def command(
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
     image: options.Images = None,
     split: options.Split = None,
-    case: Annotated[str | None, typer.Option("--case", help="The case to run; default: the first.")] = None,
+    case: Annotated[
+        str | None,
+        typer.Option("--case", help="The case to run; default: the first.", autocompletion=completion.cases),
+    ] = None,
     all_cases: Annotated[bool, typer.Option("--all", help="Run every case, not only one.")] = False,
     static: Annotated[
         bool, typer.Option("--static", help="Only look into an archive: no engine, no data, no case.")

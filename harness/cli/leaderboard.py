@@ -11,7 +11,7 @@ import typer
 
 from evaluator.terminal import in_words
 from harness.challenge import Challenge, load_challenge
-from harness.cli import options
+from harness.cli import completion, options
 from harness.cli.display import progress, say, stdout
 from harness.cli.names import known_team
 from harness.data.dataset import open_dataset
@@ -126,7 +126,10 @@ def report(
 def history(
     context: typer.Context,
     team: Annotated[
-        str | None, typer.Argument(help="The team; default: every one that has several runs.")
+        str | None,
+        typer.Argument(
+            help="The team; default: every one that has several runs.", autocompletion=completion.teams
+        ),
     ] = None,
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,

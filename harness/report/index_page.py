@@ -31,6 +31,8 @@ from harness.results.records import HostFacts
 Fact = tuple[str, str, str]
 Pair = tuple[str, str]
 
+_ALARM_VOLUMES = "false_alarms_ml_"
+"""Their columns stand below the numbers of false alarms."""
 _PICTURES = 12
 """Methods whose worst case is on the first page."""
 
@@ -65,7 +67,11 @@ def index_page(
 
 
 def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any]:
-    columns = shown_columns(scene.challenge, scene.rows)
+    columns = [
+        column
+        for column in shown_columns(scene.challenge, scene.rows)
+        if not column.key.startswith(_ALARM_VOLUMES)
+    ]
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
     worst: dict[int, Picture] = {}
     for (index, _), picture in gallery.pictures.items():
