@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,22 @@ def show_case(advice: CaseAdvice, *, named: bool) -> None:
             say("its log is empty")
     for hint in advice.hints:
         print(printable(hint.line()))
+
+
+def in_json(advised: Sequence[CaseAdvice], *, errors: Sequence[str], verdict: str) -> str:
+    """Return what was found as JSON, for scripts."""
+    cases = [
+        {
+            "case": advice.case,
+            "succeeded": advice.succeeded,
+            "facts": list(advice.lines),
+            "hints": [asdict(hint) for hint in advice.hints],
+        }
+        for advice in advised
+    ]
+    accepted = not errors and all(advice.succeeded for advice in advised)
+    told = {"accepted": accepted, "verdict": verdict, "image_errors": list(errors), "cases": cases}
+    return json.dumps(told, indent=1, ensure_ascii=False)
 
 
 def summary(advised: Sequence[CaseAdvice], *, errors: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from harness.challenge import load_challenge
 from harness.cli import completion, options, preflight
-from harness.cli.advice import advise, show_case, summary
+from harness.cli.advice import advise, in_json, show_case, summary
 from harness.cli.display import say
 from harness.cli.evaluate import entry_for, prepared
 from harness.cli.observer import ConsoleObserver
@@ -51,6 +51,7 @@ def command(
     writable_root: options.WritableRoot = False,
     writable_inputs: options.WritableInputs = False,
     runtime: options.Runtime = "",
+    as_json: options.AsJson = False,
 ) -> int:
     """Lint the image, run a case as judged, and say what to change.
 
@@ -58,6 +59,7 @@ def command(
 
     Example: `harness check mine --all`, or `harness check team.tar.gz --static`.
     """
+    tell = say if as_json else print
     rules = load_challenge(challenge)
     if image is not None and len(image) > 1:
         raise ConfigurationError(
@@ -68,8 +70,11 @@ def command(
     options.check_device(device, with_image=archive is not None)
     if static:
         judge = judge_of(rules, requires_root=requires_root, driver=driver)
-        errors = preflight.static(archive, judge)
-        say(preflight.static_summary(errors))
+        errors = preflight.static(archive, judge, tell=tell)
+        verdict = preflight.static_summary(errors)
+        if as_json:
+            print(in_json([], errors=errors, verdict=verdict))
+        say(verdict)
         return EXIT_OK if not errors else EXIT_SUBMISSION_FAILED
     dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     if not all_cases:
@@ -87,7 +92,7 @@ def command(
         driver=driver,
         platform=images_of(engine).platform,
     )
-    errors = preflight.in_engine(images_of(engine), entry.image, judge)
+    errors = preflight.in_engine(images_of(engine), entry.image, judge, tell=tell)
     with tempfile.TemporaryDirectory(prefix="flareharness-check-") as folder, ConsoleObserver() as observer:
         request = EvaluationRequest(
             team=entry.team,
@@ -102,7 +107,11 @@ def command(
         )
         finished = evaluate(request, engine=engine, observer=observer)
         advised = advise(finished, dataset.cases)
-    for advice in advised:
-        show_case(advice, named=len(advised) > 1)
-    print(printable(summary(advised, errors=errors)))
+    verdict = printable(summary(advised, errors=errors))
+    if as_json:
+        print(in_json(advised, errors=errors, verdict=verdict))
+    else:
+        for advice in advised:
+            show_case(advice, named=len(advised) > 1)
+        print(verdict)
     return EXIT_OK if not errors and all(advice.succeeded for advice in advised) else EXIT_SUBMISSION_FAILED

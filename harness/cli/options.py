@@ -60,6 +60,8 @@ AcrossHosts = Annotated[
     typer.Option("--across-hosts", help="Rank on time across unlike hosts too."),
 ]
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
+
 DEVICES = ("cpu", "cuda")
 
 DEFAULT_CHALLENGE = "phantom"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.challenge import Challenge
@@ -16,6 +16,9 @@ from harness.submission.findings import Finding, Judge
 from harness.submission.lint import lint, lint_archive
 from harness.submission.sources import is_archive_name
 from harness.text import printable
+
+Tell = Callable[[str], None]
+"""Takes a finding's line: stdout is for data, and for people where nothing else is."""
 
 
 def archive_of(team: str | None, image: str | None) -> str | None:
@@ -67,7 +70,7 @@ def _driver_of_this_host() -> str:
         return ""
 
 
-def static(source: str | None, judge: Judge) -> list[str]:
+def static(source: str | None, judge: Judge, *, tell: Tell = print) -> list[str]:
     """Look an archive over without an engine, print what is found, and return the mend of each error.
 
     Raises:
@@ -86,15 +89,15 @@ def static(source: str | None, judge: Judge) -> list[str]:
         )
     with progress("layers read") as advance:
         found = lint_archive(path, judge, progress=advance)
-    return show(found)
+    return show(found, tell=tell)
 
 
-def in_engine(images: ImageClient, image: str, judge: Judge) -> list[str]:
+def in_engine(images: ImageClient, image: str, judge: Judge, *, tell: Tell = print) -> list[str]:
     """Look an image of the engine over, print what is found, and return the mend of each error."""
-    return show(lint(images, image, judge))
+    return show(lint(images, image, judge), tell=tell)
 
 
-def show(findings: Iterable[Finding]) -> list[str]:
+def show(findings: Iterable[Finding], *, tell: Tell = print) -> list[str]:
     """Print each finding on a line of its own, and return the mend of each error.
 
     What comes from the image, in the message and in the mend, cannot steer a terminal.
@@ -105,7 +108,7 @@ def show(findings: Iterable[Finding]) -> list[str]:
             errors.append(finding.mend)
         warnings += finding.level == "warning"
         line = f"{finding.level} {finding.rule}: {finding.message}. {finding.mend}"
-        print(printable(" ".join(line.split())))
+        tell(printable(" ".join(line.split())))
     say(f"{len(errors)} error(s), {warnings} warning(s)")
     return errors
 

@@ -1,5 +1,6 @@
 """What `harness check` says of a case: facts, the hint with its mend, and the verdict at the end."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.challenge import load_challenge
-from harness.cli.advice import advise, show_case, summary
+from harness.cli.advice import advise, in_json, show_case, summary
 from harness.results.records import LabelScoreRecord, Outcome, Prediction
 from tests.unit.leaderboard.synthetic import Plan, make_run
 
@@ -123,3 +124,10 @@ def test_an_error_of_the_image_alone_is_no_acceptance(tmp_path, reference):
         said
         == "this submission would not be accepted: 1 error(s) in the image. Change first: Add USER 65532."
     )
+
+
+def test_json_holds_verdict_cases_and_hints(tmp_path, reference):
+    advice = only(finished(tmp_path, reference, np.zeros_like(reference)))
+    told = json.loads(in_json([advice], errors=[], verdict="said"))
+    assert (told["accepted"], told["verdict"]) == (True, "said")
+    assert told["cases"][0]["hints"][0]["rule"] == "all-zero"

@@ -1,5 +1,6 @@
 """`harness check ARCHIVE --static` needs neither an engine nor data, and says each thing on one line."""
 
+import json
 import tarfile
 
 import pytest
@@ -111,3 +112,12 @@ def test_nothing_from_an_image_can_steer_a_terminal(capsys):
     out = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\x9b"} & set(out)
     assert out.count("\n") == 1
+
+
+def test_json_stands_alone_on_stdout(archive, capsys):
+    assert check(archive(b"[[ a ]]\r\n", User=""), "--static", "--json") == 1
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert told["accepted"] is False
+    assert told["image_errors"][0].startswith("Convert with sed")
+    assert "error line-ends" in printed.err
