@@ -188,6 +188,17 @@ fuzz: env-dev ## long: mutated volumes against the gate
 stress: env-dev engine-ready ## long: kill the harness at 50 random points
 	@FLAREHARNESS_KILLS=50 $(PYTEST) tests/integration/test_run_resume.py -k kill_9 --timeout 0 $(ARGS)
 
+# ---- documents -------------------------------------------------------------------------------------------------------
+
+.PHONY: docs pictures
+docs: env-dev ## build the site from docs/ into build/site, without a network; broken links are errors
+	@$(PY) docs/commands.py
+	@$(VENV)/bin/mkdocs build --strict
+
+pictures: env-dev ## [CHALLENGE=name] [DATA=dir]: take the pictures of README and docs from the results on disk
+	@$(HARNESS) leaderboard --challenge $(CHALLENGE) report --data $(DATA_OR_PHANTOMS) --output build/pictures
+	@$(PY) docs/pictures.py build/pictures
+
 # ---- upkeep ----------------------------------------------------------------------------------------------------------
 
 .PHONY: lock clean

@@ -34,7 +34,7 @@ _ORGANS = tuple(
 )
 _CROPPED = frozenset({5, 6, 10})
 _LESION = "Lesion"
-_TUMOR = Label(14, "tumor", 2, "tumour", column=_LESION)
+_TUMOR = Label(14, "tumour", 2, "tumour", column=_LESION)
 
 TABLES = {
     table.name: table

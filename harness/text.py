@@ -50,6 +50,13 @@ def seconds(value: float | None) -> str:
     return f"{value:.2f} s" if value < 10 else f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
 
 
+def about(value_s: float) -> str:
+    """Return a duration as one guesses it: `40 s`, `7 min`, `2.5 h`."""
+    if value_s < 90:
+        return f"{value_s:.0f} s"
+    return f"{value_s / 60:.0f} min" if value_s < 5400 else f"{value_s / 3600:.1f} h"
+
+
 def size(value: float | None) -> str:
     """Return bytes in MiB or GiB; zero as it is."""
     if value is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -17,18 +18,18 @@ from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_
 COMMANDS = {
     "doctor": "Prove each limit on this host with a tiny container.",
     "data": "Make the embedded data set, or check your own.",
-    "build": "Build a submission's image, and the images under it where they are missing or changed.",
-    "check": "Lint the image, then run one case under the judged limits and say what to fix.",
-    "evaluate": "Run a submission on every case in a fresh container, measure, score and store it.",
-    "score": "Score what stored runs predicted, or a folder of predictions made elsewhere.",
-    "explain": "Score a case under several rules; say why they differ and where surfaces are far apart.",
-    "leaderboard": "Rank the teams of a challenge from the results on disk; no engine is needed.",
-    "platform": "Put a challenge on grand-challenge.org or Codabench: scorer and references.",
-    "new": "Make a submission's folder from another one: an algorithm of grand-challenge.org.",
-    "pack": "Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256.",
-    "verify": "Re-read every record, file and seal; with --data also score again.",
-    "import": "Store the numbers of others' tables as a row that is marked as imported.",
-    "export": "Write the results as FLARE's organisers store them, for challengeR, or as long tables.",
+    "new": "Write the folder of a new submission: template or own script.",
+    "build": "Build a submission's image, and whatever lies under it.",
+    "check": "Lint the image, run a case as judged, and say what to change.",
+    "pack": "Build the image and write TEAM.tar.gz, as `docker save` does.",
+    "evaluate": "Run a submission on every case, measure, score and store it.",
+    "score": "Score what was predicted, in stored runs or made elsewhere.",
+    "leaderboard": "Rank the teams from the results on disk; write the report.",
+    "explain": "Score a case under several rules, and say why they differ.",
+    "verify": "Re-read every record, file and seal; with --data score again.",
+    "export": "Write the results for FLARE, challengeR, or as long tables.",
+    "import": "Store the numbers of others' tables as a row that says so.",
+    "platform": "Put a challenge on grand-challenge.org or Codabench.",
 }
 """Each command is the module of its name beside this one; the text is the first sentence of its help."""
 
@@ -60,7 +61,9 @@ def load_command(name: str) -> Any:
 def build_app() -> Any:
     """Return the application as a click group, with every command listed and none loaded."""
     app = _typer(
-        help="Run segmentation submissions in containers, measure, score and rank them.", add_completion=True
+        help="Run segmentation submissions in containers, measure, score and rank them.\n\n"
+        "With every command, -q leaves out progress and messages, and -v says where a failure arose.",
+        add_completion=True,
     )
 
     @app.callback(invoke_without_command=True)
@@ -105,12 +108,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; every expected failure is one line on stderr."""
+    words, verbose = _levels(list(argv))
     try:
-        result = build_app().main(args=list(argv), prog_name="harness", standalone_mode=False)
+        result = build_app().main(args=words, prog_name="harness", standalone_mode=False)
     except HarnessError as error:
+        _trace(verbose=verbose)
         _say(f"harness: {error.one_line()}")
         return error.exit_code
     except EvaluatorError as error:
+        _trace(verbose=verbose)
         _say(f"harness: {error}")
         return EXIT_USAGE
     except _WRONG_USAGE as error:
@@ -122,6 +128,7 @@ def run(argv: Sequence[str]) -> int:
         leave_quietly()
         return EXIT_OK
     except OSError as error:
+        _trace(verbose=verbose)
         what, where, mend = in_words(error)
         _say(f"harness: {HarnessError(what, where=where, mend=mend).one_line()}")
         return EXIT_INFRASTRUCTURE
@@ -131,10 +138,28 @@ def run(argv: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _levels(argv: list[str]) -> tuple[list[str], bool]:
+    """Take -q and -v out of a command line, wherever they stand; return the rest, and whether to say more."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    ours, rest = argv[:end], argv[end:]
+    levels = {"-q", "--quiet", "-v"} | (set() if "--version" in ours else {"--verbose"})
+    given = {word for word in ours if word in levels}
+    if given & {"-q", "--quiet"}:
+        from harness.cli.display import mute
+
+        mute(muted=True)
+    return [word for word in ours if word not in levels] + rest, bool(given & {"-v", "--verbose"})
+
+
 def _say(text: str) -> None:
     from harness.cli.display import say  # loads rich, which no success of --help or --version needs
 
-    say(text)
+    say(text, always=True)
+
+
+def _trace(*, verbose: bool) -> None:
+    if verbose:
+        traceback.print_exc()
 
 
 def _interrupted() -> int:

@@ -36,7 +36,9 @@ def build(
         bool, typer.Option("--sbom/--no-sbom", help="Write each image's bill of materials (CycloneDX).")
     ] = True,
 ) -> None:
-    """Build a submission's image, and the images under it where they are missing or changed.
+    """Build a submission's image, and whatever lies under it.
+
+    Example: `harness build small_unet`.
 
     With --all also the evaluator's image, which scores folders on hosts without Python. An image's line ends
     with the path of its bill of materials: the packages of Debian and Python in it.

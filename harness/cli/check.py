@@ -1,4 +1,4 @@
-"""`harness check`: the participant's pre-flight: lint the image, then run one case exactly as judged."""
+"""`harness check`: a participant's rehearsal: lint the image, run cases exactly as judged, and teach."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
-from harness.challenge.metrics import facts_of, in_a_line
-from harness.cli import options, preflight
+from harness.cli import completion, options, preflight
+from harness.cli.advice import advise, in_json, show_case, summary
 from harness.cli.display import say
 from harness.cli.evaluate import entry_for, prepared, rules_for
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
 from harness.engine.registry import images_of, open_engine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
-from harness.results.folder import RunResults
-from harness.results.records import OptOuts, Outcome
+from harness.results.records import OptOuts
 from harness.run.evaluate import EvaluationRequest, evaluate
 from harness.text import printable
-
-_LOG_LINES = 20
-_MIB = 1024**2
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +35,11 @@ def command(
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
     image: options.Images = None,
     split: options.Split = None,
-    case: Annotated[str | None, typer.Option("--case", help="The case to run; default: the first.")] = None,
+    case: Annotated[
+        str | None,
+        typer.Option("--case", help="The case to run; default: the first.", autocompletion=completion.cases),
+    ] = None,
+    all_cases: Annotated[bool, typer.Option("--all", help="Run every case, not only one.")] = False,
     static: Annotated[
         bool, typer.Option("--static", help="Only look into an archive: no engine, no data, no case.")
     ] = False,
@@ -53,11 +53,15 @@ def command(
     input_socket: options.InputSockets = None,
     output_socket: options.OutputSocket = None,
     runtime: options.Runtime = "",
+    as_json: options.AsJson = False,
 ) -> int:
-    """Lint the image, then run one case under the judged limits and say what to fix.
+    """Lint the image, run a case as judged, and say what to change.
 
     TEAM may also be the path of an image archive, as --image.
+
+    Example: `harness check mine --all`, or `harness check team.tar.gz --static`.
     """
+    tell = say if as_json else print
     rules = rules_for(load_challenge(challenge), options.sockets_of(input_socket, output_socket))
     if image is not None and len(image) > 1:
         raise ConfigurationError(
@@ -68,9 +72,15 @@ def command(
     options.check_device(device, with_image=archive is not None)
     if static:
         judge = judge_of(rules, requires_root=requires_root, driver=driver)
-        return EXIT_OK if preflight.static(archive, judge) else EXIT_SUBMISSION_FAILED
+        errors = preflight.static(archive, judge, tell=tell)
+        verdict = preflight.static_summary(errors)
+        if as_json:
+            print(in_json([], errors=errors, verdict=verdict))
+        say(verdict)
+        return EXIT_OK if not errors else EXIT_SUBMISSION_FAILED
     dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
-    dataset = dataset.select([dataset.cases[0].id])
+    if not all_cases:
+        dataset = dataset.select([dataset.cases[0].id])
     engine = open_engine()
     opt_outs = OptOuts(
         requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
@@ -85,7 +95,7 @@ def command(
         driver=driver,
         platform=images_of(engine).platform,
     )
-    sound = preflight.in_engine(images_of(engine), entry.image, judge)
+    errors = preflight.in_engine(images_of(engine), entry.image, judge, tell=tell)
     with tempfile.TemporaryDirectory(prefix="flareharness-check-") as folder, ConsoleObserver() as observer:
         request = EvaluationRequest(
             team=entry.team,
@@ -99,32 +109,12 @@ def command(
             argv=tuple(sys.argv),
         )
         finished = evaluate(request, engine=engine, observer=observer)
-        succeeded = show(finished)
-    return EXIT_OK if succeeded and sound else EXIT_SUBMISSION_FAILED
-
-
-def show(finished: RunResults) -> bool:
-    """Print the case's outcome against its limits, and the end of its log if it failed."""
-    (execution,) = finished.final_executions().values()
-    limits, usage = finished.record.limits, execution.usage
-    print(f"outcome: {execution.outcome.value} ({printable(execution.evidence.summary)})")
-    if execution.stages.run_s is not None:
-        print(f"time: {execution.stages.run_s:.1f} s of {limits.time_s:.0f} s")
-    if usage.peak_memory_bytes is not None:
-        print(
-            f"peak memory: {usage.peak_memory_bytes / _MIB:.0f} MiB of {limits.memory_bytes / _MIB:.0f} MiB"
-        )
-    for score in finished.scores:
-        for label in score.scores:
-            known = {key: value for key, value in label.scores.items() if value is not None}
-            if known:
-                means = (in_a_line(facts_of(key), value) for key, value in known.items())
-                print(f"{label.organ}: {', '.join(means)}")
-    if execution.outcome is Outcome.SUCCEEDED:
-        return True
-    log = finished.folder / "cases" / execution.case / "container.log"
-    if log.is_file():
-        say("the end of its log:")
-        for line in log.read_text(errors="replace").splitlines()[-_LOG_LINES:]:
-            say(f"  {line}")
-    return False
+        advised = advise(finished, dataset.cases)
+    verdict = printable(summary(advised, errors=errors))
+    if as_json:
+        print(in_json(advised, errors=errors, verdict=verdict))
+    else:
+        for advice in advised:
+            show_case(advice, named=len(advised) > 1)
+        print(verdict)
+    return EXIT_OK if not errors and all(advice.succeeded for advice in advised) else EXIT_SUBMISSION_FAILED

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    group = typer.Typer(help="Make the embedded data set, or check your own.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Make the embedded data set, or check your own.\n\nExample: `harness data check DIR -c FILE`.",
+        no_args_is_help=True,
+    )
     group.command("phantom")(phantom)
     group.command("check")(check)
     group.command("raters")(raters)
@@ -49,7 +52,10 @@ def phantom(
     ] = False,
     workers: Annotated[int, typer.Option("--workers", "-j", min=1, help="Processes.")] = 1,
 ) -> None:
-    """Make abdominal CT phantoms with 13 organs and tumours."""
+    """Make abdominal CT phantoms with 13 organs and tumours.
+
+    Example: `harness data phantom data/phantom --cases 6 --seed 7`.
+    """
     from harness.data.phantom import write_dataset
 
     with progress("phantoms") as advance:
@@ -81,7 +87,10 @@ def check(
         ),
     ] = None,
 ) -> int:
-    """Read every file to its end, compare each label's grid with its image's, and print what is there."""
+    """Read every file to its end, compare each label's grid with its image's, and print what is there.
+
+    Example: `harness data check DIR --challenge FILE`.
+    """
     from harness.challenge import load_challenge
     from harness.data.check import check_channels, check_dataset
     from harness.data.dataset import open_dataset

@@ -20,6 +20,8 @@ from rich.progress import (
 
 from harness.text import printable
 
+_muted = False
+
 PLAIN_INTERVAL_S = 5.0
 """How often a progress line is written where stderr is not a terminal."""
 
@@ -34,8 +36,21 @@ def stderr() -> Console:
     return Console(file=sys.stderr, width=None if sys.stderr.isatty() else 200, highlight=False)
 
 
-def say(text: str) -> None:
-    """Write one message line to stderr, as it is: brackets are not markup."""
+def mute(*, muted: bool) -> None:
+    """Leave out progress and messages from now on (`--quiet`); errors and data are still written."""
+    global _muted
+    _muted = muted
+
+
+def is_muted() -> bool:
+    """Whether progress and messages are left out."""
+    return _muted
+
+
+def say(text: str, *, always: bool = False) -> None:
+    """Write one message line to stderr, as it is: brackets are not markup. `always` is for errors."""
+    if _muted and not always:
+        return
     stderr().print(printable(text), markup=False, soft_wrap=True)
 
 
@@ -49,7 +64,7 @@ class Advance(Protocol):
 @contextmanager
 def progress(title: str) -> Iterator[Advance]:
     """Show a bar on a terminal, and a plain line every few seconds elsewhere."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _muted:
         with _bar(title) as advance:
             yield advance
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import typer
@@ -22,16 +23,26 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(command)
 
 
-def command(runtime: options.Runtime = "") -> int:
-    """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold."""
+def command(runtime: options.Runtime = "", as_json: options.AsJson = False) -> int:
+    """Prove each limit on this host with a tiny container. The exit code is 3 if one does not hold.
+
+    Example: `harness doctor`.
+    """
     console = stdout()
     failed = 0
+    told = []
     for check in _all_checks(runtime):
+        told.append({"check": check.name, "holds": check.passed, "detail": check.detail, "mend": check.mend})
+        if as_json:
+            failed += check.passed is False
+            continue
         word, style = _VERDICTS[check.passed]
         console.print(Text(f"{word:>6}", style=style), Text(printable(f"{check.name}: {check.detail}")))
         failed += check.passed is False
         if check.mend and not check.passed:
             console.print(Text(printable(f"       {check.mend}")))
+    if as_json:
+        print(json.dumps(told, indent=1, ensure_ascii=False))
     return EXIT_PREREQUISITE_MISSING if failed else EXIT_OK
 
 

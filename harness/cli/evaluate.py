@@ -92,7 +92,9 @@ def command(
         ),
     ] = DEFAULT_ENGINE,
 ) -> int:
-    """Run a submission on every case in a fresh container, measure, score and store it.
+    """Run a submission on every case, measure, score and store it. Each case gets a fresh container.
+
+    Example: `harness evaluate small_unet --data DIR --challenge FILE`.
 
     Several --image are several teams, one after the other. An interrupted evaluation goes on
     where it stopped. The exit code is 1 if no case of a team succeeded, and 4 if cases are

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
-from harness.cli import options
+from harness.cli import completion, options
 from harness.cli.display import say
 from harness.data.dataset import open_dataset
 from harness.errors import ConfigurationError
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def command(
     team: Annotated[str, typer.Argument(help="Whose newest run is looked at.")],
-    case: Annotated[str, typer.Option("--case", help="Which case.")],
+    case: Annotated[str, typer.Option("--case", help="Which case.", autocompletion=completion.cases)],
     data: options.Data = options.DEFAULT_DATA,
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,
@@ -32,7 +32,10 @@ def command(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
 ) -> int:
-    """Score a case under several rules; say why they differ and where surfaces are far apart."""
+    """Score a case under several rules, and say why they differ. It also says where surfaces are far apart.
+
+    Example: `harness explain small_unet --case phantom_0001`.
+    """
     from evaluator.explain import explain
     from evaluator.explain_pages import as_html, as_text
 

@@ -54,7 +54,10 @@ def command(
     cases: options.CaseTable = None,
     unsigned: options.Unsigned = False,
 ) -> None:
-    """Write the results as FLARE's organisers store them, for challengeR, or as long tables."""
+    """Write the results for FLARE, challengeR, or as long tables.
+
+    Example: `harness export tidy --output tables`.
+    """
     board = rank(
         load_challenge(challenge), results, profile=profile, case_table=case_table(cases), unsigned=unsigned
     )

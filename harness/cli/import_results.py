@@ -47,7 +47,7 @@ def command(
     split: options.Split = None,
     profile: options.Profile = None,
 ) -> None:
-    """Store the numbers of others' tables as a row that is marked as imported.
+    """Store the numbers of others' tables as a row that says so.
 
     Such a row stands beside yours, out of competition: nothing of it was measured or scored here.
     """

@@ -11,7 +11,7 @@ import typer
 
 from evaluator.terminal import in_words
 from harness.challenge import Challenge, load_challenge
-from harness.cli import options
+from harness.cli import completion, options
 from harness.cli.display import progress, say, stdout
 from harness.cli.names import known_team
 from harness.data.dataset import open_dataset
@@ -54,7 +54,10 @@ class View(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    group = typer.Typer(help="Rank the teams of a challenge from the results on disk; no engine is needed.")
+    group = typer.Typer(
+        help="Rank the teams from the results on disk; write the report. No engine is needed.\n\n"
+        "Example: `harness leaderboard --challenge FILE`, then `harness leaderboard report --data DIR`."
+    )
     group.callback(invoke_without_command=True)(table)
     group.command("report")(report)
     group.command("history")(history)
@@ -74,7 +77,10 @@ def table(
     cases: options.CaseTable = None,
     unsigned: options.Unsigned = False,
 ) -> None:
-    """Print the leaderboard, and store it as leaderboard.csv, .json and .md."""
+    """Print the leaderboard, and store it as leaderboard.csv, .json and .md.
+
+    Example: `harness leaderboard --challenge FILE --format csv`.
+    """
     given = Shared(
         challenge, results, across_hosts=across_hosts, profile=profile, cases=cases, unsigned=unsigned
     )
@@ -109,7 +115,10 @@ def report(
     cases: options.CaseTable = None,
     unsigned: options.Unsigned = False,
 ) -> None:
-    """Write the report: one HTML file that opens from disk, and a page per submission."""
+    """Write the report: one HTML file that opens from disk, and a page per submission.
+
+    Example: `harness leaderboard report --data DIR --view participant`.
+    """
     given = Shared(
         challenge, results, across_hosts=across_hosts, profile=profile, cases=cases, unsigned=unsigned
     ).merged(context)
@@ -122,14 +131,20 @@ def report(
 def history(
     context: typer.Context,
     team: Annotated[
-        str | None, typer.Argument(help="The team; default: every one that has several runs.")
+        str | None,
+        typer.Argument(
+            help="The team; default: every one that has several runs.", autocompletion=completion.teams
+        ),
     ] = None,
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,
     profile: options.Profile = None,
     unsigned: options.Unsigned = False,
 ) -> None:
-    """List the runs of a team in time, and whether each beats those before it by more than noise."""
+    """List the runs of a team in time, and whether each beats those before it by more than noise.
+
+    Example: `harness leaderboard history small_unet`.
+    """
     given = Shared(challenge, results, profile=profile, unsigned=unsigned).merged(context)
     rules = load_challenge(given.challenge)
     by_team: dict[tuple[str, str], list[RunValues]] = {}
@@ -137,6 +152,8 @@ def history(
         by_team.setdefault((run.record.team, run.record.dataset.fingerprint), []).append(run)
     if team is not None:
         known_team(team, [name for name, _ in by_team], where=given.results / rules.name)
+    if team is None and all(len(runs) == 1 for runs in by_team.values()):
+        say("no team has several runs over the same data; name a team to see its one")
     for (name, _), runs in sorted(by_team.items()):
         if team == name or (team is None and len(runs) > 1):
             counts = sample_counts(len(runs[0].cases), 1000, seed=DEFAULT_SEED)

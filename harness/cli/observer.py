@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+from harness import text
 from harness.challenge.metrics import facts_of, in_a_line
-from harness.cli.display import Advance, plain_progress, say, stderr
+from harness.cli.display import Advance, is_muted, plain_progress, say, stderr
 from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 from harness.text import printable
@@ -24,14 +34,17 @@ class ConsoleObserver(Observer):
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._preparing: tuple[str, Advance] | None = None
+        self._left = self._ended = 0
+        self._began = time.monotonic()
 
     def __enter__(self) -> ConsoleObserver:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not is_muted():
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
+                TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=stderr(), transient=True)
             self._bar.start()
@@ -55,6 +68,7 @@ class ConsoleObserver(Observer):
 
     def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
         """See `Observer`."""
+        self._left, self._ended, self._began = left, 0, time.monotonic()
         done = total - left
         kept = f", {done} of {total} cases done before" if done else ""
         self.note(
@@ -70,20 +84,28 @@ class ConsoleObserver(Observer):
 
     def case_finished(self, execution: ExecutionRecord) -> None:
         """See `Observer`."""
-        self.note(case_line(execution))
+        self.note(f"{case_line(execution)}{self._time_left()}")
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task)
+
+    def _time_left(self) -> str:
+        """Say how long the rest will take at the pace so far; the bar of a terminal shows that itself."""
+        self._ended += 1
+        rest = self._left - self._ended
+        if self._bar is not None or rest <= 0:
+            return ""
+        return f"; about {text.about((time.monotonic() - self._began) / self._ended * rest)} left"
 
     def case_scored(self, score: ScoreRecord) -> None:
         """See `Observer`."""
         self.note(score_line(score))
 
-    def note(self, text: str) -> None:
+    def note(self, words: str) -> None:
         """See `Observer`."""
         if self._bar is not None:
-            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(words), markup=False, highlight=False, soft_wrap=True)
         else:
-            say(text)
+            say(words)
 
 
 def case_line(execution: ExecutionRecord) -> str:
@@ -97,7 +119,8 @@ def case_line(execution: ExecutionRecord) -> str:
         facts.append(execution.evidence.summary)
         if execution.evidence.last_log_line:
             facts.append(f"last log line: {execution.evidence.last_log_line}")
-    return f"  {execution.case}: {execution.outcome.value} ({'; '.join(facts)})"
+    said = f" ({'; '.join(facts)})" if facts else ""
+    return f"  {execution.case}: {execution.outcome.value}{said}"
 
 
 def score_line(score: ScoreRecord) -> str:

@@ -10,15 +10,25 @@ from pydantic import ValidationError
 
 from evaluator.errors import choose_one_of
 from harness.challenge import Sockets
+from harness.cli import completion
 from harness.errors import ConfigurationError
 
 Challenge = Annotated[
-    str, typer.Option("--challenge", "-c", help="A shipped challenge's name, or the path of a .toml file.")
+    str,
+    typer.Option(
+        "--challenge",
+        "-c",
+        help="A shipped challenge's name, or the path of a .toml file.",
+        autocompletion=completion.challenges,
+    ),
 ]
 Results = Annotated[Path, typer.Option("--results", help="The folder that results are stored in.")]
 Submissions = Annotated[Path, typer.Option("--submissions", help="The folder that submissions are found in.")]
 Data = Annotated[Path, typer.Option("--data", help="A folder with imagesVal/ and labelsVal/.")]
-OptionalTeam = Annotated[str | None, typer.Argument(help="The submission's name, a folder of submissions/.")]
+OptionalTeam = Annotated[
+    str | None,
+    typer.Argument(help="The submission's name, a folder of submissions/.", autocompletion=completion.teams),
+]
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Scoring rules: exact, or flare. Default: the challenge's.")
 ]
@@ -31,7 +41,10 @@ Images = Annotated[
     list[str] | None,
     typer.Option("--image", help="Instead of TEAM's folder: a tag, a docker-save tar, or OCI."),
 ]
-Cases = Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")]
+Cases = Annotated[
+    list[str] | None,
+    typer.Option("--case", help="Only this case; may be repeated.", autocompletion=completion.cases),
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda, for --image.")]
 RequiresRoot = Annotated[bool, typer.Option("--requires-root", help="Opt-out: run as root; it is recorded.")]
 WritableRoot = Annotated[
@@ -63,6 +76,8 @@ InputSockets = Annotated[
 OutputSocket = Annotated[
     str | None, typer.Option("--output-socket", help="And its label output, SLUG[=FOLDER].")
 ]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
 
 DEVICES = ("cpu", "cuda")
 

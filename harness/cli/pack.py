@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.challenge import load_challenge
-from harness.cli import options
+from harness.cli import completion, options
 from harness.cli.display import progress, say
 from harness.data.dataset import file_sha256
 from harness.engine.registry import images_of, open_engine
@@ -23,12 +23,15 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    team: Annotated[str, typer.Argument(help="The submission's name, a folder of submissions/.")],
+    team: Annotated[str, typer.Argument(help="The submission's name.", autocompletion=completion.teams)],
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the archive goes.")] = Path("dist"),
 ) -> None:
-    """Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256."""
+    """Build the image and write TEAM.tar.gz, as `docker save` does. Its path and SHA-256 are printed.
+
+    Example: `harness pack small_unet`.
+    """
     submission = find(team, submissions)
     images = images_of(open_engine())
     image = build(submission, challenge=load_challenge(challenge).name, images=images, progress=say)

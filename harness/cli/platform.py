@@ -28,7 +28,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder that th
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
     group = typer.Typer(
-        help="Put a challenge on grand-challenge.org or Codabench: scorer and references.",
+        help="Put a challenge on grand-challenge.org or Codabench.",
         no_args_is_help=True,
     )
     group.command("grand-challenge")(grand_challenge)

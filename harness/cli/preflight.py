@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.challenge import Challenge
@@ -16,6 +16,9 @@ from harness.submission.findings import Finding, Judge
 from harness.submission.lint import lint, lint_archive
 from harness.submission.sources import is_archive_name
 from harness.text import printable
+
+Tell = Callable[[str], None]
+"""Takes a finding's line: stdout is for data, and for people where nothing else is."""
 
 
 def archive_of(team: str | None, image: str | None) -> str | None:
@@ -67,8 +70,8 @@ def _driver_of_this_host() -> str:
         return ""
 
 
-def static(source: str | None, judge: Judge) -> bool:
-    """Look an archive over without an engine, print what is found, and return whether nothing stops it.
+def static(source: str | None, judge: Judge, *, tell: Tell = print) -> list[str]:
+    """Look an archive over without an engine, print what is found, and return the mend of each error.
 
     Raises:
         ConfigurationError: no archive is named, or there is none.
@@ -86,24 +89,32 @@ def static(source: str | None, judge: Judge) -> bool:
         )
     with progress("layers read") as advance:
         found = lint_archive(path, judge, progress=advance)
-    return show(found)
+    return show(found, tell=tell)
 
 
-def in_engine(images: ImageClient, image: str, judge: Judge) -> bool:
-    """Look an image of the engine over, print what is found, and return whether nothing stops it."""
-    return show(lint(images, image, judge))
+def in_engine(images: ImageClient, image: str, judge: Judge, *, tell: Tell = print) -> list[str]:
+    """Look an image of the engine over, print what is found, and return the mend of each error."""
+    return show(lint(images, image, judge), tell=tell)
 
 
-def show(findings: Iterable[Finding]) -> bool:
-    """Print each finding on a line of its own, and return whether none is an error.
+def show(findings: Iterable[Finding], *, tell: Tell = print) -> list[str]:
+    """Print each finding on a line of its own, and return the mend of each error.
 
     What comes from the image, in the message and in the mend, cannot steer a terminal.
     """
-    errors = warnings = 0
+    errors, warnings = [], 0
     for finding in findings:
-        errors += finding.level == "error"
+        if finding.level == "error":
+            errors.append(finding.mend)
         warnings += finding.level == "warning"
         line = f"{finding.level} {finding.rule}: {finding.message}. {finding.mend}"
-        print(printable(" ".join(line.split())))
-    say(f"{errors} error(s), {warnings} warning(s)")
-    return errors == 0
+        tell(printable(" ".join(line.split())))
+    say(f"{len(errors)} error(s), {warnings} warning(s)")
+    return errors
+
+
+def static_summary(errors: Sequence[str]) -> str:
+    """Say in one line what looking at an archive alone can say of its fate."""
+    if errors:
+        return f"this archive would not be accepted: {len(errors)} error(s). Change first: {errors[0]}"
+    return "nothing in this archive would stop it; without --static a case is run, too."

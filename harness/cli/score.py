@@ -43,7 +43,10 @@ def command(
     profile: options.Profile = None,
     again: Annotated[bool, typer.Option("--again", help="Also what has a current score already.")] = False,
 ) -> int:
-    """Score what stored runs predicted, or a folder of predictions made elsewhere."""
+    """Score what was predicted, in stored runs or made elsewhere.
+
+    Example: `harness score PREDICTIONS --team mine --data DIR --challenge FILE`.
+    """
     rules = load_challenge(challenge)
     options.check_profile(profile)
     if predictions is not None and not predictions.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -33,18 +34,37 @@ def command(
         Path | None, typer.Option("--data", help="Also score the runs over this data set again.")
     ] = None,
     split: options.Split = None,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Re-read every record, file and seal; with --data also score again. The exit code is 4 on any damage."""
+    """Re-read every record, file and seal; with --data score again. The exit code is 4 on any damage.
+
+    Example: `harness verify --data DIR --challenge FILE`.
+    """
     folders = _run_folders(results, challenge)
     dataset = open_dataset(data, split=split) if data is not None else None
     fingerprint = dataset.fingerprint() if dataset is not None else ""
     damaged = 0
+    told = []
     for folder in folders:
         found = verify_run(folder, dataset=dataset, fingerprint=fingerprint)
         damaged += bool(found.problems)
+        told.append(
+            {
+                "run": str(folder),
+                "intact": not found.problems,
+                "remarks": list(found.remarks),
+                "problems": [
+                    {"what": problem.what, "where": str(problem.where)} for problem in found.problems
+                ],
+            }
+        )
+        if as_json:
+            continue
         print(f"{folder}\t{'damaged' if found.problems else 'intact'}\t{'; '.join(found.remarks)}")
         for problem in found.problems:
             say(f"  {printable(problem.what)} ({printable(problem.where)})")
+    if as_json:
+        print(json.dumps(told, indent=1, ensure_ascii=False))
     say(f"{len(folders)} run(s), {damaged} damaged")
     return EXIT_INFRASTRUCTURE if damaged else EXIT_OK
 

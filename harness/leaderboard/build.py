@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.challenge import Challenge, Metric, RankingScheme
-from harness.challenge.metrics import facts_of, with_unit
+from harness.challenge.metrics import with_unit
 from harness.leaderboard.columns import all_columns
 from harness.leaderboard.counting import counting
 from harness.leaderboard.history import top_of_ladder
@@ -159,7 +159,7 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
             range(len(competing)), key=lambda team: (ranking.ranks[team], competing[team].record.team)
         )
         analysis = _analyse(table, ranking, order, options)
-        notes += _power_notes(analysis.power, challenge=options.challenge)
+        notes += _power_notes(analysis.power, metrics)
         if len(competing) > MOST_TESTED_TEAMS:
             notes.append(f"Pairwise tests cover the first {MOST_TESTED_TEAMS} of {len(competing)} teams.")
     else:
@@ -186,7 +186,7 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
     )
 
 
-def _power_notes(power: Power | None, *, challenge: Challenge) -> list[str]:
+def _power_notes(power: Power | None, metrics: Sequence[Metric]) -> list[str]:
     """Say what this many cases can show, so that a map without findings is not taken for equality."""
     if power is None:
         return []
@@ -196,8 +196,9 @@ def _power_notes(power: Power | None, *, challenge: Challenge) -> list[str]:
             f"for this many teams it takes {power.cases_needed}."
         ]
     shown = [
-        f"{with_unit(facts_of(key.partition(':')[0]), value)} ({key})"
-        for key, value in power.smallest.items()
+        f"{metric.title} {with_unit(metric.facts, power.smallest[metric.key])}"
+        for metric in metrics
+        if metric.key in power.smallest
     ]
     return [f"Differences smaller than these are not told apart: {', '.join(shown)}."] if shown else []
 

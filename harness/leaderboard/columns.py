@@ -97,22 +97,31 @@ class Column:
 
 
 def all_columns(challenge: Challenge) -> list[Column]:
-    """Return every column that rows have and files hold: groups, organs, and what was measured."""
-    return [
+    """Return every column that rows have and files hold: groups, organs, and what was measured.
+
+    A group that bears the name of its only label is that label: one column.
+    """
+    columns = [
         *(_group(facts, group) for group in challenge.label_groups for facts in challenge.label_metrics),
         *(_case(facts) for facts in challenge.case_metrics),
         *(column for group in challenge.label_groups for column in _false_alarms(group)),
         *(column for facts in challenge.label_metrics for column in organ_columns(challenge, facts)),
         *_MEASURED,
     ]
+    first: dict[str, Column] = {}
+    for column in columns:
+        first.setdefault(column.key, column)
+    return list(first.values())
 
 
 def shown_columns(challenge: Challenge, rows: Sequence[Row]) -> list[Column]:
-    """Return the columns that tables show of these rows."""
+    """Return the columns that tables show of these rows: those in which one of them has a number."""
     shown = [
         column
         for column in all_columns(challenge)
-        if not column.organ and (not column.if_used or _used(column, rows))
+        if not column.organ
+        and (not column.if_used or _used(column, rows))
+        and any(column.of(row) is not None for row in rows)
     ]
     return sorted(shown, key=lambda column: column.last)
 

@@ -31,6 +31,9 @@ _PANEL = 340.0
 _MOST_DOTS = 40_000
 """Beyond this many cases a figure shows boxes alone, or the page would not scroll."""
 
+_LONGEST_WORD = 14
+"""Letters of a label's name that its column has room for; longer words break."""
+
 
 def accuracy_figures(scene: Scene) -> list[Figure]:
     """Return the figures of accuracy."""
@@ -117,9 +120,11 @@ def _heat_table(scene: Scene, facts: MetricFacts) -> Markup:
         team = escape(printable(scene.rows[row].team))
         body.append(f'<tr data-t="{row}"><th scope="row" class="team">{team}</th>{tds}</tr>')
     head = "".join(_organ_heading(label) for label, _ in used)
+    word = max((len(word) for label, _ in used for word in label.name.split()), default=0)
+    column = max(3.1, 0.37 * min(word, _LONGEST_WORD) + 0.48)
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="Scores by organ">'
-        f'<table class="sortable heat" style="--least:{8 + 3.1 * len(used):.0f}rem; '
+        f'<table class="sortable heat" style="--least:{10 + column * len(used):.1f}rem; '
         f'--most:{12 + 9 * len(used)}rem"><thead><tr>'
         '<th scope="col" class="team">'
         f'<button type="button">method</button></th>{head}</tr></thead>'

@@ -13,7 +13,7 @@ from harness.report.look import CaseLook
 from harness.report.marks import Cell, heat_cell, panel_grid, scrolled, tabs
 from harness.report.overlays import colours
 from harness.report.scene import Figure, Scene
-from harness.report.svg import Linear, Svg, log_around, short, x_axis, y_axis
+from harness.report.svg import LETTER, Linear, Svg, log_around, short, x_axis, y_axis
 
 _METHODS = 8
 """Figures with a panel per method show the first ones."""
@@ -75,8 +75,11 @@ def _confusion_of(scene: Scene, items: Sequence[Agreement]) -> Svg:
     order = [*used[1:], 0]
     left, top, step, height = 150.0, 8.0, 52.0, 24.0
     width = left + step * len(order)
+    slant = max(len(short(names[guess], 18)) for guess in order) * 0.65 * LETTER
     svg = Svg(
-        width + 30, top + height * len(order) + 110, label="Volume of each label by what it is taken for"
+        width + 30,
+        top + height * len(order) + 24 + slant,
+        label="Volume of each label by what it is taken for",
     )
     for line, truth in enumerate(order):
         y = top + height * line
@@ -153,9 +156,9 @@ def tolerances(scene: Scene, known: dict[int, list[Agreement]]) -> Figure:
         own = [item.nsd for item in items if len(item.nsd)]
         if own:
             curves[row] = np.mean(own, axis=0)
-    left, right, top, bottom = 46.0, 440.0, 16.0, 300.0
+    left, right, top, bottom = 40.0, 310.0, 16.0, 280.0
     x, y = Linear(0, TOLERANCES_MM[-1], left, right), Linear(0, 1, bottom, top)
-    svg = Svg(560, bottom + 42, label="Mean NSD over the tolerance, a line per method")
+    svg = Svg(440, bottom + 42, label="Mean NSD over the tolerance, a line per method")
     x_axis(svg, x, top, bottom, lambda value: f"{value:g}")
     y_axis(svg, y, left, right, lambda value: f"{100 * value:.0f}")
     svg.text((left + right) / 2, bottom + 34, "tolerance, mm", "tick mid")
@@ -169,7 +172,8 @@ def tolerances(scene: Scene, known: dict[int, list[Agreement]]) -> Figure:
         svg.path(points, f"curve {mine.colour}", tip=f"{mine.name}: {said}", data_t=row)
         svg.dots(points, f"mid {mine.colour}", data_t=row)
         taken = max(points[-1][1] + 4, taken + 14)
-        svg.text(right + 8, taken, short(mine.name, 15), "name", data_t=row)
+        svg.dots([(right + 12, taken - 4)], f"mid {mine.colour}", data_t=row)
+        svg.text(right + 20, taken, short(mine.name, 15), "name", data_t=row)
     return Figure(
         "tolerances",
         "Would a stricter or a kinder tolerance change the picture?",

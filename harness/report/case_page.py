@@ -46,12 +46,14 @@ def make_gallery(scene: Scene, looks: Sequence[CaseLook]) -> Gallery:
     pictures = {}
     for look in looks:
         at = scene.division.cases.index(look.case)
-        named = tuple(
-            (label.name, paint[label.value])
-            for label in scene.challenge.labels
-            if label.value in look.annotated
-        )
         for row, slices in look.pictures.items():
+            volumes = look.agreements[row].confusion_ml
+            drawn = volumes.sum(axis=0) + volumes.sum(axis=1) > 0
+            named = tuple(
+                (label.name, paint[label.value])
+                for label, held in zip(scene.challenge.labels, drawn[1:], strict=True)
+                if held
+            )
             mean = float(scene.case_scores[at, row])
             pictures[row, look.case] = Picture(row, look.case, mean, slices, named)
     links = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness import text as format_
+from harness.challenge.metrics import with_unit
 from harness.leaderboard import Leaderboard
 from harness.leaderboard.columns import shown_columns
 from harness.leaderboard.files import host_letter, legend
@@ -30,6 +31,8 @@ from harness.results.records import HostFacts
 Fact = tuple[str, str, str]
 Pair = tuple[str, str]
 
+_ALARM_VOLUMES = "false_alarms_ml_"
+"""Their columns stand below the numbers of false alarms."""
 _PICTURES = 12
 """Methods whose worst case is on the first page."""
 
@@ -67,7 +70,7 @@ def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any
     columns = [
         column
         for column in shown_columns(scene.challenge, scene.rows)
-        if any(column.of(row) is not None for row in scene.rows)
+        if not column.key.startswith(_ALARM_VOLUMES)
     ]
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
     worst: dict[int, Picture] = {}
@@ -82,6 +85,8 @@ def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any
         "best": [column.best(scene.rows) for column in columns],
         "colour": scene.colour,
         "links": links,
+        "many_hosts": len({row.host_kind for row in scene.rows}) > 1,
+        "marked": any(row.marks for row in scene.rows),
         "grouped": any((row.tie_group or 1) > 1 for row in scene.rows),
         "ranked_on": ", ".join(metric.title for metric in scene.division.metrics) or "nothing",
         "legend": legend(scene.division, intervals=False),
@@ -184,8 +189,10 @@ def _division_facts(scene: Scene) -> list[Pair]:
 def _scheme(board: Leaderboard) -> str:
     parts = []
     for metric in board.scheme.metrics:
-        tolerance = "" if metric.tolerance is None else f", tolerance {metric.tolerance:g}"
-        parts.append(f"{metric.key} ({metric.direction.value}, weight {metric.weight:g}{tolerance})")
+        tolerance = (
+            "" if metric.tolerance is None else f", tolerance {with_unit(metric.facts, metric.tolerance)}"
+        )
+        parts.append(f"{metric.title} ({metric.direction.value}, weight {metric.weight:g}{tolerance})")
     return f"{board.scheme.order}: {'; '.join(parts)}"
 
 

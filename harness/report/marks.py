@@ -185,9 +185,16 @@ def tabs(group: str, options: Sequence[tuple[str, Markup]]) -> Markup:
     return Markup(f"{switch if len(options) > 1 else ''}{bodies}")
 
 
+def two_widths(broad: Svg, narrow: Svg) -> Markup:
+    """Return a drawing made twice: for a page, and for a phone, where it need not scroll."""
+    return Markup('<div class="broad">{}</div><div class="narrow">{}</div>').format(
+        scrolled(broad), scrolled(narrow)
+    )
+
+
 def scrolled(svg: Svg) -> Markup:
     """Return a drawing that keeps its text readable on a narrow screen: there it scrolls sideways."""
-    least = f"--least:{0.84 * svg.width:.0f}px"
+    least = f"--least:{0.74 * svg.width:.0f}px"
     label = escape(svg.label)
     return Markup(
         f'<div class="scroll drawn" tabindex="0" role="region" aria-label="{label}" style="{least}">'

@@ -28,6 +28,8 @@ from harness.report.svg import Linear, Svg, short
 _NAMES = 150.0
 _SIDE = 560.0
 _WIDE = 1100.0
+_NARROW = 440.0
+"""What a phone shows whole."""
 _NARROW_TEAMS = 24
 """More teams than this need the page's width for their names."""
 _TAU_SAMPLES = 500
@@ -136,11 +138,13 @@ def tau(scene: Scene, analysis: Analysis) -> Figure:
             lines.append((f"{metric.title} alone", alone.tau))
     known = [values[~np.isnan(values)] for _, values in lines]
     lowest = min((float(values.min()) for values in known if len(values)), default=0.0)
-    scale = Linear(min(np.floor(lowest * 10) / 10, 0.9), 1, _NAMES, _SIDE - 62)
+    scale = Linear(min(np.floor(lowest * 10) / 10, 0.9), 1, _NAMES, _NARROW - 62)
     height = 44.0
-    svg = Svg(_SIDE, len(lines) * height + 46, label="Kendall's tau of bootstrap orders with the full order")
+    svg = Svg(
+        _NARROW, len(lines) * height + 46, label="Kendall's tau of bootstrap orders with the full order"
+    )
     bottom = len(lines) * height + 16
-    for tick in scale.ticks():
+    for tick in scale.ticks(4):
         svg.line(scale(tick), 8, scale(tick), bottom)
         svg.text(scale(tick), bottom + 15, f"{tick:g}", "tick mid")
     for index, ((title, _), values) in enumerate(zip(lines, known, strict=True)):
@@ -158,7 +162,7 @@ def tau(scene: Scene, analysis: Analysis) -> Figure:
         svg.path([*points, (scale(1), base)], "area strong" if index == 0 else "area")
         middle = float(np.median(values))
         svg.line(scale(middle), base - height + 8, scale(middle), base, "middle")
-        svg.text(_SIDE - 4, base - 8, f"{middle:.3f}", "tick end")
+        svg.text(_NARROW - 4, base - 8, f"{middle:.3f}", "tick end")
     return Figure(
         "tau",
         "Would another set of cases give the same order?",

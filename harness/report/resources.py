@@ -15,13 +15,14 @@ from harness.challenge.metrics import is_fraction
 from harness.challenge.model import column_name
 from harness.leaderboard import Row
 from harness.leaderboard.values import Floats
-from harness.report.marks import Line, box, name_column, panel_grid, scrolled
+from harness.report.marks import Line, box, name_column, panel_grid, scrolled, two_widths
 from harness.report.scene import Figure, Scene, row_height, score
 from harness.report.svg import Linear, Log, Svg, log_around, x_axis, y_axis
 
 _NAMES = 150.0
-_SIDE = 560.0
+_SIDE = 440.0
 _WIDE = 1100.0
+_NARROW = 440.0
 _CURVE_POINTS = 160
 _MOST_CURVES = 60
 _LEAST_SAMPLES = 3
@@ -104,7 +105,7 @@ def tradeoff(scene: Scene, cost: Cost) -> Figure:
     facts = accuracy_of(scene)
     assert facts is not None
     points = _points(scene, facts, cost)
-    left, right, top, bottom = 52.0, _SIDE - 24, 16.0, 400.0
+    left, right, top, bottom = 52.0, _SIDE - 24, 16.0, 330.0
     costs = [spent for _, spent, _ in points]
     limit = cost.limit if cost.limit is not None and costs and cost.limit <= 4 * max(costs) else None
     x = log_around([*costs, *([] if limit is None else [limit])], left, right)
@@ -215,11 +216,22 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
 
 def quantiles(scene: Scene) -> Figure:
     """Draw each method's run time: middle, spread, tail, and the limit."""
-    limit = scene.challenge.limits.time_s
     times = [_times(scene, index) for index in range(len(scene.rows))]
+    return Figure(
+        "runtime",
+        "How long does a case take, and how long can it take?",
+        "Run time of the cases that succeeded, on a logarithmic scale. Box: the middle half; line: the "
+        "median; bars: 5 % and 95 %; dot: the longest.",
+        two_widths(_time_boxes(scene, times, _WIDE), _time_boxes(scene, times, _NARROW)),
+        wide=True,
+    )
+
+
+def _time_boxes(scene: Scene, times: Sequence[Floats], width: float) -> Svg:
+    limit = scene.challenge.limits.time_s
     known = [float(value) for values in times for value in values]
     height = row_height(len(scene.rows))
-    top, width = 22.0, _WIDE
+    top = 22.0
     bottom = top + height * len(scene.rows)
     near = bool(known) and limit <= 4 * max(known)
     scale = log_around([*known, *([limit] if near else [])], _NAMES, width - 30, room=1.15)
@@ -244,14 +256,7 @@ def quantiles(scene: Scene) -> Figure:
         tip = f"median {_seconds(five[2])}, 95 % within {_seconds(five[4])}, longest {_seconds(high)}"
         box(svg, scale, Line(middle, height), five, scene.mine(index), tip=tip)
         svg.dots([(scale(high), middle)], f"mid {scene.colour(index)}", data_t=index)
-    return Figure(
-        "runtime",
-        "How long does a case take, and how long can it take?",
-        "Run time of the cases that succeeded, on a logarithmic scale. Box: the middle half; line: the "
-        "median; bars: 5 % and 95 %; dot: the longest.",
-        scrolled(svg),
-        wide=True,
-    )
+    return svg
 
 
 def _times(scene: Scene, index: int) -> Floats:

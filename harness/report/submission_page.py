@@ -13,7 +13,7 @@ from harness.challenge import Metric
 from harness.challenge.metrics import heading_unit, is_fraction, shown_value, with_unit
 from harness.challenge.model import column_name
 from harness.leaderboard import Row
-from harness.leaderboard.columns import organ_columns
+from harness.leaderboard.columns import PENALTY, organ_columns
 from harness.leaderboard.model import MARKS
 from harness.report.case_page import Gallery
 from harness.report.cases import outcome_name, own_cases
@@ -38,7 +38,7 @@ _LOGS = 5
 
 @dataclass(frozen=True)
 class WorstCase:
-    """One case in the list of a submission's worst."""
+    """One case in the list of a submission's worst; a failed one's score is what the challenge charges."""
 
     case: str
     score: float
@@ -47,6 +47,7 @@ class WorstCase:
     runtime_s: float | None
     memory_bytes: float | None
     outcome: str
+    failed: bool
 
 
 def submission_page(scene: Scene, index: int, gallery: Gallery) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def submission_page(scene: Scene, index: int, gallery: Gallery) -> dict[str, Any
     return {
         "title": f"{row.team}: {scene.challenge.title}",
         "row": row,
+        "penalty": PENALTY,
         "division": scene.division,
         "facts": _facts(scene, index),
         "notes": _notes(scene, index),
@@ -109,10 +111,11 @@ def worst_first(scene: Scene, index: int) -> list[WorstCase]:
                 case=scene.division.cases[case],
                 score=float(scores[case, index]),
                 field=float(np.nanmedian(scores[case])),
-                organs=organs.worst(case),
+                organs=organs.worst(case) if run.succeeded[case] else "",
                 runtime_s=_known(run.resource("runtime_s")[case]),
                 memory_bytes=_known(run.resource("peak_memory_bytes")[case]),
                 outcome=outcome_name(scene, case, index).replace("_", " "),
+                failed=not bool(run.succeeded[case]),
             )
         )
         if len(listed) == _WORST:
@@ -194,11 +197,16 @@ def _number(scene: Scene, index: int, metric: Metric) -> tuple[str, str, str, st
     part = row.metric_scores.get(metric.key)
     return (
         metric.title,
-        with_unit(metric.facts, row.metrics.get(metric.key)),
+        _charged(with_unit(metric.facts, row.metrics.get(metric.key)), lost=bool(row.failed)),
         with_unit(metric.facts, best),
         "–" if part is None else f"{part:.3f}",
         with_unit(metric.facts, metric.failed),
     )
+
+
+def _charged(shown: str, *, lost: bool) -> str:
+    """Mark a number that holds what failed cases are charged."""
+    return f"{shown}{PENALTY}" if lost and shown != "–" else shown
 
 
 def _organ_headings(scene: Scene) -> list[str]:

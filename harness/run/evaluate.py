@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -143,16 +143,25 @@ class Run:
             plan(self._opened.cases, done),
             key=lambda planned: place_in_order(self.rules.secret, self.rules.run, planned.case.id),
         )
-        if self._opened.warm_up and not done and left:
-            # The last attempt of a case counts; the first one tells the cold start.
-            left.insert(1, Planned(left[0].case, left[0].attempt + 1))
-            self._uncounted = (left[0].case.id, left[0].attempt)
-        total = len(self._opened.cases)
-        self._observer.run_opened(self._record, self.writer.folder, total=total, left=len(left))
+        total, to_judge = len(self._opened.cases), len(left)
+        if self._opened.warm_up:
+            self._plan_warm_up(left, done)
+        self._observer.run_opened(self._record, self.writer.folder, total=total, left=to_judge)
         if refused := self._try_image() if left else "":
             yield from (_not_started(planned, refused) for planned in left)
         else:
             yield from self._run(deque(left), executor)
+
+    def _plan_warm_up(self, left: list[Planned], done: Sequence[ExecutionRecord]) -> None:
+        """Have the first case run twice, or, where a run ended between the two, a second time."""
+        verdicts = [execution for execution in done if execution.outcome is not Outcome.INFRASTRUCTURE]
+        if not verdicts and left:
+            # The last attempt of a case counts; the first one tells the cold start.
+            left.insert(1, Planned(left[0].case, left[0].attempt + 1))
+            self._uncounted = (left[0].case.id, left[0].attempt)
+        elif len(verdicts) == 1:
+            again = verdicts[0]
+            left.insert(0, Planned(self._cases[again.case], again.attempt + 1))
 
     def _try_image(self) -> str:
         """Start the image once; return why it cannot start, or nothing."""

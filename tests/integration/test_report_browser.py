@@ -232,6 +232,59 @@ def test_what_is_wider_than_a_phone_says_so(browser, index):
     assert shown > 0
 
 
+@pytest.mark.parametrize("width", [390, 800, 1300])
+def test_no_word_of_a_label_breaks_in_the_heat_map(browser, index, width):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    open_page(browser, index)
+    broken = browser.execute_script(
+        """
+        const lost = [], range = document.createRange();
+        for (const button of document.querySelectorAll("table.heat thead th button")) {
+          const text = button.firstChild;
+          for (const word of text.data.matchAll(/\\S+/g)) {
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            if (range.getClientRects().length > 1) lost.push(word[0]);
+          }
+        }
+        return [lost, document.querySelectorAll("table.heat thead th button").length];
+        """
+    )
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert broken[0] == []
+    assert broken[1] > 14
+
+
+def test_the_leaderboard_fits_a_desktop(browser, index):
+    metrics = {"width": 1300, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    open_page(browser, index)
+    over = browser.execute_script(
+        """const box = document.querySelector("table.leaderboard").closest(".scroll");
+        return box.scrollWidth - box.clientWidth"""
+    )
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert over <= 0
+
+
+def test_a_phone_sees_figures_whole_and_the_first_score(browser, index):
+    metrics = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    open_page(browser, index)
+    cut = browser.execute_script(
+        """return ["tau", "accuracy-time", "accuracy-memory", "runtime", "weights", "difference"].filter(
+          (name) => [...document.querySelectorAll(`#d1-${name} .scroll`)].some(
+            (box) => box.clientWidth && box.scrollWidth > box.clientWidth + 2))"""
+    )
+    right = browser.execute_script(
+        "return document.querySelector('table.leaderboard tbody tr').cells[3].getBoundingClientRect().left"
+    )
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert cut == []
+    assert right < 390
+
+
 def test_it_prints_on_a4_with_all_details_and_few_pages(browser, index):
     open_page(browser, index)
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})

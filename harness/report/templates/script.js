@@ -103,26 +103,27 @@ const shape = (parent, tag, attributes, text) => {
   if (text !== undefined) one.textContent = text;
   return one;
 };
-const sized = (svg, height) => {
+const sized = (svg, width, height) => {
   svg.replaceChildren();
-  svg.setAttribute("viewBox", `0 0 1100 ${height}`);
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("width", width);
   svg.setAttribute("height", height);
   return svg;
 };
 const short = (name, most) => name.length > most ? `${name.slice(0, most - 1)}…` : name;
 const DRAWS = {
-  difference: (figure, svg, data) => {
+  difference: (figure, svg, data, width) => {
     const [first, second] = [...figure.querySelectorAll("select")].map((box) => Number(box.value));
     const rows = data.cases.map((name, at) => [name, data.scores[first][at], data.scores[second][at], at])
       .filter(([, a, b]) => a !== null && b !== null)
       .map(([name, a, b, at]) => [name, a - b, a, b, data.failed[first].includes(at) || data.failed[second].includes(at)])
       .sort((a, b) => b[1] - a[1]);
     const most = Math.max(1, ...rows.map((row) => Math.abs(row[1]))), middle = 150, high = 130;
-    const named = rows.length <= 40;
-    sized(svg, named ? 420 : 300);
-    const step = Math.min(40, 1040 / Math.max(rows.length, 1)), y = (value) => middle - value / most * high;
+    const step = (width - 60) / Math.max(rows.length, 12), named = step >= 13;
+    sized(svg, width, named ? 390 : 300);
+    const y = (value) => middle - value / most * high;
     for (const value of [most, most / 2, 0, -most / 2, -most]) {
-      shape(svg, "path", { d: `M50 ${y(value)}H1095`, class: "grid" });
+      shape(svg, "path", { d: `M50 ${y(value)}H${width - 5}`, class: "grid" });
       shape(svg, "text", { x: 44, y: y(value) + 4, class: "tick end" }, `${value > 0 ? "+" : ""}${value.toFixed(most < 10 ? 1 : 0)}`);
     }
     rows.forEach(([name, gap, a, b, lost], at) => {
@@ -136,36 +137,43 @@ const DRAWS = {
     const mean = rows.reduce((sum, row) => sum + row[1], 0) / Math.max(rows.length, 1);
     figure.querySelector("[aria-live]").textContent = `better in ${wins}, worse in ${losses} of ${rows.length} cases; mean difference ${mean > 0 ? "+" : ""}${mean.toFixed(2)}`;
   },
-  weights: (figure, svg, data) => {
+  weights: (figure, svg, data, width) => {
     const chosen = [...figure.querySelectorAll("input")].map((box) => Number(box.value));
     figure.querySelectorAll("output").forEach((out, at) => { out.textContent = Number(chosen[at].toFixed(3)); });
     const total = chosen.reduce((sum, weight) => sum + weight, 0) || 1;
     const scores = data.parts.map((parts) => parts.reduce((sum, part, at) => sum + part * chosen[at], 0) / total);
     const order = scores.map((_, team) => team).sort((a, b) => scores[a] - scores[b] || a - b);
     const most = Math.max(...scores, 1e-9), height = order.length > 20 ? 17 : 24;
-    sized(svg, order.length * height + 8);
+    const names = width < 700 ? 118 : 190, bars = names + 80, room = width - bars - 50;
+    sized(svg, width, order.length * height + 8);
     order.forEach((team, at) => {
       const rank = 1 + scores.filter((score) => score < scores[team] - 1e-9).length, moved = data.ranks[team] - rank;
       const y = at * height + 4, own = team < 8 ? `m${team + 1}` : "m0";
       const said = `${rank}${moved ? ` (was ${data.ranks[team]})` : ""}`;
-      shape(svg, "text", { x: 190, y: y + height / 2 + 3, class: "end name", "data-t": team }, short(data.teams[team], 26));
-      shape(svg, "text", { x: 200, y: y + height / 2 + 3, class: "tick", "data-t": team }, said);
-      shape(svg, "rect", { x: 270, y, width: 780 * scores[team] / most, height: height - 4, class: `amount ${own}`, "data-t": team });
-      shape(svg, "text", { x: 276 + 780 * scores[team] / most, y: y + height / 2 + 3, class: "tick" }, scores[team].toFixed(2));
+      shape(svg, "text", { x: names, y: y + height / 2 + 3, class: "end name", "data-t": team }, short(data.teams[team], width < 700 ? 16 : 26));
+      shape(svg, "text", { x: names + 10, y: y + height / 2 + 3, class: "tick", "data-t": team }, said);
+      shape(svg, "rect", { x: bars, y, width: room * scores[team] / most, height: height - 4, class: `amount ${own}`, "data-t": team });
+      shape(svg, "text", { x: bars + 6 + room * scores[team] / most, y: y + height / 2 + 3, class: "tick" }, scores[team].toFixed(2));
     });
   },
 };
 for (const holder of document.querySelectorAll("[data-draws]")) {
   const figure = holder.closest("figure"), svg = holder.querySelector("svg");
   const data = JSON.parse(figure.querySelector("template").content.textContent);
-  const again = () => DRAWS[holder.dataset.draws](figure, svg, data);
-  holder.style.setProperty("--least", "900px");
+  let drawn = 0;
+  const again = () => DRAWS[holder.dataset.draws](figure, svg, data, drawn);
+  const fit = (width) => {
+    const next = Math.max(330, Math.min(1100, width || 1100));
+    if (next !== drawn) { drawn = next; again(); }
+  };
   figure.addEventListener("input", again);
+  addEventListener("resize", () => fit(holder.clientWidth));
+  addEventListener("beforeprint", () => fit(1100));
   figure.querySelector(".work button")?.addEventListener("click", () => {
     figure.querySelectorAll("input").forEach((box, at) => { box.value = data.weights[at]; });
     again();
   });
-  again();
+  fit(holder.clientWidth);
 }
 mark();
 

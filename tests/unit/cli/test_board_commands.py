@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def test_a_verify_of_a_challenge_by_its_file_says_what_it_checked(place, capsys,
     assert "\tintact\t" in said.out
     assert "1 score(s) made again, equal" in said.out
     assert "1 run(s), 0 damaged" in said.err
+    assert run(["verify", *scored, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["intact"], told["problems"]) == (True, [])
 
 
 def test_the_table_is_there_in_latex(place, capsys):

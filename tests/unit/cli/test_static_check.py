@@ -1,5 +1,6 @@
 """`harness check ARCHIVE --static` needs neither an engine nor data, and says each thing on one line."""
 
+import json
 import tarfile
 
 import pytest
@@ -44,7 +45,9 @@ def check(*arguments):
 def test_a_good_archive_passes_and_prints_nothing(archive, capsys, words):
     path = archive(b"set -eu\n")
     assert check(*(word.format(path) for word in words), "--static") == 0
-    assert capsys.readouterr().out == ""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "nothing in this archive would stop it" in printed.err
 
 
 def test_an_unpacked_archive_is_known_by_what_is_in_it(archive, tmp_path):
@@ -55,7 +58,9 @@ def test_an_unpacked_archive_is_known_by_what_is_in_it(archive, tmp_path):
 
 def test_each_finding_is_one_line_with_its_mend(archive, capsys):
     assert check(archive(b"[[ a ]]\r\n", User=""), "--static") == 1
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert "would not be accepted: 1 error(s). Change first: Convert with sed" in printed.err
     assert [line.split(":")[0] for line in lines] == ["error line-ends", "warning bash", "warning user"]
     assert all(line.endswith(".") for line in lines)
 
@@ -76,7 +81,8 @@ def test_a_challenge_with_another_command_asks_for_another_script(archive, capsy
     rules = load_challenge("phantom")
     contract = rules.contract.model_copy(update={"command": ("/bin/bash", "-c", "bash run.sh")})
     judge = judge_of(rules.model_copy(update={"contract": contract}), requires_root=False, driver=None)
-    assert not static(str(archive(b"set -eu\n")), judge)
+    (mend,) = static(str(archive(b"set -eu\n")), judge)
+    assert mend.startswith("COPY it to /workspace")
     assert "the image has no /workspace/run.sh" in capsys.readouterr().out
 
 
@@ -106,3 +112,12 @@ def test_nothing_from_an_image_can_steer_a_terminal(capsys):
     out = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\x9b"} & set(out)
     assert out.count("\n") == 1
+
+
+def test_json_stands_alone_on_stdout(archive, capsys):
+    assert check(archive(b"[[ a ]]\r\n", User=""), "--static", "--json") == 1
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert told["accepted"] is False
+    assert told["image_errors"][0].startswith("Convert with sed")
+    assert "error line-ends" in printed.err

@@ -108,7 +108,7 @@ def test_the_label_tables_are_the_challenges() -> None:
         "phantom": 14,
     }
     assert [label.tolerance_mm for label in label_table("flare22")] == [5, 3, 3, 5, 2, 2, 2, 2, 2, 3, 5, 7, 3]
-    assert label_table("phantom")[14] == Label(14, "tumor", 2, "tumour", column="Lesion")
+    assert label_table("phantom")[14] == Label(14, "tumour", 2, "tumour", column="Lesion")
 
 
 def test_nonsense_is_refused() -> None:

@@ -142,7 +142,7 @@ def test_a_failed_case_counts_only_the_labels_that_its_reference_annotates():
     annotated = {"case_000": (1, 2)}
     row = only(rank(Plan("team", outcomes={0: Outcome.CRASHED}), annotated=annotated)).rows[0]
     fine = only(rank(Plan("team"), annotated=annotated)).rows[0]
-    assert row.cells["dsc_tumor"] == fine.cells["dsc_tumor"]
+    assert row.cells["dsc_tumour"] == fine.cells["dsc_tumour"]
     assert row.cells["dsc_liver"] < fine.cells["dsc_liver"]
 
 

@@ -166,6 +166,32 @@ def test_a_warm_up_is_one_more_run_of_the_first_case_which_does_not_count(
     assert len(run(request).executions) == len(finished.executions)
 
 
+def test_an_interrupted_warm_up_is_taken_up_and_its_time_does_not_count(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    class StopsAfterTheFirst(Observer):
+        def case_finished(self, execution: ExecutionRecord) -> None:
+            raise KeyboardInterrupt
+
+    class Told(Observer):
+        left = -1
+
+        def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
+            self.left = left
+
+    request, told = replace(request_for(), warm_up=True), Told()
+    with pytest.raises(KeyboardInterrupt):
+        run(request, StopsAfterTheFirst())
+    finished = run(request, told)
+    first, second, *others = finished.executions
+    assert (first.case, first.attempt, second.case, second.attempt) == (second.case, 1, first.case, 2)
+    assert len(others) == told.left == len(finished.record.dataset.cases) - 1
+    values = read_run_values(finished.folder, wanted=wanted_of(request.challenge))
+    row = finished.record.dataset.cases.index(first.case)
+    assert values.resource("runtime_s")[row] == second.stages.run_s
+    assert values.complete
+
+
 def test_a_warm_up_beside_other_containers_is_refused(
     request_for: Callable[..., EvaluationRequest],
 ) -> None:

@@ -1,0 +1,173 @@
+"""Every command that README and docs print exists, with its options; the blocks without an engine run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from harness.cli.app import COMMANDS, load_command
+from harness.results.records import Outcome
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+_LINE = re.compile(r"^\s*(?:\$ )?((?:[A-Z_]+=\S+ )*(?:harness|make|python3? -m evaluator)(?: [^\n]*)?)$")
+
+
+def commands(page: Path) -> list[str]:
+    """Return the command lines of a page's blocks, without their comments, continued lines joined."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    fenced = [part for part in re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL)]
+    indented = re.findall(r"(?:^    .*\n?)+", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    lines = [line for block in (*fenced, *indented) for line in block.splitlines()]
+    found = [match[1] for line in lines if (match := _LINE.match(line))]
+    return [re.split(r"\s{2,}#|\s#\s", line)[0].strip() for line in found if "->" not in line]
+
+
+ALL = [(page.name, line) for page in PAGES for line in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "line"), ALL)
+def test_a_printed_command_exists_with_its_options(page, line):
+    for part in re.split(r"\s*(?:&&|\|)\s*", line):
+        words = shlex.split(re.sub(r"[\[\]]", "", part) if "harness" not in part else part)
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words.pop(0)
+        if words[:1] == ["make"]:
+            assert {word for word in words[1:] if re.fullmatch(r"[a-z][a-z-]*", word)} <= TARGETS
+        elif words[:1] == ["harness"]:
+            understood(words[1:])
+
+
+def understood(words: list[str]) -> None:
+    """Let the command's own parser read its words; nothing is run."""
+    words = [re.split(r"[\[\]|]", word)[0] or word for word in words if word not in ("[", "]")]
+    words = [word for word in words if not word.startswith("[")]
+    if words in ([], ["--version"]) or words[0] not in COMMANDS:
+        assert words in ([], ["--version"], ["COMMAND", "--help"])
+        return
+    command = load_command(words[0])
+    options = {name for one in command.params for name in one.opts} | {"--help", "-q", "-v"}
+    inner = getattr(command, "commands", {})
+    for word in words[1:]:
+        if word in inner:
+            options |= {name for one in inner[word].params for name in one.opts}
+    given = {word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)}
+    assert given <= options, given - options
+
+
+def block_after(page: str, heading: str) -> str:
+    """Return the first block of commands behind some words of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    behind = text[text.index(heading) :]
+    indented = re.search(r"(?:^    .*\n)+", behind, re.MULTILINE)
+    assert indented is not None
+    return indented[0]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """An organiser's folder: three cases with two labels, predictions, and the challenge of the page."""
+    generator = np.random.default_rng(3)
+    for number in (1, 2, 3):
+        labels = np.zeros((24, 20, 12), np.uint8)
+        labels[4:12, 5:14, 2:9], labels[15:20, 8:13, 3:8] = 1, 2
+        image = (labels * 60 + generator.normal(0, 9, labels.shape)).astype(np.int16)
+        name, affine = f"pat_{number:03d}", np.diag([1.0, 1.0, 2.5, 1.0])
+        parts = (
+            ("data/imagesVal", f"{name}_0000", image),
+            ("data/labelsVal", name, labels),
+            ("predictions", name, np.roll(labels, 1, axis=0)),
+        )
+        for folder, stem, array in parts:
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, affine), tmp_path / folder / f"{stem}.nii.gz")
+    page = (ROOT / "docs" / "organisers.md").read_text(encoding="utf-8")
+    (rules,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    tomllib.loads(rules)
+    (tmp_path / "mine.toml").write_text(rules, encoding="utf-8")
+    return tmp_path
+
+
+def shell(folder: Path, script: str) -> str:
+    """Run commands as a reader would, in a folder, with the environment's programs first."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script],
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_organisers_page_leads_to_a_report(own):
+    page = (ROOT / "docs" / "organisers.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        shell(own, block)
+    report = own / "results" / "mine" / "report"
+    assert "first" in (report / "index.html").read_text()
+    assert len(list((report / "cases").glob("*.html"))) == 3
+
+
+def test_the_readme_s_way_of_scoring_runs_in_at_most_ten_lines(own):
+    block = block_after("README.md", "**Score only**")
+    assert len(block.splitlines()) <= 10
+    assert "liver" in shell(own, block)
+    assert (own / "results" / "mine" / "leaderboard.csv").is_file()
+
+
+def test_the_other_ways_take_at_most_ten_lines():
+    for heading in ("**Judge**", "**Take part**"):
+        assert len(block_after("README.md", heading).splitlines()) <= 10
+
+
+def test_every_command_is_on_its_page():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert f"## harness {name}\n" in page, "run `make docs`"
+        for inner in getattr(load_command(name), "commands", {}):
+            assert f"## harness {name} {inner}\n" in page, "run `make docs`"
+
+
+def test_every_outcome_variable_and_page_is_in_the_reference():
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert all(f"`{outcome.value}`" in page for outcome in Outcome)
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "harness").rglob("*.py")]
+    for name in {name for text in sources for name in re.findall(r"FLAREHARNESS_[A-Z_]+", text)}:
+        assert f"`{name}`" in page, name
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert all(path.name in nav for path in (ROOT / "docs").glob("*.md"))
+
+
+def test_pictures_are_small_and_there():
+    names = re.findall(r"docs/(images/[a-z-]+\.png)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert names
+    for name in names:
+        assert 0 < (ROOT / "docs" / name).stat().st_size <= 300_000
+
+
+@pytest.mark.skipif(shutil.which("mkdocs", path=str(Path(sys.executable).parent)) is None, reason="NO MKDOCS")
+def test_the_site_builds_and_its_links_hold(tmp_path):
+    done = subprocess.run(
+        [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "index.html").is_file()
