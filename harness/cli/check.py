@@ -13,7 +13,7 @@ from harness.challenge import load_challenge
 from harness.challenge.metrics import facts_of, in_a_line
 from harness.cli import options, preflight
 from harness.cli.display import say
-from harness.cli.evaluate import entry_for, prepared
+from harness.cli.entry import entry_for, prepared
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
 from harness.engine.registry import images_of, open_engine
