@@ -20,6 +20,7 @@ COMMANDS = {
     "build": "Build a submission's image, and the images under it where they are missing or changed.",
     "check": "Lint the image, then run one case under the judged limits and say what to fix.",
     "evaluate": "Run a submission on every case in a fresh container, measure, score and store it.",
+    "worker": "Take cases that evaluations offer in a results folder, run them here, and write them down.",
     "score": "Score what stored runs predicted, or a folder of predictions made elsewhere.",
     "explain": "Score a case under several rules; say why they differ and where surfaces are far apart.",
     "leaderboard": "Rank the teams of a challenge from the results on disk; no engine is needed.",

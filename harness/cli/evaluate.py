@@ -11,6 +11,7 @@ from harness.challenge import load_challenge
 from harness.cli import many, options
 from harness.cli.entry import Entry, check_entrants, conclude, entry_for, prepared, refuse_alike
 from harness.cli.observer import ConsoleObserver
+from harness.cluster.beats import LEASE_S
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
 from harness.errors import ConfigurationError
 from harness.results.records import OptOuts
@@ -63,6 +64,8 @@ def command(
     inbox: many.InboxFolder = None,
     all_teams: many.AllTeams = False,
     watch: many.Watch = False,
+    cluster: many.Cluster = None,
+    lease: many.LeaseSeconds = LEASE_S,
 ) -> int:
     """Run a submission on every case in a fresh container, measure, score and store it.
 
@@ -107,9 +110,11 @@ def command(
             argv=tuple(sys.argv),
         )
 
-    if chosen is not None:
+    if chosen is not None or cluster is not None:
         general = many.General(submissions, rules, device, opt_outs)
-        return many.Call(runner, results / rules.name, general, request_for, watch=watch).evaluate(chosen)
+        call = many.Call(runner, results / rules.name, general, request_for, watch=watch)
+        field = chosen or many.one_of(team, image or [])
+        return call.evaluate(field) if cluster is None else call.distribute(field, cluster, lease_s=lease)
     # All are made ready before the first one runs, so that a bad archive is told of at once.
     images: list[str | None] = [*image] if image else [None]
     entries = [

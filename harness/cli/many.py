@@ -15,15 +15,18 @@ from harness.challenge import Challenge
 from harness.cli.display import say, stdout
 from harness.cli.entry import Entry, conclude, entry_for, refuse_alike
 from harness.cli.observer import ConsoleObserver
+from harness.cluster.client import Client
+from harness.cluster.front import front_end
 from harness.engine.base import ContainerEngine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.results.records import OptOuts
 from harness.run.request import EvaluationRequest
+from harness.run.workers import terminate_like_interrupt
 from harness.submission.find import discover
 from harness.submission.load import team_of
 from harness.teams.intake import Entered, Intake
 from harness.teams.roster import Entrant, Inbox, entrants_of, looks_like_source, read_roster
-from harness.teams.standing import ENTRIES_FILE, Standings
+from harness.teams.standing import ENTRIES_FILE, Standings, concluded
 from harness.teams.turns import evaluate_in_turn, with_known_data
 from harness.text import printable
 
@@ -35,6 +38,15 @@ InboxFolder = Annotated[
 ]
 AllTeams = Annotated[bool, typer.Option("--all", help="Evaluate every submission of the submissions folder.")]
 Watch = Annotated[bool, typer.Option("--watch", help="With --inbox: stay, and take what arrives.")]
+
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="Run on several hosts: local:N, slurm:N, or a Dask scheduler's address."),
+]
+LeaseSeconds = Annotated[
+    float,
+    typer.Option("--lease", min=1.0, help="With --cluster: seconds after which a silent worker is dead."),
+]
 
 LOOK_S = 5.0
 """How often a watched inbox is looked at. What did not change between two looks is whole."""
@@ -133,9 +145,7 @@ class Call:
         """Evaluate a field on this host, print the organiser's table and return the exit code."""
         standings = Standings(self.folder)
         with ConsoleObserver() as observer:
-            intake = Intake(
-                self.folder, self.engine, prepare=self._prepare, standings=standings, note=observer.note
-            )
+            intake = self._intake(standings, observer)
             codes: list[int] = []
             for entrants in self._rounds(field):
                 finished = evaluate_in_turn(
@@ -146,10 +156,42 @@ class Call:
                     arrivals=lambda: self._entered(intake, self._arrivals(field)),
                 )
                 codes += [conclude(results) for results in finished]
+        return self._close(standings, intake, codes)
+
+    def distribute(self, field: Field, words: str, *, lease_s: float) -> int:
+        """Evaluate a field on a cluster, print the organiser's table and return the exit code.
+
+        Raises:
+            ConfigurationError: the words name no cluster, or a quota holds for one machine only.
+        """
+        standings = Standings(self.folder)
+        results = self.folder.parent
+        with ConsoleObserver() as observer:
+            front = front_end(words, results, lease_s=lease_s, observer=observer)
+            intake = self._intake(standings, observer)
+            codes: list[int] = []
+            for entrants in self._rounds(field):
+                entered = self._entered(intake, entrants)
+                check_no_time(entered)
+                requests = [replace(each.request, jobs=front.slots) for each in entered]
+                client = Client(results, engine=self.engine, front=front, observer=observer, lease_s=lease_s)
+                with terminate_like_interrupt():
+                    finished = client.evaluate(requests)
+                for each, run in zip(entered, finished, strict=True):
+                    standings.put(concluded(each.standing, run), run)
+                codes += [conclude(run) for run in finished]
+        return self._close(standings, intake, codes)
+
+    def _close(self, standings: Standings, intake: Intake, codes: list[int]) -> int:
         show(standings, self.folder)
         if intake.rejected:
             codes.append(EXIT_SUBMISSION_FAILED)
         return max(codes, default=EXIT_OK)
+
+    def _intake(self, standings: Standings, observer: ConsoleObserver) -> Intake:
+        return Intake(
+            self.folder, self.engine, prepare=self._prepare, standings=standings, note=observer.note
+        )
 
     def _rounds(self, field: Field) -> Iterator[Sequence[Entrant]]:
         """Yield who is to be evaluated now; with --watch for ever."""
@@ -187,6 +229,21 @@ class Call:
         if entrant.image and entrant.name == team_of(entrant.image):
             refuse_alike(self.folder, entry)
         return self.request_for(entry)
+
+
+def check_no_time(entered: Sequence[Entered]) -> None:
+    """Refuse a quota of time where many hosts would have to share one account of it.
+
+    Raises:
+        ConfigurationError: a team has one.
+    """
+    for each in entered:
+        if each.entrant.quota.time is not None:
+            raise ConfigurationError(
+                f"{each.entrant.name} has a quota of time, which one machine keeps",
+                where="--cluster",
+                mend="Leave `time` out of the quota: the challenge's time limit holds for each case.",
+            )
 
 
 def show(standings: Standings, folder: Path) -> None:
