@@ -148,7 +148,7 @@ TRAIN_TESTS := tests/unit/submissions
 # Percent of branches and lines that the unit tests reach without a container engine, as measured, rounded down.
 COVERED := 84
 
-.PHONY: lint test test-fast test-fresh test-vm coverage bench fuzz stress
+.PHONY: lint test test-fast test-fresh test-vm coverage bench fuzz stress stress-cluster
 lint: env-dev ## style, types and import directions
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
@@ -185,6 +185,9 @@ fuzz: env-dev ## long: mutated volumes against the gate
 
 stress: env-dev engine-ready ## long: kill the harness at 50 random points
 	@FLAREHARNESS_KILLS=50 $(PYTEST) tests/integration/test_run_resume.py -k kill_9 --timeout 0 $(ARGS)
+
+stress-cluster: env-dev ## long: kill 1,000 workers of a queue at random moments
+	@FLAREHARNESS_KILLS=1000 $(PYTEST) tests/unit/cluster/test_faults.py -k killed_workers --timeout 0 -s $(ARGS)
 
 # ---- upkeep ----------------------------------------------------------------------------------------------------------
 

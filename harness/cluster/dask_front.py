@@ -74,7 +74,9 @@ class DaskFront:
         if address is None:
             self._stack.enter_context(alone_on_this_host(self._observer))
             cluster = self._stack.enter_context(
-                distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None)
+                distributed.LocalCluster(
+                    n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+                )
             )
             address = cluster.scheduler_address
             self._stack.enter_context(_Machines(address, self.slots))

@@ -42,6 +42,7 @@ class _Desk:
 
     Attributes:
         refused: Whether this host takes no case of it.
+        touched: Whether a case of it was seen taken.
     """
 
     queue: RunQueue
@@ -49,6 +50,12 @@ class _Desk:
     cases: Journal[ExecutionRecord] | None = None
     scores: Journal[ScoreRecord] | None = None
     refused: bool = False
+    touched: bool = False
+
+    def is_untouched(self) -> bool:
+        """Whether no case of it was ever taken; looked at only as long as that is so."""
+        self.touched = self.touched or not self.queue.untouched()
+        return not self.touched
 
 
 @dataclass
@@ -99,6 +106,7 @@ class Worker:
         self._sight = Sight(self._shared, self.lease_s)
         self._desks: dict[str, _Desk] = {}
         self._current: _Desk | None = None
+        self._looked_at = float("-inf")
         with ExitStack() as stack:
             self._heart = stack.enter_context(Heart(self._shared, self.holder, self.lease_s))
             stack.callback(self._close)
@@ -122,19 +130,22 @@ class Worker:
     def _in_turn(self) -> Iterator[_Desk]:
         """Yield the runs to look for a case in, the untouched first: each team's first case is early."""
         desks = self._open_desks()
-        untouched = [desk for desk in desks if desk is not self._current and desk.queue.untouched()]
+        untouched = [desk for desk in desks if desk is not self._current and desk.is_untouched()]
         here = [desk for desk in desks if desk is self._current]
         rest = [desk for desk in desks if desk not in untouched and desk not in here]
         yield from (*untouched, *here, *rest)
 
     def _open_desks(self) -> list[_Desk]:
+        if time.monotonic() < self._looked_at + _POLL_S:
+            return [desk for desk in self._desks.values() if not desk.refused]
+        self._looked_at = time.monotonic()
         there = {path.name: path for path in offered_runs(self.results)}
         for name in self._desks.keys() - there.keys():
             self._leave(self._desks.pop(name), is_over=True)
         for name, path in there.items():
             if name not in self._desks:
                 self._desks[name] = _Desk(RunQueue(path, self.share(path)))
-        return [self._desks[name] for name in there if not self._desks[name].refused]
+        return [desk for desk in self._desks.values() if not desk.refused]
 
     def _may_get_work(self) -> bool:
         """Whether a run may yet give this worker a case: somebody holds one, and might die."""

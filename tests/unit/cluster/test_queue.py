@@ -105,7 +105,7 @@ def test_each_case_is_given_once_and_the_first_one_first(queue, beats):
     other = RunQueue(queue.root)
     taken = [queue.take(ann, sight, others=alone, start=2), other.take(ben, sight, others=alone, start=1)]
     taken.append(queue.take(ann, sight, others=alone, start=2))
-    assert [each.index for each in taken][0] == 0
+    assert next(each.index for each in taken) == 0
     assert sorted(each.index for each in taken) == [0, 1, 2]
     assert other.take(ben, sight, others=alone) is None
 
