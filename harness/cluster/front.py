@@ -12,6 +12,9 @@ from harness.errors import ConfigurationError
 from harness.results.observer import Observer
 
 
+_LOWEST_PORT = 1024
+
+
 def front_end(words: str, results: Path, *, lease_s: float, observer: Observer) -> FrontEnd:
     """Return the front end of `local:N`, `slurm:N` or a Dask scheduler's address.
 
@@ -24,7 +27,9 @@ def front_end(words: str, results: Path, *, lease_s: float, observer: Observer) 
         return DaskFront(command, address=None, places=places_of(words), observer=observer)
     if kind == "slurm":
         return SlurmFront(command, nodes=nodes_of(words))
-    if "://" in words or words.rpartition(":")[2].isdecimal():
+    port = words.rpartition(":")[2]
+    # `loca:2` is a slip of the finger and no host: nobody's scheduler listens on a port of the system.
+    if "://" in words or (port.isdecimal() and int(port) >= _LOWEST_PORT):
         return DaskFront(command, address=words, observer=observer)
     raise ConfigurationError(
         f"{words!r} is no cluster",
