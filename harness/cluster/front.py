@@ -11,7 +11,6 @@ from harness.cluster.slurm_front import SlurmFront, nodes_of
 from harness.errors import ConfigurationError
 from harness.results.observer import Observer
 
-
 _LOWEST_PORT = 1024
 
 
