@@ -19,6 +19,7 @@ from harness.cluster.client import Client
 from harness.cluster.front import front_end
 from harness.engine.base import ContainerEngine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
+from harness.results.folder import read_run
 from harness.results.records import OptOuts
 from harness.run.request import EvaluationRequest
 from harness.run.workers import terminate_like_interrupt
@@ -155,7 +156,7 @@ class Call:
                     standings=standings,
                     arrivals=lambda: self._entered(intake, self._arrivals(field)),
                 )
-                codes += [conclude(results) for results in finished]
+                codes += [conclude(read_run(run)) for run in finished]
         return self._close(standings, intake, codes)
 
     def distribute(self, field: Field, words: str, *, lease_s: float) -> int:
@@ -177,9 +178,10 @@ class Call:
                 client = Client(results, engine=self.engine, front=front, observer=observer, lease_s=lease_s)
                 with terminate_like_interrupt():
                     finished = client.evaluate(requests)
-                for each, run in zip(entered, finished, strict=True):
+                for each, folder in zip(entered, finished, strict=True):
+                    run = read_run(folder)
                     standings.put(concluded(each.standing, run), run)
-                codes += [conclude(run) for run in finished]
+                    codes.append(conclude(run))
         return self._close(standings, intake, codes)
 
     def _close(self, standings: Standings, intake: Intake, codes: list[int]) -> int:

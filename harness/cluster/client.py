@@ -25,7 +25,7 @@ from harness.data.dataset import Fingerprinted
 from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import write_whole
-from harness.results.folder import RunResults, RunWriter, read_run, read_run_record
+from harness.results.folder import RunWriter, read_run_record
 from harness.results.journal import CASES_FILE, RUN_FILE, read_lines
 from harness.results.key import Key, signing_key
 from harness.results.lock import FolderLock
@@ -84,7 +84,7 @@ class _Wanted:
     folder: Path
     merger: Merger | None = None
     writer: RunWriter | None = None
-    results: RunResults | None = None
+    is_over: bool = False
     told: int = 0
 
 
@@ -116,8 +116,11 @@ class Client:
         self._key = signing_key()
         self._revivals = 0
 
-    def evaluate(self, requests: Iterable[EvaluationRequest]) -> list[RunResults]:
+    def evaluate(self, requests: Iterable[EvaluationRequest]) -> list[Path]:
         """Offer runs, and merge them until each is over or nobody is left who works.
+
+        Returns:
+            The folder of each run, in the order of the requests. A thousand runs would not fit into memory.
 
         Raises:
             ConfigurationError: a request cannot be carried out on several hosts.
@@ -130,19 +133,19 @@ class Client:
             self._sight = Sight(SharedFolder(self._results / QUEUE_FOLDER), self._lease_s)
             with self._front as front:
                 front.start()
-                while any(each.results is None for each in wanted):
+                while any(not each.is_over for each in wanted):
                     begin = time.monotonic()
-                    progress = [self._look_at(each, stack) for each in wanted if each.results is None]
+                    progress = [self._look_at(each, stack) for each in wanted if not each.is_over]
                     if not any(progress) and not self._is_worked_on():
                         break
                     # A thousand runs take a while to look at; half of the time is the file server's own.
                     time.sleep(max(POLL_S, time.monotonic() - begin))
             for each in wanted:
-                if each.results is None:
+                if not each.is_over:
                     self._conclude(each, stack)
         if not offered_runs(self._results):
             discard(self._results / QUEUE_FOLDER / _IMAGES)
-        return [each.results for each in wanted if each.results is not None]
+        return [each.folder for each in wanted]
 
     # ---- offering ------------------------------------------------------------------------------------------
 
@@ -268,7 +271,7 @@ class Client:
                 observer=self._observer,
             )
         writer.close()
-        wanted.results = read_run(wanted.folder)
+        wanted.is_over = True
         with suppress(OSError):
             (wanted.queue.root / "offer.json").unlink()  # from here on nobody takes a case of it
         discard(wanted.queue.root)

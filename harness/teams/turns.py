@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 
 from harness.data.dataset import Fingerprinted
 from harness.engine.base import ContainerEngine
@@ -41,7 +42,7 @@ def evaluate_in_turn(
     observer: Observer,
     standings: Standings,
     arrivals: Arrivals = tuple,
-) -> list[RunResults]:
+) -> list[Path]:
     """Evaluate many teams on this host; what is stored already is not run again.
 
     A failure of one team's own is noted in its standing, and the others go on.
@@ -54,7 +55,7 @@ def evaluate_in_turn(
         arrivals: Called between two turns for those who came meanwhile.
 
     Returns:
-        The runs that came to their end, in that order.
+        The folders of the runs that came to their end, in that order.
 
     Raises:
         InfrastructureError: the engine went away.
@@ -82,7 +83,7 @@ def evaluate_in_turn(
             else:
                 line = concluded(team.standing, turn.results, out_of_quota=turn.out_of_quota)
                 standings.put(line, turn.results)
-                finished.append(turn.results)
+                finished.append(turn.results.folder)
         first.extend(arrivals())
     return finished
 

@@ -21,6 +21,7 @@ from harness.cluster.processes import WorkerCommand
 from harness.cluster.queue import RunQueue, offered_runs
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError
+from harness.results.folder import read_run
 from harness.results.observer import Observer
 from harness.scoring.verify import verify_run
 
@@ -43,7 +44,7 @@ def evaluate(request, front, lease_s):
     client = Client(
         request.results, engine=ProcessEngine(), front=front, observer=Observer(), lease_s=lease_s
     )
-    (results,) = client.evaluate([request])
+    results = read_run(*client.evaluate([request]))
     return results
 
 

@@ -20,6 +20,7 @@ from harness.cluster.records import Division
 from harness.cluster.worker import check_division
 from harness.cluster.workshop import EngineWorkshop
 from harness.errors import ConfigurationError, InfrastructureError
+from harness.results.folder import read_run
 from harness.results.observer import Observer
 from harness.results.records import HostFacts, Outcome
 from harness.run.evaluate import evaluate
@@ -77,7 +78,7 @@ def test_a_worker_makes_the_same_records_as_one_machine(arena: Arena) -> None:
     arena.dataset = make_dataset(arena.folder / "many", cases=3)
     request = arena.request(GOOD)
     alone = evaluate(replace(request, results=arena.folder / "elsewhere"), engine=arena.engine)
-    (spread,) = client_of(arena, Commands(arena, spreads=True)).evaluate([request])
+    spread = read_run(*client_of(arena, Commands(arena, spreads=True)).evaluate([request]))
     assert spread.folder.name == alone.folder.name
     for each in (alone, spread):
         assert {line.outcome for line in each.executions} == {Outcome.SUCCEEDED}
@@ -103,7 +104,7 @@ def test_a_worker_that_is_killed_leaves_its_container_to_the_next_one(arena: Are
     front = Commands(arena)
     found: list[object] = []
     client = client_of(arena, front)
-    thread = threading.Thread(target=lambda: found.extend(client.evaluate([request])))
+    thread = threading.Thread(target=lambda: found.extend(map(read_run, client.evaluate([request]))))
     thread.start()
     while not any("predict.sh" in command for command in containers_of(arena, request.image)):
         assert thread.is_alive(), (arena.folder / "worker.log").read_text()

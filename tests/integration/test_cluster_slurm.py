@@ -20,6 +20,7 @@ from harness.cluster.queue import RunQueue, offered_runs
 from harness.cluster.slurm_front import SlurmFront, batch_script, nodes_of
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError
+from harness.results.folder import read_run
 from harness.results.observer import Observer
 from harness.scoring.verify import verify_run
 
@@ -42,7 +43,7 @@ def test_slurm_starts_workers_that_leave_when_nothing_is_left(cluster, tmp_path)
     request = noop_request(tmp_path, cases=12)
     front = SlurmFront(WorkerCommand(request.results, 5.0, program=PROGRAM), nodes=1)
     client = Client(request.results, engine=ProcessEngine(), front=front, observer=Observer(), lease_s=5.0)
-    (results,) = client.evaluate([request])
+    results = read_run(*client.evaluate([request]))
     assert Counter(line.case for line in results.executions) == Counter(
         request.dataset.cases[n].id for n in range(12)
     )
@@ -69,7 +70,7 @@ def test_a_job_that_slurm_kills_is_not_put_back_and_loses_no_case(cluster, tmp_p
     killer = threading.Thread(target=kill_the_first_job)
     killer.start()
     client = Client(request.results, engine=ProcessEngine(), front=front, observer=Observer(), lease_s=2.0)
-    (results,) = client.evaluate([request])
+    results = read_run(*client.evaluate([request]))
     killer.join()
     assert killed
     assert front._jobs[0] == killed[0]
@@ -92,7 +93,7 @@ def test_a_controller_that_died_takes_no_worker_with_it(cluster, tmp_path):
     killer = threading.Thread(target=kill_the_controller)
     killer.start()
     client = Client(request.results, engine=ProcessEngine(), front=front, observer=Observer(), lease_s=2.0)
-    (results,) = client.evaluate([request])
+    results = read_run(*client.evaluate([request]))
     killer.join()
     assert cluster["slurmctld"].poll() is not None
     assert Counter(line.case for line in results.executions) == Counter(
