@@ -15,7 +15,7 @@ from harness.challenge import Challenge
 from harness.cli.display import say, stdout
 from harness.cli.entry import Entry, conclude, entry_for, refuse_alike
 from harness.cli.observer import ConsoleObserver
-from harness.cluster.client import Client
+from harness.cluster.client import Client, used_s
 from harness.cluster.front import front_end
 from harness.engine.base import ContainerEngine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
@@ -163,7 +163,7 @@ class Call:
         """Evaluate a field on a cluster, print the organiser's table and return the exit code.
 
         Raises:
-            ConfigurationError: the words name no cluster, or a quota holds for one machine only.
+            ConfigurationError: the words name no cluster.
         """
         standings = Standings(self.folder)
         results = self.folder.parent
@@ -173,14 +173,16 @@ class Call:
             codes: list[int] = []
             for entrants in self._rounds(field):
                 entered = self._entered(intake, entrants)
-                check_no_time(entered)
                 requests = [replace(each.request, jobs=front.slots) for each in entered]
+                times = {each.request.team: each.entrant.quota.time for each in entered}
                 client = Client(results, engine=self.engine, front=front, observer=observer, lease_s=lease_s)
                 with terminate_like_interrupt():
-                    finished = client.evaluate(requests)
+                    finished = client.evaluate(requests, time_s=times)
                 for each, folder in zip(entered, finished, strict=True):
                     run = read_run(folder)
-                    standings.put(concluded(each.standing, run), run)
+                    time_s = each.entrant.quota.time
+                    out = time_s is not None and used_s(folder) >= time_s
+                    standings.put(concluded(each.standing, run, out_of_quota=out), run)
                     codes.append(conclude(run))
         return self._close(standings, intake, codes)
 
@@ -231,21 +233,6 @@ class Call:
         if entrant.image and entrant.name == team_of(entrant.image):
             refuse_alike(self.folder, entry)
         return self.request_for(entry)
-
-
-def check_no_time(entered: Sequence[Entered]) -> None:
-    """Refuse a quota of time where many hosts would have to share one account of it.
-
-    Raises:
-        ConfigurationError: a team has one.
-    """
-    for each in entered:
-        if each.entrant.quota.time is not None:
-            raise ConfigurationError(
-                f"{each.entrant.name} has a quota of time, which one machine keeps",
-                where="--cluster",
-                mend="Leave `time` out of the quota: the challenge's time limit holds for each case.",
-            )
 
 
 def show(standings: Standings, folder: Path) -> None:

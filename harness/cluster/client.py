@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -27,19 +26,12 @@ from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import write_whole
 from harness.results.folder import RunWriter, read_run_record
 from harness.results.journal import CASES_FILE, RUN_FILE, read_lines
-from harness.results.key import Key, signing_key
+from harness.results.key import signing_key
 from harness.results.lock import FolderLock
 from harness.results.observer import Observer
 from harness.results.plan import plan
-from harness.results.records import (
-    CONTRACT_VERSION,
-    DatasetFacts,
-    ExecutionRecord,
-    ImageFacts,
-    RunRecord,
-)
-from harness.results.versions import versions
-from harness.run.opening import chosen_runtime
+from harness.results.records import ExecutionRecord, RunRecord
+from harness.run.opening import chosen_runtime, draft_record
 from harness.run.request import EvaluationRequest, check_request, run_id
 from harness.run.stage import discard, place_in_order
 from harness.scoring.score import cases_by_id, score_missing
@@ -77,7 +69,11 @@ class FrontEnd(Protocol):
 
 @dataclass
 class _Wanted:
-    """A run that is waited for."""
+    """A run that is waited for.
+
+    Attributes:
+        left_s: Seconds that its containers may still run in all.
+    """
 
     request: EvaluationRequest
     queue: RunQueue
@@ -85,6 +81,7 @@ class _Wanted:
     merger: Merger | None = None
     writer: RunWriter | None = None
     is_over: bool = False
+    left_s: float = float("inf")
     told: int = 0
 
 
@@ -116,8 +113,15 @@ class Client:
         self._key = signing_key()
         self._revivals = 0
 
-    def evaluate(self, requests: Iterable[EvaluationRequest]) -> list[Path]:
+    def evaluate(
+        self, requests: Iterable[EvaluationRequest], *, time_s: Mapping[str, float | None] | None = None
+    ) -> list[Path]:
         """Offer runs, and merge them until each is over or nobody is left who works.
+
+        Args:
+            requests: What to evaluate.
+            time_s: By team, the seconds that the containers of its run may take in all. When they are used
+                up the run is concluded, and cases that are still under way are void.
 
         Returns:
             The folder of each run, in the order of the requests. A thousand runs would not fit into memory.
@@ -130,6 +134,9 @@ class Client:
         _allow_many_files()
         with ExitStack() as stack:
             wanted = [self._offer(request, stack) for request in requests]
+            for each in wanted:
+                if (most := (time_s or {}).get(each.request.team)) is not None:
+                    each.left_s = most - used_s(each.folder)
             self._sight = Sight(SharedFolder(self._results / QUEUE_FOLDER), self._lease_s)
             with self._front as front:
                 front.start()
@@ -185,12 +192,13 @@ class Client:
             key=lambda planned: place_in_order(dataset.known, run, planned.case.id),
         )
         begun = read_run_record(folder) if (folder / RUN_FILE).exists() else None
-        record = begun or _record(request, dataset, image, run=run, key=self._key)
+        record = begun or draft_record(request, run, dataset.known, image=image)
+        record = record.model_copy(update={"key": self._key.id})
         archives = self._results / QUEUE_FOLDER / _IMAGES
         return Offer(
             record=record,
             cases=tuple(OfferedCase.of(each.case, each.attempt) for each in left),
-            image=offered_image(self._engine, image, archives, travels=self._front.spreads),
+            image=offered_image(self._engine, image, request.image, archives, travels=self._front.spreads),
             engine=self._engine.registered,
             environment=request.environment,
             data=dataset.folder.resolve(),
@@ -215,10 +223,11 @@ class Client:
         assert merger is not None
         before = merger.merged
         for execution, score in merger.merge():
+            wanted.left_s -= execution.stages.run_s or 0.0
             self._observer.case_finished(execution)
             if score is not None:
                 self._observer.case_scored(score)
-        if merger.merged == total:
+        if merger.merged == total or wanted.left_s <= 0:
             self._conclude(wanted, stack)
         return merger.merged > before
 
@@ -290,6 +299,11 @@ class Client:
         return True
 
 
+def used_s(folder: Path) -> float:
+    """Return the seconds that the containers of a run took so far."""
+    return sum(line.stages.run_s or 0.0 for line in read_lines(folder / CASES_FILE, ExecutionRecord))
+
+
 def _allow_many_files() -> None:
     """Four files are open for each run that is merged, and the usual limit is for a few hundred."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -303,42 +317,6 @@ def _check_spreadable(request: EvaluationRequest) -> None:
             raise ConfigurationError(
                 "this is for one machine", where=option, mend="Leave it out together with --cluster."
             )
-
-
-def _record(
-    request: EvaluationRequest, dataset: Fingerprinted, image: ImageInfo, *, run: str, key: Key
-) -> RunRecord:
-    """Return run.json without what the first worker tells of its host."""
-    cases = dataset.cases
-    return RunRecord(
-        contract_version=CONTRACT_VERSION,
-        run=run,
-        team=request.team,
-        title=request.title,
-        challenge=request.challenge,
-        limits=request.enforced_limits,
-        dataset=DatasetFacts(
-            name=dataset.name,
-            fingerprint=dataset.known,
-            cases=tuple(case.id for case in cases),
-            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
-        ),
-        image=ImageFacts(
-            reference=image.reference,
-            digest=image.digest,
-            identity=image.identity,
-            size_bytes=image.size_bytes,
-            user=image.user,
-            platform=image.platform,
-        ),
-        opt_outs=request.opt_outs,
-        versions=versions(),
-        argv=request.argv,
-        device=request.device,
-        jobs=request.jobs,
-        created_at=datetime.now(UTC),
-        key=key.id,
-    )
 
 
 def _on_division(record: RunRecord, division: Division) -> RunRecord:

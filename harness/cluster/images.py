@@ -20,17 +20,20 @@ REPOSITORY = "flareharness/queued"
 _CHUNK = 1 << 20
 
 
-def offered_image(engine: ContainerEngine, image: ImageInfo, folder: Path, *, travels: bool) -> OfferedImage:
+def offered_image(
+    engine: ContainerEngine, image: ImageInfo, name: str, folder: Path, *, travels: bool
+) -> OfferedImage:
     """Return how hosts get an image, which is saved once where it has to travel.
 
     Args:
         engine: Holds it.
         image: What is run.
+        name: What the request calls it.
         folder: Where archives are kept, seen by all hosts.
         travels: Whether a worker may stand on a host of another engine.
     """
     if engine.images is None:
-        return OfferedImage(reference=image.source or image.reference)
+        return OfferedImage(reference=name)
     reference = f"{REPOSITORY}:{image.digest.removeprefix('sha256:')[:16]}"
     engine.images.tag(image.digest, reference)
     found = engine.images.inspect(reference)

@@ -120,9 +120,15 @@ class Worker:
     def _work_once(self) -> bool:
         """Run one case of some run; return whether there was one."""
         for desk in self._in_turn():
-            if self._has_time(desk) and (taken := self._take(desk)) is not None:
-                self._run(desk, taken)
-                return True
+            try:
+                if self._has_time(desk) and (taken := self._take(desk)) is not None:
+                    self._run(desk, taken)
+                    return True
+            except (InfrastructureError, FileNotFoundError):
+                if desk.queue.is_offered:
+                    raise
+                self._desks.pop(desk.queue.name)  # it was concluded, and its files went away below us
+                self._leave(desk, is_over=True)
         return False
 
     # ---- which run ---------------------------------------------------------------------------------------
@@ -133,7 +139,17 @@ class Worker:
         untouched = [desk for desk in desks if desk is not self._current and desk.is_untouched()]
         here = [desk for desk in desks if desk is self._current]
         rest = [desk for desk in desks if desk not in untouched and desk not in here]
-        yield from (*untouched, *here, *rest)
+        yield from (*self._from_mine(untouched), *here, *self._from_mine(rest))
+
+    def _from_mine(self, desks: list[_Desk]) -> list[_Desk]:
+        """Begin at a place of this worker's own: hosts spread over the runs, and each image goes to few."""
+        turn = self._number % len(desks) if desks else 0
+        return desks[turn:] + desks[:turn]
+
+    @property
+    def _number(self) -> int:
+        """A number that differs from worker to worker."""
+        return crc32(self.holder.worker.encode())
 
     def _open_desks(self) -> list[_Desk]:
         if time.monotonic() < self._looked_at + _POLL_S:
@@ -171,7 +187,7 @@ class Worker:
         if desk.bay is None and not self._sit_down(desk):
             return None
         # Many who ask at once begin at different places.
-        start = crc32(self.holder.worker.encode()) % max(1, len(desk.queue.offer.cases))
+        start = self._number % max(1, len(desk.queue.offer.cases))
         taken = desk.queue.take(self.holder, self._sight, others=self._others, start=start)
         if taken is not None:
             for earlier in desk.queue.history(taken.index)[: taken.number - 1]:

@@ -133,8 +133,8 @@ class EngineWorkshop:
         """Its place beside others on this host."""
         return self._slot
 
-    def work(self) -> Path:
-        """Return the folder of this host where stages are made."""
+    def scratch(self) -> Path:
+        """Return the folder of this host that stands for the results folder where stages are made."""
         return self._scratch / f"flareharness-{self._holder.worker}"
 
 
@@ -154,9 +154,10 @@ class EngineBay:
     def division(self) -> Division:
         """See `Bay`. Measured once."""
         if self._division is None:
-            engine = self.opened.bench.instruments.engine
+            engine, host = self.opened.bench.instruments.engine, self.opened.draft.host
+            assert host is not None, "this host is where the draft was made"
             self._division = Division(
-                host=self.opened.host,
+                host=host,
                 baseline_s=measure_baseline(self._rules, engine),
                 speed_s=measure_speed(self._rules, engine),
                 cpuset=",".join(dict.fromkeys(self._rules.cpusets)),
@@ -223,13 +224,13 @@ def _open_bay(shop: EngineWorkshop, offer: Offer, observer: Observer) -> Iterato
             )
         if opened.gpu is not None:
             stack.enter_context(opened.gpu)
-        places = replace(opened.bench.places, work=shop.work())
+        stack.callback(discard_stages, shop.scratch())
+        places = replace(opened.bench.places, results=shop.scratch())
         rules = replace(opened.rules, label=worker_label(shop.holder))
         opened = replace(opened, rules=rules, bench=replace(opened.bench, places=places))
         reap(opened, observer)
-        check_disk(request)
-        stack.callback(discard_stages, places.work)
-        opened = replace(opened, bench=make_workplace(request, opened, observer))
+        check_disk(opened)
+        opened = make_workplace(opened, observer)
         instruments = opened.bench.instruments
         stack.enter_context(instruments.gatekeeper).start()
         if instruments.watchdog is not None:

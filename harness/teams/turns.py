@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from harness.cluster.client import used_s
 from harness.data.dataset import Fingerprinted
 from harness.engine.base import ContainerEngine
 from harness.errors import HarnessError, InfrastructureError
@@ -112,7 +113,8 @@ def _run_cases(run: Run, threads: Threads, team: Entered, *, most: int | None) -
         team: Whose time it is.
         most: Run no more than this.
     """
-    left = _left_s(run, team.entrant.quota.time)
+    most_s = team.entrant.quota.time
+    left = float("inf") if most_s is None else most_s - used_s(run.writer.folder)
     executions = run.cases(threads)
     for number in count():
         if number == most:
@@ -125,14 +127,6 @@ def _run_cases(run: Run, threads: Threads, team: Entered, *, most: int | None) -
         run.store(execution)
         left -= execution.stages.run_s or 0.0
     raise AssertionError("counting has no end")
-
-
-def _left_s(run: Run, time_s: float | None) -> float:
-    """Return the seconds that a run's containers may still take."""
-    if time_s is None:
-        return float("inf")
-    used = (line.stages.run_s or 0.0 for line in read_lines(run.writer.folder / CASES_FILE, ExecutionRecord))
-    return time_s - sum(used)
 
 
 def with_known_data(requests: Iterable[EvaluationRequest]) -> Iterator[EvaluationRequest]:

@@ -59,7 +59,7 @@ def test_the_queue_costs_little_a_case_and_no_memory(tmp_path):
     print(
         f"\n{CASES} cases, {WORKERS} workers: {1000 * wall_s / CASES:.1f} ms of wall clock a case; "
         f"CPU {1000 * client / CASES:.1f} ms (client), {1000 * workers / CASES:.1f} ms (workers); "
-        f"memory from a tenth of the cases on: {memory.client[0]:.0f} to {memory.client[-1]:.0f} MiB (client), "
+        f"memory from a tenth on: {memory.client[0]:.0f} to {memory.client[-1]:.0f} MiB (client), "
         f"{memory.workers[0]:.0f} to {memory.workers[-1]:.0f} MiB (a worker)"
     )
     assert 1000 * (client + workers) / CASES < MOST_MS

@@ -124,10 +124,10 @@ def test_an_image_is_saved_once_and_loaded_where_it_is_not(arena: Arena) -> None
     request = arena.request(GOOD)
     image = arena.engine.image(request.image)
     folder = arena.folder / "archives"
-    offered = offered_image(arena.engine, image, folder, travels=True)
+    offered = offered_image(arena.engine, image, request.image, folder, travels=True)
     (archive,) = folder.iterdir()
     before = archive.stat().st_mtime_ns
-    assert offered_image(arena.engine, image, folder, travels=True) == offered
+    assert offered_image(arena.engine, image, request.image, folder, travels=True) == offered
     assert archive.stat().st_mtime_ns == before
     lines: list[str] = []
     load_offered(arena.engine, offered, identity=image.identity, progress=lines.append)
@@ -138,7 +138,7 @@ def test_an_image_is_saved_once_and_loaded_where_it_is_not(arena: Arena) -> None
     assert arena.engine.image(offered.reference).identity == image.identity
     remove_offered(arena.engine, offered)
     other = arena.engine.image(arena.image(SLOW))
-    wrong = offered_image(arena.engine, other, folder, travels=True)
+    wrong = offered_image(arena.engine, other, other.digest, folder, travels=True)
     remove_offered(arena.engine, wrong)
     with pytest.raises(InfrastructureError, match="another image than was offered"):
         load_offered(

@@ -42,6 +42,7 @@ from harness.results.records import (
     HostFacts,
     Outcome,
     RunRecord,
+    Stages,
 )
 from harness.run.evaluate import EvaluationRequest
 from harness.run.workers import terminate_like_interrupt
@@ -56,6 +57,7 @@ class NoopBay:
     """Ends each case after a while, with an outcome of the test's choice."""
 
     work_s: float = 0.0
+    run_s: float | None = None
     outcome: Outcome = Outcome.SUCCEEDED
     division: Division = field(default_factory=lambda: Division(host=HOST, speed_s=1.0))
 
@@ -69,6 +71,7 @@ class NoopBay:
             outcome=self.outcome,
             evidence=Evidence(summary="nothing was run"),
             started_at=datetime.now(UTC),
+            stages=Stages(run_s=self.run_s),
         )
 
     def score(self, execution, case, held):
@@ -196,7 +199,7 @@ class Processes:
     slots = 1
     spreads = False
 
-    def __init__(self, results: Path, count: int, *, lease_s: float = 1.0, **options: float) -> None:
+    def __init__(self, results: Path, count: int, *, lease_s: float = 1.0, **options: float | str) -> None:
         named = [
             word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))
         ]
@@ -259,6 +262,8 @@ def main(argv: list[str]) -> Tally:
     parser.add_argument("--slot", type=int, default=0)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--work-ms", type=float, default=0.0)
+    parser.add_argument("--run-s", type=float)
+    parser.add_argument("--outcome", type=Outcome, default=Outcome.SUCCEEDED)
     parser.add_argument("--visible-after", type=float, default=0.0)
     asked = parser.parse_args(argv)
     LateFolder.delay_s = asked.visible_after
@@ -266,7 +271,7 @@ def main(argv: list[str]) -> Tally:
         return Worker(
             results=asked.results,
             holder=this_process(),
-            workshop=NoopWorkshop(NoopBay(asked.work_ms / 1000)),
+            workshop=NoopWorkshop(NoopBay(asked.work_ms / 1000, asked.run_s, asked.outcome)),
             observer=Observer(),
             lease_s=asked.lease,
             share=LateFolder if asked.visible_after else SharedFolder,

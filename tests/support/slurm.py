@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from packages import want
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 
 CONFIGURATION = """
@@ -58,8 +58,7 @@ def one_node(folder: Path) -> Iterator[tuple[dict[str, str], dict[str, subproces
     """Start a Slurm of this one host and yield the variables by which it is found, and its daemons."""
     if os.geteuid() != 0:
         pytest.skip("NO SLURM: starting its daemons takes root")
-    if missing := [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]:
-        pytest.skip(f"NO SLURM: {', '.join(missing)}; install slurmctld, slurmd, slurm-client and munge")
+    want("slurm")
     for name in ("state", "spool"):
         (folder / name).mkdir()
     configuration = folder / "slurm.conf"

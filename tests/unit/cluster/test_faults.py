@@ -7,9 +7,11 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -20,6 +22,7 @@ from harness.cluster.records import End, Lease
 from harness.errors import InfrastructureError
 from harness.results.folder import read_run
 from harness.results.journal import Journal
+from harness.results.records import Outcome
 from harness.scoring.verify import verify_run
 
 KILLS = int(os.environ.get("FLAREHARNESS_KILLS", "15"))
@@ -208,6 +211,27 @@ def test_a_worker_whose_disk_is_full_leaves_its_case_to_others(tmp_path):
     check_exactly_once(found[0], 8)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NO ROOT: a small disk is mounted")
+def test_a_disk_that_is_full_for_all_stops_them_and_the_same_call_goes_on_when_it_is_not(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
+    try:
+        request = replace(noop_request(tmp_path, cases=12), results=small / "results")
+        filler = small / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError):
+            while True:
+                file.write(bytes(4096))
+        os.truncate(filler, filler.stat().st_size - 96 * 1024)
+        with pytest.raises((InfrastructureError, OSError)):
+            client_for(request.results, Processes(request.results, 2)).evaluate([request])
+        filler.unlink()
+        results = read_run(*client_for(request.results, Processes(request.results, 2)).evaluate([request]))
+        check_exactly_once(results, 12)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 def test_a_share_that_shows_changes_late_loses_and_doubles_nothing(tmp_path):
     request = noop_request(tmp_path, cases=20)
     front = Processes(request.results, 3, lease_s=2.0, work_ms=10, visible_after=0.5)
@@ -216,25 +240,13 @@ def test_a_share_that_shows_changes_late_loses_and_doubles_nothing(tmp_path):
 
 
 def test_a_case_that_fails_on_the_only_host_is_left_without_a_verdict_and_said_so(tmp_path):
-    from noop_cluster import NoopBay
-
-    from harness.results.records import Outcome
-
     request = noop_request(tmp_path, cases=2)
 
-    class Failing(Processes):
-        def start_one(self, before=lambda: None, **options):
-            def fail() -> None:
-                NoopBay.outcome = Outcome.INFRASTRUCTURE
-                NoopBay.__init__.__defaults__ = (
-                    0.0,
-                    Outcome.INFRASTRUCTURE,
-                    *NoopBay.__init__.__defaults__[2:],
-                )
-
-            return super().start_one(fail, **options)
-
-    results = read_run(*client_for(request.results, Failing(request.results, 1)).evaluate([request]))
+    results = read_run(
+        *client_for(request.results, Processes(request.results, 1, outcome="infrastructure")).evaluate(
+            [request]
+        )
+    )
     assert Counter((line.case, line.attempt) for line in results.executions) == {
         (f"case_{number:05d}", attempt): 1 for number in range(2) for attempt in (1, 2)
     }
@@ -243,6 +255,18 @@ def test_a_case_that_fails_on_the_only_host_is_left_without_a_verdict_and_said_s
     assert {case: (line.attempt, line.outcome) for case, line in again.final_executions().items()} == {
         f"case_{number:05d}": (3, Outcome.SUCCEEDED) for number in range(2)
     }
+
+
+def test_a_run_whose_time_is_used_up_is_concluded_and_the_rest_is_left(tmp_path):
+    request = noop_request(tmp_path, cases=30)
+    front = Processes(request.results, 1, work_ms=100, run_s=3.0)
+    client = client_for(request.results, front)
+    results = read_run(*client.evaluate([request], time_s={request.team: 10.0}))
+    assert 4 <= len(results.executions) < 30
+    assert verify_run(results.folder).problems == []
+    assert offered_runs(request.results) == []
+    again = read_run(*client.evaluate([request], time_s={request.team: 10.0}))
+    assert again.executions == results.executions
 
 
 def test_nothing_of_a_test_is_left_running():
