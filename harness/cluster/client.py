@@ -38,6 +38,7 @@ from harness.scoring.score import cases_by_id, score_missing
 
 HOSTS_FILE = "hosts.json"
 POLL_S = 0.5
+_LONGEST_PAUSE_S = 10.0
 _IMAGES = "images"
 _REVIVALS = 3
 """How often workers are started again when all of them are gone and cases are left."""
@@ -143,10 +144,13 @@ class Client:
                 while any(not each.is_over for each in wanted):
                     begin = time.monotonic()
                     progress = [self._look_at(each, stack) for each in wanted if not each.is_over]
-                    if not any(progress) and not self._is_worked_on():
+                    if any(progress):
+                        time.sleep(POLL_S)
+                    elif self._is_worked_on():
+                        # A thousand runs take a while to look at; half of the time is the file server's own.
+                        time.sleep(min(_LONGEST_PAUSE_S, max(POLL_S, time.monotonic() - begin)))
+                    else:
                         break
-                    # A thousand runs take a while to look at; half of the time is the file server's own.
-                    time.sleep(max(POLL_S, time.monotonic() - begin))
             for each in wanted:
                 if not each.is_over:
                     self._conclude(each, stack)

@@ -14,6 +14,7 @@ from harness.cluster.identity import Holder
 from harness.cluster.images import load_offered, remove_offered
 from harness.cluster.records import Division, Offer
 from harness.data.dataset import Case, Dataset, Fingerprinted
+from harness.engine.base import ContainerEngine
 from harness.engine.registry import open_engine
 from harness.errors import ConfigurationError, HarnessError
 from harness.results.observer import Observer
@@ -76,6 +77,7 @@ class EngineWorkshop:
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._stack: ExitStack | None = None
         self._open: EngineBay | None = None
+        self._speeds: dict[tuple[object, ...], tuple[float | None, float | None]] = {}
 
     def open(self, offer: Offer, observer: Observer) -> EngineBay:
         """See `Workshop`."""
@@ -123,6 +125,13 @@ class EngineWorkshop:
             environment=offer.environment,
         )
 
+    def speeds(self, rules: Rules, engine: ContainerEngine) -> tuple[float | None, float | None]:
+        """Return what an empty container and a fixed piece of work take; measured once for equal limits."""
+        kind = (rules.limits, rules.cpusets, rules.runtime, engine.facts)
+        if kind not in self._speeds:
+            self._speeds[kind] = measure_baseline(rules, engine), measure_speed(rules, engine)
+        return self._speeds[kind]
+
     @property
     def holder(self) -> Holder:
         """The worker."""
@@ -141,25 +150,28 @@ class EngineWorkshop:
 class EngineBay:
     """A run's bench on this host."""
 
-    def __init__(self, offer: Offer, opened: Opened, rules: Rules, observer: Observer) -> None:
+    def __init__(
+        self, shop: EngineWorkshop, offer: Offer, opened: Opened, rules: Rules, observer: Observer
+    ) -> None:
+        self._shop = shop
         self.offer = offer
         self.opened = opened
         self._rules = rules
         self._observer = observer
         self._refused: str | None = None
         self._division: Division | None = None
-        self.slot = 0
 
     @property
     def division(self) -> Division:
-        """See `Bay`. Measured once."""
+        """See `Bay`."""
         if self._division is None:
             engine, host = self.opened.bench.instruments.engine, self.opened.draft.host
             assert host is not None, "this host is where the draft was made"
+            baseline_s, speed_s = self._shop.speeds(self._rules, engine)
             self._division = Division(
                 host=host,
-                baseline_s=measure_baseline(self._rules, engine),
-                speed_s=measure_speed(self._rules, engine),
+                baseline_s=baseline_s,
+                speed_s=speed_s,
                 cpuset=",".join(dict.fromkeys(self._rules.cpusets)),
                 output_bound="file system" if self.opened.bench.places.template else "counted",
             )
@@ -180,7 +192,7 @@ class EngineBay:
             )
         here = replace(bench, places=replace(bench.places, folder=held))
         with Threads(1, here, self._observer) as threads:
-            threads.submit(Job(case, attempt, self._rules, self.slot))
+            threads.submit(Job(case, attempt, self._rules, self._shop.slot))
             return threads.next_result()
 
     def _try_image(self, bench: Bench) -> str:
@@ -235,8 +247,7 @@ def _open_bay(shop: EngineWorkshop, offer: Offer, observer: Observer) -> Iterato
         stack.enter_context(instruments.gatekeeper).start()
         if instruments.watchdog is not None:
             stack.enter_context(instruments.watchdog)
-        bay = EngineBay(offer, opened, rules, observer)
-        bay.slot = shop.slot
+        bay = EngineBay(shop, offer, opened, rules, observer)
         stack.callback(_reap_quietly, bay)
         yield bay
 
