@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import sleep
 from typing import Annotated
 
 import typer
@@ -206,7 +206,7 @@ class Call:
         while self.watch:
             if arrived := field.inbox.arrivals():
                 yield arrived
-            time.sleep(LOOK_S)
+            sleep(LOOK_S)
 
     def _arrivals(self, field: Field) -> Sequence[Entrant]:
         return field.inbox.arrivals() if field.inbox is not None and self.watch else ()
