@@ -72,7 +72,8 @@ class DaskFront:
         self._stack.enter_context(dask.config.set(SETTINGS))
         address = self._address
         if address is None:
-            self._stack.enter_context(alone_on_this_host(self._observer))
+            if self.slots > 1:  # a single worker holds the host's lock itself
+                self._stack.enter_context(alone_on_this_host(self._observer))
             cluster = self._stack.enter_context(
                 distributed.LocalCluster(
                     n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
