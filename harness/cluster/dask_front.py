@@ -14,6 +14,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack, suppress
 from typing import Any, Self
 
@@ -69,18 +70,23 @@ class DaskFront:
         distributed = _distributed()
         import dask
 
-        self._stack.enter_context(dask.config.set(SETTINGS))
+        own = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="flareharness-dask-"))
+        self._stack.enter_context(dask.config.set(SETTINGS | {"temporary-directory": own}))
         address = self._address
         if address is None:
             if self.slots > 1:  # a single worker holds the host's lock itself
                 self._stack.enter_context(alone_on_this_host(self._observer))
             cluster = self._stack.enter_context(
                 distributed.LocalCluster(
-                    n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+                    n_workers=0,
+                    processes=False,
+                    protocol="tcp",
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
                 )
             )
             address = cluster.scheduler_address
-            self._stack.enter_context(_Machines(address, self.slots))
+            self._stack.enter_context(_Machines(address, self.slots, own))
         try:
             self._client = self._stack.enter_context(
                 distributed.Client(address, timeout=_PATIENCE_S, set_as_default=False)
@@ -148,8 +154,9 @@ def serve(command: WorkerCommand, slot: int, slots: int) -> int:
 class _Machines:
     """Dask's own workers on this host: bare processes, because a nanny would start again what we ended."""
 
-    def __init__(self, address: str, count: int) -> None:
-        self._arguments = ["-m", "distributed.cli.dask_worker", address, *WORKER_OPTIONS]
+    def __init__(self, address: str, count: int, scratch: str) -> None:
+        options = [*WORKER_OPTIONS, "--local-directory", scratch]
+        self._arguments = ["-m", "distributed.cli.dask_worker", address, *options]
         self._count = count
         self._processes: list[subprocess.Popen[bytes]] = []
 
