@@ -53,6 +53,12 @@ def command(
     """
     if slot >= slots:
         raise ConfigurationError(f"there is no slot {slot} of {slots}", where="--slot", mend="Count from 0.")
+    if not results.is_dir():
+        raise ConfigurationError(
+            "there is no such results folder",
+            where=results,
+            mend="Name the one that runs are offered in, as this host sees it.",
+        )
     holder = this_process()
     with ConsoleObserver() as observer, ExitStack() as stack:
         stack.enter_context(terminate_like_interrupt())

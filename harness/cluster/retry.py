@@ -14,6 +14,13 @@ ALONE = 2
 """How often the only host there is tries a case, as on one machine."""
 
 
+MOST_IN_A_ROW = 3
+"""After how many failures in a row a host takes no more cases of a run.
+
+A host that is broken fails at once and asks for the next case: without a bound it would try them all.
+"""
+
+
 def is_quarantined(failed: Sequence[str]) -> bool:
     """Whether a case is tried no more.
 

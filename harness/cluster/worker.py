@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from zlib import crc32
 
@@ -22,13 +23,15 @@ from harness.cluster.beats import LEASE_S, Heart, Sight
 from harness.cluster.identity import Holder, host_of
 from harness.cluster.queue import QUEUE_FOLDER, RunQueue, Taken, offered_runs
 from harness.cluster.records import Division, End
+from harness.cluster.retry import MOST_IN_A_ROW
 from harness.cluster.shared import SharedFolder
 from harness.cluster.workshop import Bay, Workshop
+from harness.data.dataset import Case
 from harness.errors import ConfigurationError, HarnessError, InfrastructureError
 from harness.results.journal import Journal
 from harness.results.key import signing_key
 from harness.results.observer import Observer
-from harness.results.records import ExecutionRecord, HostFacts, ScoreRecord
+from harness.results.records import Evidence, ExecutionRecord, HostFacts, Outcome, ScoreRecord
 from harness.run.stage import discard
 
 AROUND_A_CASE_S = 600.0
@@ -43,6 +46,7 @@ class _Desk:
     Attributes:
         refused: Whether this host takes no case of it.
         touched: Whether a case of it was seen taken.
+        failures: How many cases in a row failed here for reasons that are not the submission's.
     """
 
     queue: RunQueue
@@ -51,6 +55,7 @@ class _Desk:
     scores: Journal[ScoreRecord] | None = None
     refused: bool = False
     touched: bool = False
+    failures: int = 0
 
     def is_untouched(self) -> bool:
         """Whether no case of it was ever taken; looked at only as long as that is so."""
@@ -206,8 +211,7 @@ class Worker:
         self._heart.expect(self._longest_s(desk))
         self.observer.case_started(case.id, taken.attempt)
         held.mkdir()
-        execution = desk.bay.run(case, taken.attempt, held)
-        execution = execution.model_copy(update={"host": self.holder.host})
+        execution = self._executed(desk.bay, case, taken.attempt, held)
         score = desk.bay.score(execution, case, held)
         if self._write(desk, taken, execution, score):
             self.tally.ended += 1
@@ -220,6 +224,35 @@ class Worker:
                     folder.rmdir()
             self.observer.note(f"{case.id} was given to another worker meanwhile; what was run here is void")
         self._heart.expect(None)
+        self._mind_failures(desk, execution)
+
+    def _executed(self, bay: Bay, case: Case, attempt: int, held: Path) -> ExecutionRecord:
+        """Run a case; a host that cannot run it at all has failed it, and another may try."""
+        try:
+            execution = bay.run(case, attempt, held)
+        except HarnessError as error:
+            execution = ExecutionRecord(
+                case=case.id,
+                attempt=attempt,
+                outcome=Outcome.INFRASTRUCTURE,
+                evidence=Evidence(summary=error.one_line()),
+                started_at=datetime.now(UTC),
+            )
+        return execution.model_copy(update={"host": self.holder.host})
+
+    def _mind_failures(self, desk: _Desk, execution: ExecutionRecord) -> None:
+        """Take no more cases of a run that this host fails again and again."""
+        failed = execution.outcome is Outcome.INFRASTRUCTURE
+        desk.failures = desk.failures + 1 if failed else 0
+        if desk.failures >= MOST_IN_A_ROW:
+            self._refuse(desk, f"{desk.failures} cases in a row failed here: {execution.evidence.summary}")
+
+    def _refuse(self, desk: _Desk, why: str) -> None:
+        """Leave word that this host takes no case of a run, and leave it."""
+        desk.refused = True
+        desk.queue.refuse(self.holder.worker, f"{self.holder.host}: {why}")
+        self.observer.note(f"no case of {desk.queue.name} is taken here: {why}")
+        self._leave(desk)
 
     def _write(
         self, desk: _Desk, taken: Taken, execution: ExecutionRecord, score: ScoreRecord | None
@@ -255,10 +288,8 @@ class Worker:
             ours = bay.division
             check_division(ours, desk.queue.found_division(ours))
         except HarnessError as error:
-            desk.refused = True
-            desk.queue.refuse(self.holder.worker, f"{self.holder.host}: {error.one_line()}")
-            self.observer.note(f"no case of {desk.queue.name} is taken here: {error.one_line()}")
             self.workshop.close()
+            self._refuse(desk, error.one_line())
             return False
         start = desk.queue.start
         journals = desk.queue.root / "journals"

@@ -11,8 +11,9 @@ from noop_cluster import HOST, NoopBay, NoopWorkshop, offer_of, queue_for
 from harness.cluster.identity import this_process
 from harness.cluster.queue import RunQueue
 from harness.cluster.records import Division, Lease
+from harness.cluster.retry import MOST_IN_A_ROW
 from harness.cluster.worker import AROUND_A_CASE_S, Worker
-from harness.errors import PrerequisiteError
+from harness.errors import InfrastructureError, PrerequisiteError
 from harness.results.observer import Observer
 
 
@@ -112,6 +113,20 @@ def test_containers_of_a_dead_holder_are_reaped_before_its_case_is_run(tmp_path)
     workshop = NoopWorkshop()
     assert worker_of(tmp_path, workshop).work().ended == 1
     assert workshop.reaped == [gone]
+
+
+def test_a_host_that_fails_every_case_takes_three_and_leaves_the_rest_to_others(tmp_path):
+    class Broken(NoopBay):
+        def run(self, case, attempt, held):
+            raise InfrastructureError("the engine went away", mend="Start it.")
+
+    queue = queue_for(tmp_path, offer_of(10))
+    worker = worker_of(tmp_path, NoopWorkshop(Broken()))
+    assert worker.work().ended == MOST_IN_A_ROW
+    assert sum(takers(queue, 10)) == MOST_IN_A_ROW
+    (why,) = queue.refusals().values()
+    assert "3 cases in a row failed here: the engine went away. Start it." in why
+    assert worker_of(tmp_path).work().ended == 10
 
 
 @pytest.mark.parametrize("cases", [1, 2, 7])
