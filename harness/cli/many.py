@@ -27,7 +27,7 @@ from harness.submission.find import discover
 from harness.submission.load import team_of
 from harness.teams.intake import Entered, Intake
 from harness.teams.roster import Entrant, Inbox, entrants_of, looks_like_source, read_roster
-from harness.teams.standing import ENTRIES_FILE, Standings, concluded
+from harness.teams.standing import ENTRIES_FILE, Standings, concluded, cut_off
 from harness.teams.turns import evaluate_in_turn, with_known_data
 from harness.text import printable
 
@@ -178,7 +178,12 @@ class Call:
                 client = Client(results, engine=self.engine, front=front, observer=observer, lease_s=lease_s)
                 with terminate_like_interrupt():
                     finished = client.evaluate(requests, time_s=times)
-                for each, folder in zip(entered, finished, strict=True):
+                for each in entered:
+                    if (error := client.failures.get(each.request.team)) is not None:
+                        standings.put(cut_off(each.standing, error))
+                        codes.append(error.exit_code)
+                standing = [each for each in entered if each.request.team not in client.failures]
+                for each, folder in zip(standing, finished, strict=True):
                     run = read_run(folder)
                     time_s = each.entrant.quota.time
                     out = time_s is not None and used_s(folder) >= time_s

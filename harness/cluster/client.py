@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -22,7 +22,7 @@ from harness.cluster.records import Division, Offer, OfferedCase
 from harness.cluster.shared import SharedFolder
 from harness.data.dataset import Fingerprinted
 from harness.engine.base import ContainerEngine, ImageInfo
-from harness.errors import ConfigurationError, InfrastructureError
+from harness.errors import ConfigurationError, HarnessError, InfrastructureError
 from harness.files import write_whole
 from harness.results.folder import RunWriter, read_run_record
 from harness.results.journal import CASES_FILE, RUN_FILE, read_lines
@@ -95,6 +95,9 @@ class Client:
         front: Starts workers.
         observer: Told of what goes on.
         lease_s: See `harness.cluster.beats`.
+
+    Attributes:
+        failures: What went wrong with a run in the last call, by team.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Client:
         self._lease_s = lease_s
         self._key = signing_key()
         self._revivals = 0
+        self.failures: dict[str, HarnessError] = {}
 
     def evaluate(
         self, requests: Iterable[EvaluationRequest], *, time_s: Mapping[str, float | None] | None = None
@@ -125,25 +129,29 @@ class Client:
                 up the run is concluded, and cases that are still under way are void.
 
         Returns:
-            The folder of each run, in the order of the requests. A thousand runs would not fit into memory.
+            The folder of each run that did not fail, in the order of the requests. A thousand runs would not
+            fit into memory. What failed is in `failures`, by team.
 
         Raises:
-            ConfigurationError: a request cannot be carried out on several hosts.
-            InfrastructureError: another process merges one of the runs, or the disk fails.
+            HarnessError: every run failed; the first one's error.
             KeyboardInterrupt: what was ended stays; the same call takes it up.
         """
         _allow_many_files()
+        asked = list(requests)
+        self.failures.clear()
         with ExitStack() as stack:
-            wanted = [self._offer(request, stack) for request in requests]
-            for each in wanted:
-                if (most := (time_s or {}).get(each.request.team)) is not None:
-                    each.left_s = most - used_s(each.folder)
+            wanted = []
+            for request in asked:
+                with self._failing(request.team):
+                    wanted.append(self._offer(request, stack, (time_s or {}).get(request.team)))
             self._sight = Sight(SharedFolder(self._results / QUEUE_FOLDER), self._lease_s)
             with self._front as front:
                 front.start()
                 while any(not each.is_over for each in wanted):
                     begin = time.monotonic()
-                    progress = [self._look_at(each, stack) for each in wanted if not each.is_over]
+                    progress = [
+                        self._carry_on(self._look_at, each, stack) for each in wanted if not each.is_over
+                    ]
                     if any(progress):
                         time.sleep(POLL_S)
                     elif self._is_worked_on():
@@ -153,14 +161,40 @@ class Client:
                         break
             for each in wanted:
                 if not each.is_over:
-                    self._conclude(each, stack)
+                    self._carry_on(self._conclude, each, stack)
+        if self.failures and len(self.failures) == len(asked):
+            raise next(iter(self.failures.values()))
         if not offered_runs(self._results):
             discard(self._results / QUEUE_FOLDER / _IMAGES)
-        return [each.folder for each in wanted]
+        return [each.folder for each in wanted if each.request.team not in self.failures]
+
+    @contextmanager
+    def _failing(self, team: str) -> Iterator[None]:
+        """Keep what goes wrong with one team's run from the others'."""
+        try:
+            yield
+        except HarnessError as error:
+            self.failures[team] = error
+            self._observer.note(f"{team}: {error.one_line()}")
+
+    def _carry_on(
+        self, step: Callable[[_Wanted, ExitStack], object], wanted: _Wanted, stack: ExitStack
+    ) -> bool:
+        """Take a step with one run, which is over for this call if it fails; return whether it went on."""
+        with self._failing(wanted.request.team):
+            return bool(step(wanted, stack))
+        wanted.is_over = True
+        return True
 
     # ---- offering ------------------------------------------------------------------------------------------
 
-    def _offer(self, request: EvaluationRequest, stack: ExitStack) -> _Wanted:
+    def _offer(self, request: EvaluationRequest, stack: ExitStack, time_s: float | None) -> _Wanted:
+        """Offer a run, or take up an offer that is there.
+
+        Raises:
+            ConfigurationError: the request cannot be carried out on several hosts.
+            InfrastructureError: another process merges the run, or the disk fails.
+        """
         check_request(request)
         _check_spreadable(request)
         image = self._engine.image(request.image)
@@ -179,11 +213,12 @@ class Client:
         stack.enter_context(FolderLock(lock))
         folder = self._results / request.challenge.name / request.team / run
         root = queue_of(self._results, challenge=request.challenge.name, team=request.team, run=run)
+        left_s = float("inf") if time_s is None else time_s - used_s(folder)
         if (root / "offer.json").is_file():
             self._observer.note(f"{request.team}: taken up where an earlier call left it")
-            return _Wanted(request, RunQueue(root), folder)
+            return _Wanted(request, RunQueue(root), folder, left_s=left_s)
         offer = self._made_offer(request, dataset, image, run=run, folder=folder)
-        return _Wanted(request, RunQueue.make(root, offer), folder)
+        return _Wanted(request, RunQueue.make(root, offer), folder, left_s=left_s)
 
     def _hashing(self, done: int, total: int) -> None:
         self._observer.preparing("hashing the data", done, total)

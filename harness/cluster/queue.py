@@ -122,6 +122,10 @@ class RunQueue:
         """Whether the run is still there to be worked on."""
         return self.shared.read("offer.json") is not None
 
+    def is_over(self) -> bool:
+        """Whether nobody will take a case of the run any more."""
+        return not self.is_offered or len(self.ended()) == len(self.offer.cases)
+
     def division(self) -> Division | None:
         """The kind of host that the run is made on; None before the first worker came."""
         content = self.shared.read("division.json")

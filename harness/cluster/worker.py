@@ -133,7 +133,7 @@ class Worker:
                 if desk.queue.is_offered:
                     raise
                 self._desks.pop(desk.queue.name)  # it was concluded, and its files went away below us
-                self._leave(desk, is_over=True)
+                self._put_away(desk)
         return False
 
     # ---- which run ---------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Worker:
         self._looked_at = time.monotonic()
         there = {path.name: path for path in offered_runs(self.results)}
         for name in self._desks.keys() - there.keys():
-            self._leave(self._desks.pop(name), is_over=True)
+            self._put_away(self._desks.pop(name))
         for name, path in there.items():
             if name not in self._desks:
                 self._desks[name] = _Desk(RunQueue(path, self.share(path)))
@@ -301,20 +301,26 @@ class Worker:
         desk.bay, self._current = bay, desk
         return True
 
-    def _leave(self, desk: _Desk, *, is_over: bool = False) -> None:
+    def _leave(self, desk: _Desk) -> None:
+        """Leave a run's place for another run's."""
         if desk is self._current:
-            self.workshop.close(offer_is_over=is_over)
+            self.workshop.close()
             self._current = None
         desk.bay = None
-        if is_over:
-            for journal in (desk.cases, desk.scores):
-                if journal is not None:
-                    journal.close()
+
+    def _put_away(self, desk: _Desk) -> None:
+        """Leave a run for good; if it is over, what it left on this host goes, too."""
+        self._leave(desk)
+        if desk.cases is not None and desk.queue.is_over():
+            self.workshop.forget(desk.queue.offer)
+        for journal in (desk.cases, desk.scores):
+            if journal is not None:
+                journal.close()
 
     def _close(self) -> None:
         for desk in self._desks.values():
             with suppress(InfrastructureError):
-                self._leave(desk, is_over=True)
+                self._put_away(desk)
 
 
 def check_division(ours: Division, theirs: Division) -> None:

@@ -56,8 +56,11 @@ class Workshop(Protocol):
     def reap(self, holder: Holder) -> None:
         """Remove what a dead worker left running on this host."""
 
-    def close(self, *, offer_is_over: bool = False) -> None:
+    def close(self) -> None:
         """Leave the run that is open, if one is."""
+
+    def forget(self, offer: Offer) -> None:
+        """Remove what a run that is over left on this host."""
 
 
 class EngineWorkshop:
@@ -88,14 +91,19 @@ class EngineWorkshop:
         self._open = bay
         return bay
 
-    def close(self, *, offer_is_over: bool = False) -> None:
+    def close(self) -> None:
         """See `Workshop`."""
-        bay, self._open = self._open, None
+        self._open = None
         if self._stack is not None:
             self._stack.close()
             self._stack = None
-        if bay is not None and offer_is_over:
-            remove_offered(bay.opened.bench.instruments.engine, bay.offer.image)
+
+    def forget(self, offer: Offer) -> None:
+        """See `Workshop`: the image that travelled here."""
+        with suppress(HarnessError):
+            engine = open_engine(offer.engine)
+            remove_offered(engine, offer.image)
+            engine.close()
 
     def reap(self, holder: Holder) -> None:
         """See `Workshop`. Containers of other hosts are out of reach, and a watchdog there ends them."""

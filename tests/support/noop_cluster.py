@@ -85,6 +85,7 @@ class NoopWorkshop:
     bay: NoopBay = field(default_factory=NoopBay)
     reaped: list[Holder] = field(default_factory=list)
     closed: int = 0
+    forgotten: list[str] = field(default_factory=list)
 
     def open(self, offer, observer):
         return self.bay
@@ -92,8 +93,11 @@ class NoopWorkshop:
     def reap(self, holder):
         self.reaped.append(holder)
 
-    def close(self, *, offer_is_over=False):
+    def close(self):
         self.closed += 1
+
+    def forget(self, offer):
+        self.forgotten.append(offer.record.team)
 
 
 class LateFolder(SharedFolder):

@@ -19,7 +19,7 @@ from noop_cluster import Processes, client_for, noop_request
 
 from harness.cluster.queue import RunQueue, offered_runs
 from harness.cluster.records import End, Lease
-from harness.errors import InfrastructureError
+from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import read_run
 from harness.results.journal import Journal
 from harness.results.records import Outcome
@@ -148,6 +148,16 @@ def test_a_second_client_of_a_run_is_told_of_the_first_and_changes_nothing(tmp_p
     assert process.exitcode == 0
     thread.join()
     check_exactly_once(found[0], 6)
+
+
+def test_a_team_whose_run_cannot_be_offered_stops_no_other(tmp_path):
+    good, bad = (noop_request(tmp_path, cases=4, team=team) for team in ("ann", "ben"))
+    client = client_for(good.results, Processes(good.results, 1))
+    folders = client.evaluate([replace(bad, warm_up=True), good])
+    check_exactly_once(read_run(*folders), 4)
+    assert "--warm-up" in client.failures["ben"].one_line()
+    with pytest.raises(ConfigurationError, match="--warm-up"):
+        client.evaluate([replace(bad, warm_up=True)])
 
 
 def test_two_clients_of_two_teams_share_workers(tmp_path):

@@ -136,4 +136,5 @@ def test_a_worker_leaves_when_nothing_is_left(tmp_path, cases):
     assert worker_of(tmp_path, workshop).work().ended == cases
     assert sorted(queue.ended()) == list(range(cases))
     assert workshop.closed
+    assert workshop.forgotten == ["noop"]
     assert worker_of(tmp_path).work().ended == 0
