@@ -144,7 +144,9 @@ class Worker:
         untouched = [desk for desk in desks if desk is not self._current and desk.is_untouched()]
         here = [desk for desk in desks if desk is self._current]
         rest = [desk for desk in desks if desk not in untouched and desk not in here]
-        yield from (*self._from_mine(untouched), *here, *self._from_mine(rest))
+        # A run whose first case was run here has its image here.
+        rest = sorted(self._from_mine(rest), key=lambda desk: desk.cases is None)
+        yield from (*self._from_mine(untouched), *here, *rest)
 
     def _from_mine(self, desks: list[_Desk]) -> list[_Desk]:
         """Begin at a place of this worker's own: hosts spread over the runs, and each image goes to few."""
