@@ -82,9 +82,8 @@ class SharedFolder:
     def names(self, folder: str = ".") -> list[str]:
         """Return the names in a folder, sorted; none where it is missing."""
         try:
-            return sorted(
-                each.name for each in os.scandir(self.root / folder) if not each.name.startswith(".")
-            )
+            with os.scandir(self.root / folder) as found:
+                return sorted(each.name for each in found if not each.name.startswith("."))
         except FileNotFoundError:
             return []
         except OSError as error:
