@@ -79,6 +79,7 @@ def elsewhere(monkeypatch):
         process.wait()
 
 
+@pytest.mark.slow
 def test_places_of_this_host_share_a_run(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     request = noop_request(tmp_path, cases=10)
@@ -87,6 +88,7 @@ def test_places_of_this_host_share_a_run(tmp_path, monkeypatch):
     check(evaluate(request, front, 10.0), 10)
 
 
+@pytest.mark.slow
 def test_the_scheduler_and_a_machine_are_killed_and_nothing_is_lost(tmp_path, elsewhere):
     address, scheduler, machines = elsewhere
     request = noop_request(tmp_path, cases=20)

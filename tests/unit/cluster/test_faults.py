@@ -58,6 +58,7 @@ def in_background(client, request):
     return thread, found
 
 
+@pytest.mark.slow
 def test_killed_workers_lose_no_case_and_end_none_twice(tmp_path):
     cases = 4 * KILLS  # enough to outlast the kills
     request = noop_request(tmp_path, cases=cases)

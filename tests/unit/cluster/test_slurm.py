@@ -39,6 +39,7 @@ def cluster(tmp_path, monkeypatch):
         yield daemons
 
 
+@pytest.mark.slow
 def test_slurm_starts_workers_that_leave_when_nothing_is_left(cluster, tmp_path):
     request = noop_request(tmp_path, cases=12)
     front = SlurmFront(WorkerCommand(request.results, 5.0, program=PROGRAM), nodes=1)
@@ -54,6 +55,7 @@ def test_slurm_starts_workers_that_leave_when_nothing_is_left(cluster, tmp_path)
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_kills_is_not_put_back_and_loses_no_case(cluster, tmp_path):
     request = noop_request(tmp_path, cases=10)
     command = WorkerCommand(request.results, 2.0, program=(*PROGRAM, "--work-ms", "300"))
@@ -81,6 +83,7 @@ def test_a_job_that_slurm_kills_is_not_put_back_and_loses_no_case(cluster, tmp_p
     assert verify_run(results.folder).problems == []
 
 
+@pytest.mark.slow
 def test_a_controller_that_died_takes_no_worker_with_it(cluster, tmp_path):
     request = noop_request(tmp_path, cases=10)
     front = SlurmFront(WorkerCommand(request.results, 2.0, program=(*PROGRAM, "--work-ms", "300")), nodes=1)
