@@ -14,7 +14,7 @@ from rich.table import Table
 from harness.challenge import Challenge
 from harness.cli.display import say, stdout
 from harness.cli.entry import Entry, conclude, entry_for, refuse_alike
-from harness.cli.observer import ConsoleObserver
+from harness.cli.observer import ConsoleObserver, ManyObserver
 from harness.cluster.client import Client, used_s
 from harness.cluster.front import front_end
 from harness.engine.base import ContainerEngine
@@ -167,7 +167,7 @@ class Call:
         """
         standings = Standings(self.folder)
         results = self.folder.parent
-        with ConsoleObserver() as observer:
+        with ManyObserver() as observer:
             front = front_end(words, results, lease_s=lease_s, observer=observer)
             intake = self._intake(standings, observer)
             codes: list[int] = []
@@ -175,7 +175,14 @@ class Call:
                 entered = self._entered(intake, entrants)
                 requests = [replace(each.request, jobs=front.slots) for each in entered]
                 times = {each.request.team: each.entrant.quota.time for each in entered}
-                client = Client(results, engine=self.engine, front=front, observer=observer, lease_s=lease_s)
+                client = Client(
+                    results,
+                    engine=self.engine,
+                    front=front,
+                    observer=observer,
+                    lease_s=lease_s,
+                    observer_of=observer.of_team,
+                )
                 with terminate_like_interrupt():
                     finished = client.evaluate(requests, time_s=times)
                 for each in entered:

@@ -94,6 +94,7 @@ class Client:
         engine: Knows the images.
         front: Starts workers.
         observer: Told of what goes on.
+        observer_of: Returns who is told of a team's run; by default the same.
         lease_s: See `harness.cluster.beats`.
 
     Attributes:
@@ -108,7 +109,9 @@ class Client:
         front: FrontEnd,
         observer: Observer,
         lease_s: float,
+        observer_of: Callable[[str], Observer] | None = None,
     ) -> None:
+        self._observer_of = observer_of or (lambda team: observer)
         self._results = results
         self._engine = engine
         self._front = front
@@ -139,6 +142,8 @@ class Client:
         _allow_many_files()
         asked = list(requests)
         self.failures.clear()
+        if not asked:
+            return []  # no worker need be started
         with ExitStack() as stack:
             wanted = []
             for request in asked:
@@ -260,12 +265,12 @@ class Client:
             return False
         merger = wanted.merger
         assert merger is not None
-        before = merger.merged
+        before, observer = merger.merged, self._observer_of(wanted.request.team)
         for execution, score in merger.merge():
             wanted.left_s -= execution.stages.run_s or 0.0
-            self._observer.case_finished(execution)
+            observer.case_finished(execution)
             if score is not None:
-                self._observer.case_scored(score)
+                observer.case_scored(score)
         if merger.merged == total or wanted.left_s <= 0:
             self._conclude(wanted, stack)
         return merger.merged > before
@@ -283,7 +288,7 @@ class Client:
         wanted.writer = stack.enter_context(RunWriter(wanted.folder, record))
         wanted.merger = Merger(wanted.queue, wanted.writer, self._key)
         total = len(record.dataset.cases)
-        self._observer.run_opened(record, wanted.folder, total=total, left=len(offer.cases))
+        self._observer_of(record.team).run_opened(record, wanted.folder, total=total, left=len(offer.cases))
         return True
 
     def _tell_refusals(self, wanted: _Wanted) -> None:
@@ -306,7 +311,7 @@ class Client:
         writer = wanted.writer
         if wanted.merger is not None:
             for execution, _score in wanted.merger.merge_rest():
-                self._observer.case_finished(execution)
+                self._observer_of(request.team).case_finished(execution)
             _write_hosts(wanted.queue, wanted.folder)
         if writer is None:
             writer = stack.enter_context(RunWriter(wanted.folder, read_run_record(wanted.folder)))
@@ -316,7 +321,7 @@ class Client:
                 cases_by_id(request.dataset),
                 request.challenge,
                 profile=request.scoring_profile,
-                observer=self._observer,
+                observer=self._observer_of(request.team),
             )
         writer.close()
         wanted.is_over = True
