@@ -124,11 +124,7 @@ class DaskFront:
 
     def _feed(self) -> None:
         """Start one worker on each machine that has none of this call."""
-        try:
-            machines: list[str] = list(self._client.scheduler_info(n_workers=-1)["workers"])
-        except OSError:
-            return  # no scheduler: workers that run go on
-        for number, machine in enumerate(machines):
+        for number, machine in enumerate(self._machines()):
             if machine in self._fed:
                 continue
             key = f"flareharness-worker-{secrets.token_hex(8)}"
@@ -144,6 +140,13 @@ class DaskFront:
                 retries=0,
             )
             self._fed.add(machine)
+
+    def _machines(self) -> list[str]:
+        """Return the addresses that joined; none where the scheduler is gone, and its workers go on."""
+        try:
+            return list(self._client.scheduler_info(n_workers=-1).get("workers", ()))
+        except (OSError, RuntimeError, ValueError):  # of a client that has given up
+            return []
 
 
 def serve(command: WorkerCommand, slot: int, slots: int) -> int:

@@ -110,6 +110,26 @@ def test_the_scheduler_and_a_machine_are_killed_and_nothing_is_lost(tmp_path, el
     check(results, 20)
 
 
+@pytest.mark.slow
+def test_a_scheduler_that_is_gone_for_good_leaves_a_front_end_without_workers(
+    tmp_path, elsewhere, monkeypatch
+):
+    monkeypatch.setattr("harness.cluster.dask_front._PATIENCE_S", 20)
+    address, scheduler, machines = elsewhere
+    request = noop_request(tmp_path, cases=1)
+    with DaskFront(command_for(request, 3.0), address=address, observer=Observer()) as front:
+        for process in (scheduler, *machines):
+            process.kill()
+            process.wait()
+        deadline = time.monotonic() + 120
+        while front._client.status != "closed":
+            front.working()  # as a client asks again and again; meanwhile nobody can know
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        front.start()
+        assert front.working() == 0
+
+
 def test_an_address_where_nobody_listens_is_told_with_the_command_that_helps(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.cluster.dask_front._PATIENCE_S", 1)
     request = noop_request(tmp_path, cases=1)
