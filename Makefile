@@ -156,10 +156,12 @@ lint: env-dev ## style, types and import directions
 	@for folder in $(SCRIPTS); do $(VENV)/bin/mypy $$folder/*.py || exit 1; done
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/deptry . --no-ansi
+	@$(PY) docker/licences.py >/dev/null
 
 # Tests ask for what they want from docker/packages.txt: as root on Debian or Ubuntu it is installed for them.
 test: export FLAREHARNESS_INSTALL := 1
 test: lint env-train engine-ready coverage ## every test, those with real containers included
+	@$(VENV_TRAIN)/bin/python docker/licences.py >/dev/null
 	@$(VENV_TRAIN)/bin/python -m pytest $(TRAIN_TESTS) -q
 	@$(PYTEST) tests/integration tests/hostile $(ARGS)
 

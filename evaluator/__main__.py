@@ -8,7 +8,8 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -22,6 +23,10 @@ from evaluator.shipped import LABEL_TABLES, PROFILES, label_table
 from evaluator.table import LAYOUTS
 from evaluator.terminal import in_words, leave_quietly, speak_utf8
 
+_FROM_RATERS = "raters"
+SUMMARY = "nnunet"
+"""The layout of nnU-Net's summary.json."""
+
 EXIT_FINE = 0
 EXIT_UNUSABLE_PREDICTION = 1
 EXIT_USAGE = 2
@@ -33,7 +38,11 @@ LABELS and PREDICTIONS are two folders with equal file names, or two files (.nii
 Every reference gets its rows. A missing or unusable prediction scores as a failure on all labels: Dice 0,
 distances infinite. An unusable reference leaves its rows empty. Both have a note, and end no run.
 
+Where cases have several raters, LABELS holds <case>/<rater>.nii.gz or <rater>/<case>.nii.gz: rows are then
+against the consensus and against each rater.
+
 `python -m evaluator explain REFERENCE PREDICTION` says why a score is what it is.
+`python -m evaluator raters LABELS` says how good people are.
 
 exit codes: 0 all scored or missing, 1 a prediction was unusable or there is none at all, 2 wrong usage, an
 unusable reference, or names of predictions that match no reference
@@ -47,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from evaluator import explain_command
 
         return explain_command.main(words[1:])
+    if words[:1] == ["raters"]:
+        from evaluator import raters_command
+
+        return raters_command.main(words[1:])
     options = _parser().parse_args(words)
     progress = Progress(sys.stderr, quiet=options.quiet)
     try:
@@ -71,10 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, progress: Progress) -> int:
     from evaluator.folder import match_folders, named, score_matches
+    from evaluator.nnunet import write_summary
     from evaluator.scoring import Scoring
     from evaluator.table import write_scores
 
     labels = _label_table(options)
+    if options.tolerance == _FROM_RATERS:
+        labels = _with_raters_tolerances(options, labels, progress)
     for note in labels.notes:
         progress.say(f"note: {note}")
     scoring = Scoring(
@@ -101,15 +117,24 @@ def _run(options: argparse.Namespace, progress: Progress) -> int:
 
     scores = watched(score_matches(matches.cases, scoring, annotated=annotated, jobs=options.jobs))
     layout = options.format or ("json" if options.output and options.output.suffix == ".json" else "csv")
-    if options.output is None:
-        write_scores(scores, sys.stdout, labels=labels, metrics=scoring.metrics, layout=layout)
+    if layout == SUMMARY:
+        write = partial(write_summary, labels=labels, files=matches.cases)
     else:
-        with _Replacing(options.output) as file:
-            write_scores(scores, file, labels=labels, metrics=scoring.metrics, layout=layout)
+        raters = any(case.raters for case in matches.cases)
+        write = partial(write_scores, labels=labels, metrics=scoring.metrics, layout=layout, raters=raters)
+    _write(partial(write, scores), options.output)
     progress.finish()
     if not options.quiet:
         print(summary.text(), file=sys.stderr)
     return summary.exit_code()
+
+
+def _write(table: Callable[[TextIO], None], output: Path | None) -> None:
+    if output is None:
+        table(sys.stdout)
+        return
+    with _Replacing(output) as file:
+        table(file)
 
 
 class _Summary:
@@ -230,19 +255,36 @@ def _label_table(options: argparse.Namespace) -> LabelTable:
             )
         options.challenge = options.profile
     if options.challenge is not None:
-        if options.tolerance is not None:
+        if options.tolerance not in (None, _FROM_RATERS):
             raise RequestError("--tolerance goes with --labels", mend="A challenge states its tolerances")
         labels = label_table(options.challenge)
     else:
-        from evaluator.label_files import label_table_from_file
+        from evaluator.label_files import DEFAULT_TOLERANCE_MM, label_table_from_file
 
         numbers = str(options.labels)
         if numbers.replace(",", "").isdecimal() and not options.labels.exists():
             raise RequestError(
                 f"{numbers!r} is no labels file", mend=f"Write --only {numbers} to choose labels"
             )
-        labels = label_table_from_file(options.labels, tolerance_mm=options.tolerance)
+        stated = DEFAULT_TOLERANCE_MM if options.tolerance == _FROM_RATERS else options.tolerance
+        labels = label_table_from_file(options.labels, tolerance_mm=stated)
     return labels if options.only is None else labels.subset(_numbers(options.only))
+
+
+def _with_raters_tolerances(
+    options: argparse.Namespace, labels: LabelTable, progress: Progress
+) -> LabelTable:
+    """Return the labels with the tolerances that the references' raters give, each said."""
+    from evaluator.raters import tolerances_mm, with_tolerances
+    from evaluator.raters_command import disagreements
+    from evaluator.scoring import Scoring
+
+    found = list(disagreements(options.references, Scoring(labels), progress))
+    return with_tolerances(labels, tolerances_mm(found, labels))
+
+
+def _tolerance(text: str) -> float | str:
+    return text if text == _FROM_RATERS else float(text)
 
 
 def _metrics(options: argparse.Namespace, labels: LabelTable) -> tuple[str, ...]:
@@ -301,9 +343,14 @@ def _parser() -> argparse.ArgumentParser:
         + ", ".join(name for name in PROFILES if name != "exact"),
     )
     add("--output", type=Path, metavar="FILE", help="where to write; standard output by default")
-    add("--format", choices=LAYOUTS, help="csv: a row per case and label (default)")
+    add("--format", choices=(*LAYOUTS, SUMMARY), help="csv: a row per case and label (default)")
     add("--only", metavar="1,2,3", help="score only these labels")
-    add("--tolerance", type=float, metavar="MM", help="NSD tolerance of labels whose file states none")
+    add(
+        "--tolerance",
+        type=_tolerance,
+        metavar="MM",
+        help="NSD tolerance of labels whose file states none; `raters`: of all, as raters are apart",
+    )
     add("--annotated", type=Path, metavar="FILE", help='JSON {"case": [labels]} of partially annotated cases')
     add("--jobs", type=_positive, metavar="N", help="cases at a time; one per core by default")
     add(

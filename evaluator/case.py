@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,10 +30,11 @@ from evaluator.labels import LabelTable
 from evaluator.metrics import DEFAULT_METRICS
 from evaluator.pair import CasePair, count_voxels
 from evaluator.profiles import Profile
+from evaluator.rater_files import CONSENSUS
 from evaluator.rules import failed_scores, score_label, unknown_scores
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.scoring import Scoring
-from evaluator.sources import as_source
+from evaluator.sources import as_reference, as_source
 from evaluator.threads import usable_cores
 from evaluator.values import notes_on_labels
 from evaluator.volume import Casting, LabelVolume, read_header, read_label_volume
@@ -68,7 +70,8 @@ def score_case(
 
     Args:
         reference: The annotation: a path, a `LabelVolume`, an image of SimpleITK or nibabel, or an array or
-            torch tensor on axes x, y, z.
+            torch tensor on axes x, y, z. Several of them, as a dict by the raters' names or a list, are
+            scored against one by one (`CaseScore.raters`), and the score is that against their consensus.
         prediction: The prediction, in any of these forms; `None` if there is none, which scores as a failure
             on every label, whether the reference holds it or not.
         scoring: Labels, rules, metrics and limits.
@@ -87,7 +90,7 @@ def score_case(
     """
     given = CaseInput(
         case=case or (case_name(reference) if isinstance(reference, (str, Path, LabelVolume)) else ""),
-        reference=as_source(reference, spacing_mm=spacing_mm, what="reference"),
+        reference=as_reference(reference, spacing_mm=spacing_mm),
         prediction=None
         if prediction is None
         else as_source(prediction, spacing_mm=spacing_mm, what="prediction"),
@@ -103,14 +106,14 @@ class CaseInput:
 
     Attributes:
         case: Its id.
-        reference: The annotation.
+        reference: The annotation, or one for each rater.
         prediction: `None` if there is none.
         annotated: Label values that the reference annotates; `None` for all.
         image: The CT, whose header may say more of where a prediction may lie.
     """
 
     case: str
-    reference: Source
+    reference: Source | Mapping[str, Source]
     prediction: Source | None
     annotated: Collection[int] | None = None
     image: Path | str | None = None
@@ -119,17 +122,50 @@ class CaseInput:
 def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> CaseScore:
     """Score one case with memory from `buffers`; else see `score_case`."""
     with buffers.lend() as lease:
-        reference, prediction = _read_both(given, scoring, lease)
+        raters, prediction = _read_all(given, scoring, lease)
         scored = scoring.annotated(given.annotated)
         notes = _notes_on_annotation(scoring.labels, scored.labels)
-        notes += [f"reference: {note}" for note in reference.notes]
+        for name, volume in raters.items():
+            whose = f"reference of {name}" if name else "reference"
+            notes += [f"{whose}: {note}" for note in volume.notes]
         if prediction is None:
             notes.insert(0, MISSING_PREDICTION)
-            return missing_prediction(given.case, scored, notes=tuple(notes), reference=reference)
+            missing = missing_prediction(
+                given.case, scored, notes=tuple(notes), references=tuple(raters.values())
+            )
+            return _of_raters(missing, [replace(missing, rater=name) for name in raters if name])
         notes += [f"prediction: {note}" for note in prediction.notes]
         image = None if given.image is None else read_header(given.image)
-        prediction, geometry_notes = _on_reference_grid(reference, prediction, scoring.rules, image)
-        return _score(given, reference, prediction, scoring, [*notes, *geometry_notes])
+        first = next(iter(raters.values()))
+        prediction, geometry_notes = _on_reference_grid(first, prediction, scoring.rules, image)
+        notes += geometry_notes
+        score = partial(score_volumes, given, prediction=prediction, scoring=scoring)
+        against_each = [
+            replace(score([volume], notes=[]), rater=name) for name, volume in raters.items() if name
+        ]
+        return _of_raters(score(list(raters.values()), notes=notes), against_each)
+
+
+def _of_raters(score: CaseScore, against_each: Sequence[CaseScore]) -> CaseScore:
+    return replace(score, rater=CONSENSUS, raters=tuple(against_each)) if against_each else score
+
+
+def _on_first_grid(name: str, volume: LabelVolume, first: LabelVolume, rules: Profile) -> LabelVolume:
+    """Return a rater's volume on the grid of the first one's; the first stays as it is.
+
+    Raises:
+        RequestError: It lies elsewhere.
+    """
+    if volume is first:
+        return volume
+    try:
+        return _on_reference_grid(first, volume, rules, None)[0]
+    except GeometryError as error:
+        raise RequestError(
+            f"the reference of {name} is not on the first one's grid: {error.what}",
+            where=error.where,
+            mend="Raters annotate one image, on its grid",
+        ) from error
 
 
 def _notes_on_annotation(labels: LabelTable, scored: LabelTable) -> list[str]:
@@ -161,24 +197,27 @@ def release_memory() -> None:
     _BUFFERS.clear()
 
 
-def _score(
-    given: CaseInput, reference: LabelVolume, prediction: LabelVolume, scoring: Scoring, notes: list[str]
+def score_volumes(
+    given: CaseInput,
+    references: Sequence[LabelVolume],
+    *,
+    prediction: LabelVolume,
+    scoring: Scoring,
+    notes: Sequence[str] = (),
 ) -> CaseScore:
-    """Score two volumes on one grid."""
+    """Score volumes on one grid; of several references, against their consensus."""
+    reference, notes = references[0], list(notes)
     known, scoring = scoring.labels.voxel_values, scoring.annotated(given.annotated)
     rules = scoring.rules
     for side, volume, casting in (
-        ("reference", reference, rules.reference_casting),
+        *(("reference", volume, rules.reference_casting) for volume in references),
         ("prediction", prediction, rules.prediction_casting),
     ):
         if casting == "exact" and (count := _voxels_without_label(volume)):
             notes.append(f"{side}: {count} voxels hold values below 0 or above 255, taken as background")
-    used_mm = (reference.zooms or reference.spacing_mm) if rules.takes_raw_zooms else reference.spacing_mm
-    spacing = GridSpacing(reference.spacing_mm, used_mm, rules.compared_spacing(used_mm))
-    annotated, predicted = (
-        _bytes(reference, rules.reference_casting),
-        _bytes(prediction, rules.prediction_casting),
-    )
+    annotated = [_bytes(volume, rules.reference_casting) for volume in references]
+    predicted = _bytes(prediction, rules.prediction_casting)
+    spacing = _spacing_of(reference, rules)
     pair = CasePair(annotated, predicted, scoring, spacing)
     labels = tuple(pair.for_each_label(lambda label: score_label(label, scoring)))
     scores = {metric.facts.key: metric.of(pair) for metric in scoring.case_metrics}
@@ -202,7 +241,20 @@ def _score(
         spacing_mm=reference.spacing_mm,
         distance_spacing_mm=spacing.distances_mm,
         evaluator_version=__version__,
+        voxels=int(annotated[0].size),
     )
+
+
+def pair_volumes(one: LabelVolume, other: LabelVolume, scoring: Scoring) -> CasePair:
+    """Return two annotations on one grid side by side."""
+    rules = scoring.rules
+    first, second = (_bytes(volume, rules.reference_casting) for volume in (one, other))
+    return CasePair(first, second, scoring, _spacing_of(one, rules))
+
+
+def _spacing_of(reference: LabelVolume, rules: Profile) -> GridSpacing:
+    used_mm = (reference.zooms or reference.spacing_mm) if rules.takes_raw_zooms else reference.spacing_mm
+    return GridSpacing(reference.spacing_mm, used_mm, rules.compared_spacing(used_mm))
 
 
 def _notes_on_surfaces(pair: CasePair) -> list[str]:
@@ -223,7 +275,7 @@ def missing_prediction(
     scoring: Scoring,
     *,
     notes: tuple[str, ...] = (MISSING_PREDICTION,),
-    reference: LabelVolume | None = None,
+    references: Sequence[LabelVolume] = (),
     unusable: Literal["", "prediction", "reference"] = "",
 ) -> CaseScore:
     """Return the row of a case that cannot be scored.
@@ -232,14 +284,12 @@ def missing_prediction(
         case: The case's id.
         scoring: The labels to give rows to, and the metrics.
         notes: Why there is nothing to score.
-        reference: Gives the reference volumes, if it was read.
+        references: Give the reference volumes, if they were read; of several, the consensus'.
         unusable: Which side was there and of no use. Without a usable prediction every score is that of a
             failure; without a usable reference nothing is known, and every score is NaN.
     """
-    counts = np.zeros(256, np.int64)
-    if reference is not None:
-        counts = count_voxels(_bytes(reference, scoring.rules.reference_casting))
-    spacing = (0.0, 0.0, 0.0) if reference is None else reference.spacing_mm
+    held = _held_voxels(references, scoring)
+    spacing = references[0].spacing_mm if references else (0.0, 0.0, 0.0)
     voxel_ml = math.prod(spacing) / 1000.0
     values = unknown_scores if unusable == "reference" else failed_scores
     return CaseScore(
@@ -252,14 +302,14 @@ def missing_prediction(
                 organ=label.name,
                 column=label.column,
                 scores=values(scoring.label_metrics),
-                reference_ml=int(counts[list(label.voxel_values)].sum()) * voxel_ml,
+                reference_ml=voxels * voxel_ml,
                 prediction_ml=0.0,
                 true_positive_voxels=0,
                 false_positive_voxels=0,
-                false_negative_voxels=int(counts[list(label.voxel_values)].sum()),
+                false_negative_voxels=voxels,
                 note="no reference" if unusable == "reference" else "no prediction",
             )
-            for label in scoring.labels
+            for label, voxels in zip(scoring.labels, held, strict=True)
         ),
         scores=values(scoring.case_metrics),
         notes=notes,
@@ -267,7 +317,18 @@ def missing_prediction(
         scored=False,
         unusable=unusable,
         evaluator_version=__version__,
+        voxels=int(references[0].array.size) if references else 0,
     )
+
+
+def _held_voxels(references: Sequence[LabelVolume], scoring: Scoring) -> list[int]:
+    """Return how many voxels of each label the reference holds, or the consensus of several."""
+    if not references:
+        return [0] * len(scoring.labels)
+    spacing = GridSpacing(*3 * (references[0].spacing_mm,))
+    arrays = [_bytes(volume, scoring.rules.reference_casting) for volume in references]
+    pair = CasePair(arrays, np.zeros_like(arrays[0]), scoring, spacing)
+    return [label.counts.reference_voxels for label in pair.labels]
 
 
 def case_name(volume: Path | str | LabelVolume) -> str:
@@ -281,26 +342,41 @@ def case_name(volume: Path | str | LabelVolume) -> str:
     return path.name
 
 
-def _read_both(given: CaseInput, scoring: Scoring, lease: Lease) -> tuple[LabelVolume, LabelVolume | None]:
-    """Return both volumes; two threads read two files, unless only one may work."""
+def _read_all(
+    given: CaseInput, scoring: Scoring, lease: Lease
+) -> tuple[dict[str, LabelVolume], LabelVolume | None]:
+    """Return the references by rater, of one without a name, and the prediction.
+
+    Two threads read two files, unless only one may work.
+    """
     rules = scoring.rules
-
-    def read(volume: Source, casting: Casting) -> LabelVolume:
-        if isinstance(volume, LabelVolume):
-            return volume
-        return _read(volume, casting, scoring.max_bytes, lease)
-
     if given.prediction is None:
-        return read(given.reference, rules.reference_casting), None
+        return read_references(given, scoring, lease), None
     if (scoring.threads or usable_cores()) == 1:
-        reference = read(given.reference, rules.reference_casting)
-        return reference, read(given.prediction, rules.prediction_casting)
+        references = read_references(given, scoring, lease)
+        return references, _read(given.prediction, rules.prediction_casting, scoring.max_bytes, lease)
     with ThreadPoolExecutor(1) as pool:
-        prediction = pool.submit(read, given.prediction, rules.prediction_casting)
-        return read(given.reference, rules.reference_casting), prediction.result()
+        prediction = pool.submit(_read, given.prediction, rules.prediction_casting, scoring.max_bytes, lease)
+        return read_references(given, scoring, lease), prediction.result()
 
 
-def _read(path: Path | str, casting: Casting, max_bytes: int, lease: Lease) -> LabelVolume:
+def read_references(given: CaseInput, scoring: Scoring, lease: Lease) -> dict[str, LabelVolume]:
+    """Return the references by rater, those of several on the grid of the first; one alone has no name.
+
+    Raises:
+        EvaluatorError: One cannot be read, or lies elsewhere.
+    """
+    named = given.reference if isinstance(given.reference, Mapping) else {"": given.reference}
+    casting = scoring.rules.reference_casting
+    read = {name: _read(volume, casting, scoring.max_bytes, lease) for name, volume in named.items()}
+    first = next(iter(read.values()))
+    return {name: _on_first_grid(name, volume, first, scoring.rules) for name, volume in read.items()}
+
+
+def _read(source: Source, casting: Casting, max_bytes: int, lease: Lease) -> LabelVolume:
+    if isinstance(source, LabelVolume):
+        return source
+    path = source
     try:
         return read_label_volume(path, max_bytes=max_bytes, casting=casting, allocate=lease.allocate)
     except EvaluatorError:
@@ -334,7 +410,10 @@ def _on_reference_grid(
 
 
 def _notes_on_values(
-    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], known: Collection[int], scored_voxels: int
+    references: Sequence[NDArray[np.uint8]],
+    prediction: NDArray[np.uint8],
+    known: Collection[int],
+    scored_voxels: int,
 ) -> tuple[str, ...]:
     """Return notes on values that the table does not know; counting them all is for when there are any."""
     if np.count_nonzero(prediction) == scored_voxels:
@@ -342,7 +421,7 @@ def _notes_on_values(
     counts = count_voxels(prediction)
     if not set(np.flatnonzero(counts)) - {0, *known}:
         return ()
-    return notes_on_labels(counts, known, count_voxels(reference))
+    return notes_on_labels(counts, known, np.sum([count_voxels(one) for one in references], axis=0))
 
 
 def _bytes(volume: LabelVolume, casting: Casting) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ change.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.case import case_name, score_case
+from evaluator.consensus import label_map
 from evaluator.distances import Elements, surface_elements
-from evaluator.errors import EvaluatorError
+from evaluator.errors import EvaluatorError, RequestError
 from evaluator.geometry import compare_geometry
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS
@@ -132,7 +133,7 @@ class Explanation:
 
 
 def explain(
-    reference: Path | str,
+    reference: Path | str | Mapping[str, Path],
     prediction: Path | str,
     labels: LabelTable | None = None,
     profiles: Sequence[str] = (),
@@ -140,7 +141,7 @@ def explain(
     """Score a pair under several profiles and say why they differ.
 
     Args:
-        reference: A label file.
+        reference: A label file; of several, by rater, the consensus of single labels is explained.
         prediction: The same.
         labels: What to score; by default every value that the reference holds, at 2 mm.
         profiles: Their names; by default the exact one, that of the labels' challenge, and those of common
@@ -149,7 +150,11 @@ def explain(
     Raises:
         EvaluatorError: A file cannot be read, or the grids differ.
     """
-    read = read_label_volume(reference), read_label_volume(prediction)
+    source = _consensus(reference) if isinstance(reference, Mapping) else Path(reference)
+    read = (
+        source if isinstance(source, LabelVolume) else read_label_volume(source),
+        read_label_volume(prediction),
+    )
     table = labels or _labels_in(read[0])
     names = tuple(dict.fromkeys(("exact", *(profiles or usual_profiles(table)))))
     exact = score_case(*read, Scoring(table, metrics=METRIC_KEYS))
@@ -161,13 +166,11 @@ def explain(
     scores, refused = {"exact": exact}, {}
     for name in names[1:]:
         try:
-            scores[name] = score_case(
-                reference, prediction, Scoring(table, profile=name, metrics=METRIC_KEYS)
-            )
+            scores[name] = score_case(source, prediction, Scoring(table, profile=name, metrics=METRIC_KEYS))
         except EvaluatorError as error:
             refused[name] = error.one_line()
     reasons = {
-        name: _reasons(reference, prediction, table, profile_named(name, table.name), exact)
+        name: _reasons(source, prediction, table, profile_named(name, table.name), exact)
         for name in scores
         if name != "exact"
     }
@@ -183,7 +186,19 @@ def explain(
         )
         for label in table
     )
-    return Explanation(case_name(reference), read[0], turned, found, exact.notes, refused)
+    case, notes = case_name(source) or case_name(prediction), exact.notes
+    if isinstance(reference, Mapping):
+        notes = (f"reference: the consensus of single labels of {', '.join(reference)}", *notes)
+    return Explanation(case, read[0], turned, found, notes, refused)
+
+
+def _consensus(raters: Mapping[str, Path]) -> LabelVolume:
+    """Return what most raters say, on the grid of the first one."""
+    volumes = [read_label_volume(path) for path in raters.values()]
+    arrays = [compare_geometry(volumes[0], one).reorient(one.array) for one in volumes]
+    if any(array.shape != arrays[0].shape for array in arrays):
+        raise RequestError("the raters' references are not on one grid", mend="Raters annotate one image")
+    return replace(volumes[0], array=label_map([array.astype(np.uint8) for array in arrays]), path=None)
 
 
 def usual_profiles(labels: LabelTable) -> tuple[str, ...]:
@@ -215,7 +230,11 @@ def single_changes(profile: Profile) -> Iterator[tuple[str, Profile]]:
 
 
 def _reasons(
-    reference: Path | str, prediction: Path | str, table: LabelTable, profile: Profile, exact: CaseScore
+    reference: Path | LabelVolume,
+    prediction: Path | str,
+    table: LabelTable,
+    profile: Profile,
+    exact: CaseScore,
 ) -> dict[int, tuple[Reason, ...]]:
     found: dict[int, list[Reason]] = {label.value: [] for label in table}
     for rule, changed in single_changes(profile):

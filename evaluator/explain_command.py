@@ -30,6 +30,7 @@ def write_explanation(options: argparse.Namespace) -> None:
     """
     from evaluator.explain import explain
     from evaluator.explain_pages import as_html, as_text
+    from evaluator.folder import match_folders
     from evaluator.label_files import label_table_from_file
 
     labels = None
@@ -38,7 +39,11 @@ def write_explanation(options: argparse.Namespace) -> None:
     elif options.labels is not None:
         labels = label_table_from_file(options.labels)
     profiles = options.profiles.split(",") if options.profiles else ()
-    found = explain(options.reference, options.prediction, labels, profiles)
+    reference = options.reference
+    if reference.is_dir():
+        (case,) = match_folders(reference, options.prediction).cases
+        reference = case.raters
+    found = explain(reference, options.prediction, labels, profiles)
     sys.stdout.write(as_text(found))
     if options.html is not None:
         try:
@@ -53,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Score a pair under several rules; say why they differ and where surfaces are far apart",
     )
     add = parser.add_argument
-    add("reference", metavar="REFERENCE", type=Path, help="a label file")
+    add("reference", metavar="REFERENCE", type=Path, help="a label file, or a folder of one for each rater")
     add("prediction", metavar="PREDICTION", type=Path, help="a label file")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--labels", type=Path, metavar="FILE", help="labels and tolerances")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from evaluator.errors import EvaluatorError, GeometryError, MissingFileError, Re
 from evaluator.header import SUFFIXES
 from evaluator.labels import LabelTable
 from evaluator.profiles import Profile
+from evaluator.rater_files import CONSENSUS, by_case
 from evaluator.scores import CaseScore
 from evaluator.scoring import Scoring
 from evaluator.threads import usable_cores
@@ -31,12 +32,27 @@ class CaseFiles:
         reference: The annotation.
         prediction: `None` if there is none.
         rivals: Further files of the folders that by their names are the same reference or prediction.
+        raters: The annotations by rater, where the case has a folder of them; `reference` is the first.
     """
 
     case: str
     reference: Path
     prediction: Path | None
     rivals: tuple[Path, ...] = ()
+    raters: Mapping[str, Path] = field(default_factory=dict, hash=False)
+
+    def given(self, annotated: Collection[int] | None = None) -> CaseInput:
+        """Return what the case is scored from.
+
+        Args:
+            annotated: Label values that it annotates; `None` for all.
+        """
+        return CaseInput(
+            case=self.case,
+            reference=self.raters or self.reference,
+            prediction=self.prediction,
+            annotated=annotated,
+        )
 
     def check(self) -> None:
         """Refuse a case of which it is not clear which files are meant.
@@ -44,9 +60,13 @@ class CaseFiles:
         Raises:
             RequestError: Another file is the same reference or prediction by its name.
         """
-        for side, path in (("reference", self.reference), ("prediction", self.prediction)):
-            names = [rival.name for rival in self.rivals if path is not None and rival.parent == path.parent]
-            if path is not None and names:
+        references = [("reference", path) for path in (*self.raters.values(), self.reference)]
+        for side, path in (*references, ("prediction", self.prediction)):
+            if path is None:
+                continue
+            beside = [rival for rival in self.rivals if rival.parent == path.parent]
+            names = [rival.name for rival in beside if case_name(rival) == case_name(path)]
+            if names:
                 raise RequestError(
                     f"case {self.case} has more than one {side}: {', '.join((path.name, *names))}",
                     where=path,
@@ -74,6 +94,7 @@ def score_folder(
     *,
     labels: LabelTable | None = None,
     profile: str | Profile = "exact",
+    metrics: Sequence[str] | None = None,
     annotated: Mapping[str, Collection[int]] | None = None,
     cases: Collection[str] | None = None,
     jobs: int | None = None,
@@ -89,6 +110,7 @@ def score_folder(
         scoring: Labels, rules, metrics and limits.
         labels: In place of `scoring`, for Dice and NSD of these labels.
         profile: With `labels`, the rules.
+        metrics: With `labels`, what to compute; Dice and NSD by default.
         annotated: For partially annotated cases: case id to the label values that it annotates. A case
             that is not in it counts as fully annotated.
         cases: Score only these case ids; each must have a reference.
@@ -100,7 +122,7 @@ def score_folder(
         EvaluatorError: The folders cannot be matched; with `unusable="raise"`, a case cannot be scored.
     """
     matches = match_folders(references, predictions, cases=cases)
-    scoring = scoring_of(scoring, labels, profile)
+    scoring = scoring_of(scoring, labels, profile, metrics)
     yield from score_matches(matches.cases, scoring, annotated=annotated, jobs=jobs, unusable=unusable)
 
 
@@ -112,8 +134,10 @@ def match_folders(
     The references give the list of cases, so that a missing prediction keeps its row.
 
     Args:
-        references: A folder of label volumes, or one file.
-        predictions: A folder of predictions with the same case names, or one file if `references` is one.
+        references: A folder of label volumes, or one file. Folders in it hold the annotations of several
+            raters, a folder a case or a folder a rater (rater_files.py).
+        predictions: A folder of predictions with the same case names, or one file if `references` is one, or
+            is a folder of one case's raters.
         cases: Only these case ids; each must have a reference.
 
     Raises:
@@ -121,32 +145,29 @@ def match_folders(
             reference.
     """
     references, predictions = Path(references), Path(predictions)
-    annotations = _volumes(references)
-    if not annotations:
-        raise MissingFileError(
-            "no label volumes", where=references, mend=f"Known names end in {', '.join(SUFFIXES)}"
-        )
+    if predictions.is_file() and _is_of_raters(references, case_name(predictions)):
+        return Matches((_one_case_of_raters(references, predictions),))
     if references.is_file() and not predictions.is_dir():
         prediction = predictions if predictions.exists() else None
         return Matches((CaseFiles(case_name(references), references, prediction),))
+    predicted = _volumes(predictions) if predictions.is_dir() else {}
+    annotations, raters = _annotations(references, predicted)
     if not predictions.is_dir():
         raise MissingFileError("the predictions are no folder", where=predictions)
-    if cases is not None and (unknown := sorted(set(cases) - set(annotations))):
+    known = sorted({*annotations, *raters})
+    if cases is not None and (unknown := sorted(set(cases) - set(known))):
         raise MissingFileError(f"no reference for case {unknown[0]}", where=references)
-    predicted = _volumes(predictions)
     matched = tuple(
-        _case_files(name, paths, predicted.get(name, []))
-        for name, paths in sorted(annotations.items())
+        _case_files(name, annotations.get(name, []), raters.get(name, {}), predicted.get(name, []))
+        for name in known
         if cases is None or name in cases
     )
-    unused = tuple(
-        path for name, paths in sorted(predicted.items()) if name not in annotations for path in paths
-    )
+    unused = tuple(path for name, paths in sorted(predicted.items()) if name not in known for path in paths)
     if unused and all(case.prediction is None for case in matched):
         raise MissingFileError(
             f"no prediction has the name of a reference: there are {named(unused)}",
             where=predictions,
-            mend=f"Give each the name of its reference, such as {matched[0].reference.name}",
+            mend=f"Give each the name of its reference, such as {_expected(matched[0])}",
         )
     return Matches(matched, unused)
 
@@ -177,12 +198,9 @@ def score_matches(
 
     def score(case: CaseFiles) -> CaseScore:
         values = None if annotated is None else annotated.get(case.case)
-        given = CaseInput(
-            case=case.case, reference=case.reference, prediction=case.prediction, annotated=values
-        )
         try:
             case.check()
-            return score_input(given, scoring, buffers)
+            return score_input(case.given(values), scoring, buffers)
         except EvaluatorError as error:
             if unusable == "raise":
                 raise
@@ -215,14 +233,96 @@ def _row(case: CaseFiles, scoring: Scoring, error: EvaluatorError) -> CaseScore:
         error.where == str(case.prediction) or isinstance(error, GeometryError)
     ):
         note = f"the prediction is unusable and scores as a failure: {error.one_line()}"
-        return missing_prediction(case.case, scoring, notes=(note,), unusable="prediction")
-    note = f"the reference is unusable, so nothing is scored: {error.one_line()}"
-    return missing_prediction(case.case, scoring, notes=(note,), unusable="reference")
+        row = missing_prediction(case.case, scoring, notes=(note,), unusable="prediction")
+    else:
+        note = f"the reference is unusable, so nothing is scored: {error.one_line()}"
+        row = missing_prediction(case.case, scoring, notes=(note,), unusable="reference")
+    return replace(row, rater=CONSENSUS) if case.raters else row
 
 
-def _case_files(name: str, references: list[Path], predictions: list[Path]) -> CaseFiles:
-    rivals = (*references[1:], *predictions[1:])
-    return CaseFiles(name, references[0], predictions[0] if predictions else None, rivals)
+def _case_files(
+    name: str, references: list[Path], raters: Mapping[str, list[Path]], predictions: list[Path]
+) -> CaseFiles:
+    each = {rater: paths[0] for rater, paths in raters.items()}
+    more = [path for paths in raters.values() for path in paths[1:]]
+    return CaseFiles(
+        name,
+        references[0] if references else next(iter(each.values())),
+        predictions[0] if predictions else None,
+        (*references[1:], *more, *predictions[1:]),
+        each,
+    )
+
+
+def _expected(case: CaseFiles) -> str:
+    """Return a name that a case's prediction may have."""
+    return f"{case.case}.nii.gz" if case.raters else case.reference.name
+
+
+def _is_of_raters(folder: Path, case: str) -> bool:
+    """Return whether a folder may hold one case's annotations; not if one file bears the case's name."""
+    volumes = _volumes(folder) if folder.is_dir() else {}
+    return bool(volumes) and case not in volumes
+
+
+def _one_case_of_raters(folder: Path, prediction: Path) -> CaseFiles:
+    """Return the case of a folder that holds one annotation a rater."""
+    raters = _volumes(folder)
+    by_case({case_name(prediction): raters}, (), where=folder)
+    return _case_files(case_name(prediction), [], raters, [prediction])
+
+
+def _annotations(
+    references: Path, cases: Collection[str]
+) -> tuple[dict[str, list[Path]], dict[str, dict[str, list[Path]]]]:
+    """Return the references of cases that have one, and by rater those of cases that have a folder.
+
+    Args:
+        references: A folder, or one file.
+        cases: Names of cases that are known from the predictions.
+
+    Raises:
+        MissingFileError: There are none.
+        RequestError: A case has both, or see `by_case`.
+    """
+    alone = _volumes(references)
+    inner = [] if references.is_file() else sorted(path for path in references.iterdir() if path.is_dir())
+    folders = {path.name: found for path in inner if path.name[0] != "." and (found := _volumes(path))}
+    raters = by_case(folders, cases, where=references)
+    if both := sorted(alone.keys() & raters.keys()):
+        raise RequestError(
+            f"case {both[0]} has a reference, and a folder of them",
+            where=alone[both[0]][0],
+            mend="Put it into the folder, or take one of the two away",
+        )
+    if not alone and not raters:
+        raise _no_volumes(references)
+    return alone, raters
+
+
+def _no_volumes(where: Path) -> MissingFileError:
+    return MissingFileError("no label volumes", where=where, mend=f"Known names end in {', '.join(SUFFIXES)}")
+
+
+def rater_matches(references: Path, cases: Collection[str] = ()) -> tuple[CaseFiles, ...]:
+    """Return the cases of a folder of references, for comparing raters with each other.
+
+    Args:
+        references: The folder; or that of a single case, with a file a rater.
+        cases: Names of cases that are known from elsewhere.
+
+    Raises:
+        MissingFileError: There are no label volumes.
+        RequestError: See `by_case`.
+    """
+    if not references.is_dir():
+        raise MissingFileError("the references are no folder", where=references)
+    alone, raters = _annotations(references, cases)
+    if not raters:
+        raters, alone = {references.resolve().name: alone}, {}
+    return tuple(
+        _case_files(name, alone.get(name, []), raters.get(name, {}), []) for name in sorted({*alone, *raters})
+    )
 
 
 def _volumes(place: Path) -> dict[str, list[Path]]:

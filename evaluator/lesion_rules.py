@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Matching = Literal["touch", "greedy", "optimal", "merge"]
+Matching = Literal["touch", "greedy", "optimal", "merge", "voronoi"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class LesionRules:
         matching: `touch`: a reference lesion has all predicted ones that touch it, whole, and one may serve
             several. `greedy`: one to one, best score first. `optimal`: one to one, largest sum of scores.
             `merge`: greedy, then a matched reference lesion takes another if the union scores higher.
+            `voronoi`: a reference lesion has whatever is predicted nearest to it, parts of lesions, too, so
+            that none is false.
         score: What ranks a pair: `iou` or `dice`.
         least: What a pair's score must reach.
         is_strict: Whether it must be above that.

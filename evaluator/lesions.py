@@ -17,6 +17,7 @@ from evaluator import components
 from evaluator.distances import GridSpacing, SurfaceDistances, SurfaceKind, measure_distances
 from evaluator.lesion_rules import LesionRules
 from evaluator.matching import Pairs, match
+from evaluator.regions import split_by_region
 
 Runs = NDArray[np.uint64]
 _STEPS = {6: 1, 18: 2, 26: 3}
@@ -96,12 +97,35 @@ class Lesions:
         self._surface: SurfaceKind = surface
         self._distances: dict[int, SurfaceDistances] = {}
 
+    @property
+    def _by_regions(self) -> bool:
+        """Whether the prediction is cut by the regions of reference lesions, of which there are some."""
+        return self.rules.matching == "voronoi" and len(self.reference) > 0
+
+    @cached_property
+    def _parts(self) -> Components:
+        """What can be matched: the predicted lesions, or what lies in each reference lesion's region."""
+        if not self._by_regions:
+            return self.prediction
+        runs, numbers = split_by_region(
+            self.prediction.runs, self.reference.runs, self.reference.numbers, self._spacing.distances_mm
+        )
+        voxels = components.voxels_by_component(runs, numbers, len(self.reference))
+        return Components(runs, numbers, voxels)
+
     @cached_property
     def shared(self) -> Pairs:
         """The voxels that a reference lesion and a predicted one share, by their numbers."""
         one, other = self.reference, self.prediction
         keys, counts = components.shared_by_pair(one.runs, one.numbers, other.runs, other.numbers)
         return _pairs(keys, counts)
+
+    @cached_property
+    def _shared_parts(self) -> Pairs:
+        if not self._by_regions:
+            return self.shared
+        one, other = self.reference, self._parts
+        return _pairs(*components.shared_by_pair(one.runs, one.numbers, other.runs, other.numbers))
 
     @cached_property
     def _touching(self) -> Pairs:
@@ -125,6 +149,8 @@ class Lesions:
 
     @cached_property
     def _all_matches(self) -> dict[int, tuple[int, ...]]:
+        if self._by_regions:
+            return match(self._shared_parts, self.reference.voxels, self._parts.voxels, self.rules)
         if self.rules.matching != "touch":
             return match(self._touching, self.reference.voxels, self.prediction.voxels, self.rules)
         matched: dict[int, tuple[int, ...]] = {}
@@ -134,7 +160,7 @@ class Lesions:
 
     @cached_property
     def matched(self) -> dict[int, tuple[int, ...]]:
-        """The predicted lesions of each kept reference lesion that has any."""
+        """The predicted lesions, or parts, of each kept reference lesion that has any."""
         return {number: self._all_matches[number] for number in self.kept if number in self._all_matches}
 
     @cached_property
@@ -144,7 +170,9 @@ class Lesions:
 
     @cached_property
     def false(self) -> tuple[int, ...]:
-        """The predicted lesions that belong to no reference lesion, kept or not."""
+        """The predicted lesions that belong to no reference lesion, kept or not; parts of regions all do."""
+        if self._by_regions:
+            return ()
         used = {prediction for found in self._all_matches.values() for prediction in found}
         return tuple(number for number in range(len(self.prediction)) if number not in used)
 
@@ -158,17 +186,19 @@ class Lesions:
         return overlap / (int(self.reference.voxels[reference]) + self._size(reference) - overlap)
 
     def _overlap(self, reference: int) -> int:
-        return sum(self.shared.get((reference, prediction), 0) for prediction in self.matched[reference])
+        return sum(
+            self._shared_parts.get((reference, prediction), 0) for prediction in self.matched[reference]
+        )
 
     def _size(self, reference: int) -> int:
-        return int(sum(self.prediction.voxels[prediction] for prediction in self.matched[reference]))
+        return int(sum(self._parts.voxels[prediction] for prediction in self.matched[reference]))
 
     def distances(self, reference: int) -> SurfaceDistances:
         """Return the surface distances of a matched reference lesion and its match."""
         if reference not in self._distances:
             self._distances[reference] = measure_distances(
                 self.reference.runs_of(reference),
-                self.prediction.runs_of(*self.matched[reference]),
+                self._parts.runs_of(*self.matched[reference]),
                 self._spacing,
                 self._surface,
             )

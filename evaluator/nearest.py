@@ -1,6 +1,6 @@
 """The nearest element of another surface, for every element of one, however far away it is.
 
-Both surfaces are bit masks (masks.py), and three steps go from near to far:
+Both surfaces are bit masks (masks.py), and four steps go from near to far:
 
 1. Where predictions are good, the partner is a voxel or two away. All elements of a word, up to 64, are held
    against the other surface moved by each of the shortest offsets, nearest first, until each has a partner.
@@ -17,6 +17,9 @@ Both surfaces are bit masks (masks.py), and three steps go from near to far:
    which are neighbours and so tell almost the truth. A word has a bit for each of 64 blocks or cells along y,
    so that empty ones cost nothing.
 
+4. Where more than a thousand elements get that far, the others are not searched for one by one: the other
+   surface is gone through slice by slice, once for all of them (sweep.py), if that costs less.
+
 What comes out is not a list of distances but a count per offset in voxels along z, y and x, and corner code:
 distances, means, percentiles and shares all follow from that, for any spacing, and there are few of them.
 """
@@ -32,10 +35,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.areas import CODES
-from evaluator.bits import highest_bit, lowest_bit
+from evaluator.bits import count_bits, highest_bit, lowest_bit
 from evaluator.compilation import kernel
 from evaluator.components import runs_of_bits
 from evaluator.masks import corner_code, corner_extent, draw, find_borders, find_corners, mask_box, mask_words
+from evaluator.sweep import sweep
 from evaluator.tally import content, grown, new_tally, slot_of
 
 _NEAR_ROWS = 96
@@ -45,6 +49,12 @@ _NEAR_OFFSETS = 64
 _CELL, _BLOCK = 4, 16
 """Rows of a cell and of a block of cells along z and y; along x both are a word."""
 _FAR = 1 << 30
+_SEARCHED = 1024
+"""How many far elements are searched for one by one before the others wait for each other."""
+_CROWD = 1 << 19
+"""How many may wait at a time: 32 MiB."""
+_PLACES_PER_SEARCH = 1500
+"""How many places of slices are swept in the time of one far search."""
 
 SURFELS, BORDERS_6, BORDERS_18 = 0, 6, 18
 """Kinds of surface: corners of the voxel grid, or voxels with a neighbour outside, of 6 or 18 neighbours."""
@@ -132,6 +142,8 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
     # Partners of the last far element in each row and word, and of the last one of all.
     partners = np.full((rows * words + 1, 3), _FAR, np.int64)
     last = rows * words
+    searches = waiting = 0
+    crowd = np.empty((0, 4), np.int64)
     for i in range(surface.size):
         if surface[i] == 0:
             continue
@@ -141,9 +153,21 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
             bit = lowest_bit(elements)
             elements &= elements - np.uint64(1)
             x = 64 * word + bit
+            code = corner_code(mask, i, rows * words, words, np.uint64(bit)) if counts_codes else 0
+            if searches == _SEARCHED:
+                if crowd.size == 0:
+                    crowd = np.empty((min(_elements_from(surface, i), _CROWD), 4), np.int64)
+                crowd[waiting, 0], crowd[waiting, 1], crowd[waiting, 2], crowd[waiting, 3] = z, y, x, code
+                waiting += 1
+                if waiting == _CROWD:
+                    far = _partners_of(crowd, others, others_box, (cells, blocks), near_rows, sizes)
+                    keys, counts, used = _all_tallied(keys, counts, used, far, crowd)
+                    waiting = 0
+                continue
             if not _search_rows(others, others_box, z, y, x, near_rows, sizes, found):
                 if cells.size == 1:
                     cells, blocks = _filled(others, others_box, _CELL), _filled(others, others_box, _BLOCK)
+                searches += 1
                 here = i % (rows * words)
                 _try_partners(partners, (here, max(here - words, 0), last), (z, y, x), sizes, found)
                 _search_blocks(others, others_box, cells, blocks, z, y, x, sizes, found)
@@ -151,16 +175,82 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
                     partners[place, 0] = z + found[0]
                     partners[place, 1] = y + found[1]
                     partners[place, 2] = x + found[2]
-            code = corner_code(mask, i, rows * words, words, np.uint64(bit)) if counts_codes else 0
-            key = _key(found[0], found[1], found[2], code)
-            slot = slot_of(keys, key)
-            if keys[slot] == 0:
-                keys[slot] = key + np.uint64(1)
-                used += 1
-            counts[slot] += 1
-            if 2 * used > keys.size:
-                keys, counts = grown(keys, counts)
+            keys, counts, used = _tallied(keys, counts, used, _key(found[0], found[1], found[2], code))
+    crowd = crowd[:waiting]
+    far = _partners_of(crowd, others, others_box, (cells, blocks), near_rows, sizes)
+    keys, counts, used = _all_tallied(keys, counts, used, far, crowd)
     return _all_counts(keys, counts, offsets, near_counts)
+
+
+@kernel
+def _tallied(keys, counts, used, key):
+    """Count a key once more; returns the table, which may be a larger one, and how many slots are used."""
+    slot = slot_of(keys, key)
+    if keys[slot] == 0:
+        keys[slot] = key + np.uint64(1)
+        used += 1
+    counts[slot] += 1
+    if 2 * used > keys.size:
+        keys, counts = grown(keys, counts)
+    return keys, counts, used
+
+
+@kernel
+def _all_tallied(keys, counts, used, offsets, crowd):
+    """Count the offsets of a crowd, with their codes; see `_tallied`."""
+    for i in range(crowd.shape[0]):
+        key = _key(offsets[i, 0], offsets[i, 1], offsets[i, 2], crowd[i, 3])
+        keys, counts, used = _tallied(keys, counts, used, key)
+    return keys, counts, used
+
+
+@kernel
+def _elements_from(surface, word):
+    """Return how many elements a surface has from a word on, and room for one more word."""
+    count = 64
+    for i in range(word, surface.size):
+        count += count_bits(surface[i])
+    return count
+
+
+@kernel
+def _sweep_is_cheaper(crowd, box):
+    """Whether going through the other surface's slices costs less than a search for each of a crowd."""
+    _, _, _, slices, rows, _ = box
+    width = crowd[:, 2].max() - crowd[:, 2].min() + 1
+    swept = min(slices, rows) * (width * max(slices, rows) + crowd.shape[0])
+    return swept < _PLACES_PER_SEARCH * crowd.shape[0]
+
+
+@kernel
+def _partners_of(crowd, others, box, filled, near_rows, sizes):
+    """Return the offsets to the nearest other element of each of a crowd, in the cheaper of two ways.
+
+    Args:
+        crowd: Places along z, y, x, and the code: n x 4.
+        others: The other surface.
+        box: Its box.
+        filled: Its cells and blocks.
+        near_rows: See `Order`.
+        sizes: Voxel sizes.
+    """
+    if crowd.shape[0] and _sweep_is_cheaper(crowd, box):
+        return sweep(crowd, others, box, sizes)
+    offsets, found, partners = (
+        np.empty((crowd.shape[0], 3), np.int64),
+        np.zeros(4, np.int64),
+        np.empty((1, 3), np.int64),
+    )
+    cells, blocks = filled
+    partners[0, 0] = _FAR
+    for i in range(crowd.shape[0]):
+        z, y, x = crowd[i, 0], crowd[i, 1], crowd[i, 2]
+        if not _search_rows(others, box, z, y, x, near_rows, sizes, found):
+            _try_partners(partners, (0,), (z, y, x), sizes, found)
+            _search_blocks(others, box, cells, blocks, z, y, x, sizes, found)
+            partners[0, 0], partners[0, 1], partners[0, 2] = z + found[0], y + found[1], x + found[2]
+        offsets[i, 0], offsets[i, 1], offsets[i, 2] = found[0], found[1], found[2]
+    return offsets
 
 
 @kernel

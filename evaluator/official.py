@@ -262,6 +262,18 @@ def _all() -> dict[str, Profile]:
         _panoptica("panoptica", LesionRules(least=0.5)),
         _panoptica("panoptica-bipartite", LesionRules(matching="optimal", score="dice")),
         _panoptica("panoptica-merge", LesionRules(matching="merge", least=0.1)),
+        _rules(
+            "cc-metrics",
+            lesion_surface=SurfaceRules(spacing=1.0),
+            lesions=LesionRules(matching="voronoi"),
+            empty={"lesion_dice": EmptyRule(both=_NAN, reference=_NAN, prediction=0.0)},
+            metrics=("lesion_dice",),
+            defects=(
+                "regions are measured in voxels, whatever the spacing",
+                "where the reference holds no lesion, no false one is counted",
+            ),
+            source="CC-metrics (Jaus et al. 2024); by its definition, not held against its own output",
+        ),
     ]
     return {profile.name: profile for profile in profiles}
 

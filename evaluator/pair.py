@@ -7,13 +7,14 @@ for numbers per case, of `CasePair`; a new kind of need is one more property her
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.consensus import Consensus
 from evaluator.distances import GridSpacing, SurfaceAreas, SurfaceDistances, measure_distances
 from evaluator.errors import RequestError
 from evaluator.labels import Label
@@ -46,7 +47,7 @@ class LabelPair:
     def __init__(
         self,
         label: Label,
-        reference: LabelRuns,
+        reference: LabelRuns | Consensus,
         prediction: LabelRuns,
         *,
         scoring: Scoring,
@@ -59,7 +60,7 @@ class LabelPair:
         self.shape = shape
         values = label.voxel_values
         self.reference_runs, self.prediction_runs = reference.of_all(values), prediction.of_all(values)
-        self._voxels = tuple(int(runs.voxels[list(values)].sum()) for runs in (reference, prediction))
+        self._voxels = _voxels(self.reference_runs), _voxels(self.prediction_runs)
         self._measures_distances = any("distances" in metric.needs for metric in scoring.label_metrics)
         rules = scoring.rules
         self._is_cropped = label.value in rules.cropped_labels and len(self.reference_runs) > 0
@@ -172,7 +173,7 @@ class CasePair:
 
     def __init__(
         self,
-        reference: NDArray[np.uint8],
+        reference: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
         prediction: NDArray[np.uint8],
         scoring: Scoring,
         spacing: GridSpacing,
@@ -180,7 +181,8 @@ class CasePair:
         """Find the runs of both volumes.
 
         Args:
-            reference: Labels on axes x, y, z; fastest if x is the fastest axis in memory.
+            reference: Labels on axes x, y, z; fastest if x is the fastest axis in memory. Of several, one
+                for each rater, the consensus is the reference.
             prediction: The same.
             scoring: Which labels to look at, by which rules, with how many threads.
             spacing: Voxel sizes.
@@ -193,11 +195,12 @@ class CasePair:
         self._threads = scoring.threads or usable_cores()
         wanted = np.zeros(LABELS, np.bool_)
         wanted[list(scoring.labels.voxel_values)] = True
-        reference_runs, prediction_runs = (
-            runs_of(volume, wanted, self._threads) for volume in (reference, prediction)
-        )
+        raters = [reference] if isinstance(reference, np.ndarray) else reference
+        annotated = tuple(runs_of(volume, wanted, self._threads) for volume in raters)
+        reference_runs = annotated[0] if len(annotated) == 1 else Consensus(annotated)
+        prediction_runs = runs_of(prediction, wanted, self._threads)
         self.predicted_voxels = int(prediction_runs.voxels.sum())
-        x, y, z = reference.shape
+        x, y, z = prediction.shape
         shape = x, y, z
         self.labels = tuple(
             LabelPair(label, reference_runs, prediction_runs, scoring=scoring, spacing=spacing, shape=shape)

@@ -93,6 +93,9 @@ class CaseScore:
         unusable: What was: a `reference` (all scores are NaN) or a `prediction`, there but of no use. Empty
             for a scored case and for one without a prediction.
         evaluator_version: What computed it.
+        rater: Whose annotation it was compared with, where a case has several; `consensus` for that of all.
+        raters: Of a score against the consensus, those against each rater.
+        voxels: How many the volume has; 0 where no volume was compared.
     """
 
     case: str
@@ -106,6 +109,9 @@ class CaseScore:
     scored: bool = True
     unusable: Literal["", "prediction", "reference"] = ""
     evaluator_version: str = ""
+    rater: str = ""
+    raters: tuple[CaseScore, ...] = ()
+    voxels: int = 0
 
     def mean(self, key: str) -> float:
         """Return the mean of a metric over the labels that have it, or the case's own; NaN if none has."""
@@ -145,16 +151,22 @@ class CaseScore:
         return len(self.labels)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield one row per label and metric: case, label, organ, metric, value."""
-        for label in self.labels:
-            for key, value in label.scores.items():
-                yield {
-                    "case": self.case,
-                    "label": label.label,
-                    "organ": label.organ,
-                    "metric": key,
-                    "value": value,
-                }
+        """Yield one row per label and metric: case, label, organ, metric, value.
+
+        Of a case with several raters, each row says its rater as well: those of the consensus come first.
+        """
+        for score in (self, *self.raters):
+            whose = {"rater": score.rater} if score.rater else {}
+            for label in score.labels:
+                for key, value in label.scores.items():
+                    yield {
+                        "case": score.case,
+                        "label": label.label,
+                        "organ": label.organ,
+                        **whose,
+                        "metric": key,
+                        "value": value,
+                    }
 
     def to_frame(self) -> Any:
         """Return the rows of `records` as a pandas DataFrame; pandas must be installed."""
@@ -162,18 +174,23 @@ class CaseScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as values that JSON knows."""
+        whose = {"rater": self.rater} if self.rater else {}
+        each = {"raters": [score.to_dict() for score in self.raters]} if self.raters else {}
         return {
             "case": self.case,
             "challenge": self.challenge,
             "profile": self.profile,
             "evaluator_version": self.evaluator_version,
             "scored": self.scored,
+            "voxels": self.voxels,
             "unusable": self.unusable,
             "scores": _scores_to_json(self.scores),
             "spacing_mm": list(self.spacing_mm),
             "distance_spacing_mm": list(self.distance_spacing_mm),
             "notes": list(self.notes),
             "labels": [score.to_dict() for score in self.labels],
+            **whose,
+            **each,
         }
 
     @classmethod
@@ -191,6 +208,9 @@ class CaseScore:
             scored=bool(values.get("scored", True)),
             unusable=values.get("unusable", ""),
             evaluator_version=values.get("evaluator_version", ""),
+            rater=values.get("rater", ""),
+            raters=tuple(cls.from_dict(score) for score in values.get("raters", ())),
+            voxels=int(values.get("voxels", 0)),
         )
 
 
@@ -204,8 +224,9 @@ def frame_of(scores: Iterable[CaseScore]) -> Any:
         import pandas
     except ImportError:
         raise RequestError("a DataFrame needs pandas", mend="Install it: pip install pandas") from None
-    columns = ["case", "label", "organ", "metric", "value"]
-    return pandas.DataFrame([row for score in scores for row in score.records()], columns=columns)
+    rows = [row for score in scores for row in score.records()]
+    whose = ["rater"] if any("rater" in row for row in rows) else []
+    return pandas.DataFrame(rows, columns=["case", "label", "organ", *whose, "metric", "value"])
 
 
 def _to_json(value: Any) -> Any:

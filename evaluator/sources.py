@@ -5,7 +5,7 @@ None of those libraries is imported here: an object is known by the module that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.errors import LabelValueError, RequestError
+from evaluator.rater_files import CONSENSUS
 from evaluator.volume import LabelVolume
 
 _ROUNDING = 1e-3
@@ -51,6 +52,35 @@ def as_source(given: Any, *, spacing_mm: Sequence[float] | None, what: str) -> P
             "an array has no voxel size", where=what, mend="Give spacing_mm=(x, y, z) in millimetres"
         )
     return _volume(given, spacing_mm, what)
+
+
+def as_reference(
+    given: Any, *, spacing_mm: Sequence[float] | None
+) -> Path | str | LabelVolume | dict[str, Path | str | LabelVolume]:
+    """Return an annotation, or of several, one for each rater, a dict by the raters' names.
+
+    Args:
+        given: What `as_source` takes, or a dict or list of that; in a list, raters are called by their place.
+        spacing_mm: See `as_source`.
+
+    Raises:
+        RequestError: There is none, or a name is no text that can tell raters apart.
+        LabelValueError: See `as_source`.
+    """
+    if isinstance(given, list | tuple):
+        given = {f"rater {place}": one for place, one in enumerate(given, start=1)}
+    if not isinstance(given, Mapping):
+        return as_source(given, spacing_mm=spacing_mm, what="reference")
+    if not given or any(not isinstance(name, str) or name in ("", CONSENSUS) for name in given):
+        raise RequestError(
+            "the references are not said by rater",
+            where="reference",
+            mend='Give {"name": reference, ...}; no rater is called "consensus"',
+        )
+    return {
+        name: as_source(one, spacing_mm=spacing_mm, what=f"reference of {name}")
+        for name, one in given.items()
+    }
 
 
 def _volume(

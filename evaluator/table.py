@@ -17,6 +17,10 @@ from evaluator.shipped import CASE_TABLES
 LAYOUTS = ("csv", "long", *CASE_TABLES, "json")
 
 
+_KEYS = 3
+"""Columns that say what a row is of: case, label, organ."""
+
+
 def write_scores(
     scores: Iterable[CaseScore],
     output: TextIO,
@@ -24,6 +28,7 @@ def write_scores(
     labels: LabelTable,
     metrics: Sequence[str] = DEFAULT_METRICS,
     layout: str = "csv",
+    raters: bool = False,
 ) -> None:
     """Write scores as they come, flushing after each case.
 
@@ -34,25 +39,31 @@ def write_scores(
         metrics: Keys of the metrics that `csv` has columns of, and `json` says the facts of.
         layout: `csv`: one row per case and label. `long`: one row per case, label and metric. `json`: one
             object with all records. Else the name of a table that has a row per case, such as `flare`.
+        raters: Whether cases have several raters: `csv` and `long` then have a column that names them, and
+            rows for the consensus and for each.
     """
     if layout == "json":
         _write_json(scores, output, labels, metrics)
         return
     writer = csv.writer(output, lineterminator="\n")
     if layout == "csv":
-        writer.writerow(tidy_columns(metrics))
+        columns = tidy_columns(metrics)
+        writer.writerow([*columns[:_KEYS], *(["rater"] if raters else []), *columns[_KEYS:]])
         for score in scores:
-            writer.writerows(tidy_rows(score, metrics))
+            for each in (score, *score.raters):
+                whose = [each.rater] if raters else []
+                writer.writerows([*r[:_KEYS], *whose, *r[_KEYS:]] for r in tidy_rows(each, metrics))
             output.flush()
         return
     if layout == "long":
-        writer.writerow(("case", "label", "organ", "metric", "value"))
+        named = ("case", "label", "organ", *(("rater",) if raters else ()), "metric", "value")
+        writer.writerow(named)
         for score in scores:
-            writer.writerows([_text(cell) for cell in record.values()] for record in score.records())
+            writer.writerows([_text(row.get(name, "")) for name in named] for row in score.records())
             output.flush()
         return
-    columns, row = CASE_TABLES[layout]
-    writer.writerow(columns(labels))
+    columns_of, row = CASE_TABLES[layout]
+    writer.writerow(columns_of(labels))
     for score in scores:
         writer.writerow([_text(cell) for cell in row(score, labels)])
         output.flush()

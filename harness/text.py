@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _SIZES = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40} | {
     "kb": 10**3,
@@ -106,3 +109,25 @@ def _quantity(words: str, units: dict[str, float] | dict[str, int]) -> float | N
     match = _QUANTITY.fullmatch(words)
     unit = units.get(match[2].lower()) if match else None
     return None if match is None or unit is None else float(match[1].replace("_", "")) * unit
+
+
+def toml_text(values: Mapping[str, Any], *, name: str = "") -> str:
+    """Return a mapping of texts, numbers, truth values, lists of these, and mappings of such as TOML."""
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    lines = [f"[{name}]"] if name and (plain or not tables) else []
+    lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in plain.items()]
+    text = "\n".join(lines) + "\n" if lines else ""
+    for key, table in tables.items():
+        inner = f"{name}.{_toml_key(key)}" if name else _toml_key(key)
+        text += ("\n" if text else "") + toml_text(table, name=inner)
+    return text
+
+
+def _toml_value(value: object) -> str:
+    # JSON's texts, numbers, truth values and lists are TOML's, apart from one sign.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)

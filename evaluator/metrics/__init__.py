@@ -2,6 +2,23 @@
 
 from evaluator.metrics.facts import MetricFacts
 from evaluator.metrics.metric import EmptyRule, Metric
-from evaluator.metrics.table import DEFAULT_METRICS, METRICS, keys_of, metric_named
+from evaluator.metrics.table import (
+    DEFAULT_METRICS,
+    METRICS,
+    in_table_order,
+    keys_of,
+    metric_named,
+    register,
+)
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "EmptyRule", "Metric", "MetricFacts", "keys_of", "metric_named"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "EmptyRule",
+    "Metric",
+    "MetricFacts",
+    "in_table_order",
+    "keys_of",
+    "metric_named",
+    "register",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from evaluator.metrics.facts import MetricFacts
@@ -29,12 +29,14 @@ def hausdorff(distances: SurfaceDistances, rules: Profile, *, percent: float) ->
     return distances.percentile_mm(percent / 100, pooled=rules.surface.percentile == "pooled")
 
 
+@lru_cache(maxsize=256)
 def percentile_metric(key: str) -> Metric | None:
     """Return the metric of a key such as `hd95`; `None` if it is none."""
     found = _NAME.fullmatch(key)
     if key != "hd" and (found is None or not 0 < float(found[1]) < 100):
         return None
     percent = 100.0 if found is None else float(found[1])
+    key = key if found is None else f"hd{percent:g}"
     return Metric(
         facts=MetricFacts(key=key, title=key.upper(), unit="mm", direction="lower", failed=math.inf),
         needs=("distances", "rules"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from evaluator.errors import RequestError, choose_one_of
 from evaluator.metrics import (
@@ -61,11 +61,10 @@ class _Metrics(dict[str, Metric]):
         made = hd.percentile_metric(key)
         if made is None:
             raise KeyError(key)
-        self[key] = made
         return made
 
 
-METRICS: Mapping[str, Metric] = _Metrics(
+_TABLE = _Metrics(
     {
         metric.facts.key: metric
         for metric in (
@@ -75,9 +74,23 @@ METRICS: Mapping[str, Metric] = _Metrics(
         )
     }
 )
+METRICS: Mapping[str, Metric] = _TABLE
 """Every metric by its key, in the order of tables, and `hd` with any other percentile."""
 
 DEFAULT_METRICS = ("dsc", "nsd")
+
+
+def register(metric: Metric) -> None:
+    """Add a metric of one's own to the table, for this process.
+
+    Raises:
+        RequestError: Its key or an alias is another metric's.
+    """
+    for name in (metric.facts.key, *metric.facts.aliases):
+        known = [key for key, other in METRICS.items() if name == key or name in other.facts.aliases]
+        if known or hd.percentile_metric(name):
+            raise RequestError(f"there is a metric {name!r} already", mend="Give yours another key")
+    _TABLE[metric.facts.key] = metric
 
 
 def metric_named(name: str) -> Metric:
@@ -90,9 +103,17 @@ def metric_named(name: str) -> Metric:
     for key, metric in list(METRICS.items()):
         if wanted == key or wanted in metric.facts.aliases:
             return metric
-    if hd.percentile_metric(wanted):
-        return METRICS[wanted]
+    percentile = hd.percentile_metric(wanted)
+    if percentile is not None:
+        return percentile
     raise RequestError(f"there is no metric {name!r}", mend=choose_one_of(wanted, METRICS))
+
+
+def in_table_order(keys: Collection[str]) -> tuple[str, ...]:
+    """Return keys of metrics in the order of the table, percentiles that are not in it last."""
+    known = [key for key in METRICS if key in keys]
+    others = {key for key in keys if key not in METRICS and hd.percentile_metric(key)}
+    return (*known, *sorted(others, key=lambda key: float(key.removeprefix("hd"))))
 
 
 def keys_of(names: Iterable[str]) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from harness.challenge.limits import Limits
 from harness.challenge.load import load_challenge, shipped_names
-from harness.challenge.model import Challenge, ChallengeLabel, Contract, Scoring
+from harness.challenge.model import Challenge, ChallengeLabel, Contract, Scoring, for_algorithms
 from harness.challenge.ranking import Direction, Metric, Number, RankingScheme
+from harness.challenge.sockets import Sockets
 
 __all__ = [
     "Challenge",
@@ -15,6 +16,8 @@ __all__ = [
     "Number",
     "RankingScheme",
     "Scoring",
+    "Sockets",
+    "for_algorithms",
     "load_challenge",
     "shipped_names",
 ]

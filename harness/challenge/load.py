@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from evaluator.errors import choose_one_of
+from evaluator.errors import EvaluatorError, choose_one_of
+from evaluator.label_files import label_table_from_file
+from evaluator.metrics import METRICS
 from harness.challenge.mistakes import explained
 from harness.challenge.model import Challenge
 from harness.errors import ConfigurationError
@@ -55,7 +57,50 @@ def _parse(content: bytes, *, where: str) -> Challenge:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError("the challenge file is not TOML", where=where, mend=str(error)) from error
+    if isinstance(values.get("labels"), str):
+        values["labels"] = _labels_of(Path(where).parent / values["labels"], where=where)
     try:
-        return Challenge.model_validate(values)
+        challenge = Challenge.model_validate(values)
     except ValidationError as error:
         raise explained(error, values, where=where) from error
+    _check_ranks(challenge, where)
+    return challenge
+
+
+def _check_ranks(challenge: Challenge, where: str) -> None:
+    """Refuse a ranking on what has no better and no worse; what is stored under one is read all the same."""
+    for number, metric in enumerate(challenge.ranking.metrics, start=1):
+        if metric.facts.ranks:
+            continue
+        absolute = f"absolute_{metric.metric}"
+        raise ConfigurationError(
+            f"ranking.metrics[{number}]: {metric.metric} is a signed error, of which neither more nor less "
+            "is better, so it ranks nobody",
+            where=where,
+            mend=f"Rank {absolute}, or show it only: `[scoring] metrics`."
+            if absolute in METRICS
+            else "Show it only: `[scoring] metrics`.",
+        )
+
+
+def _labels_of(path: Path, *, where: str) -> list[dict[str, object]]:
+    """Return the `[[labels]]` that a file beside the challenge states, such as nnU-Net's dataset.json."""
+    try:
+        table = label_table_from_file(path)
+    except EvaluatorError as error:
+        raise ConfigurationError(
+            f"labels: {error.what}", where=error.where or where, mend=error.mend
+        ) from error
+    return [
+        {
+            "name": label.name,
+            "tolerance_mm": label.tolerance_mm,
+            "group": label.group,
+            "colour": label.colour,
+            "column": label.column,
+            **(
+                {"value": label.value, "values": list(label.parts)} if label.parts else {"value": label.value}
+            ),
+        }
+        for label in table
+    ]

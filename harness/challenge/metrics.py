@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluator.errors import choose_one_of
-from evaluator.metrics import METRICS, MetricFacts
+from evaluator.errors import RequestError, choose_one_of
+from evaluator.metrics import METRICS, MetricFacts, metric_named
 from harness import text
 
 if TYPE_CHECKING:
@@ -145,11 +145,15 @@ def facts_of(key: str) -> MetricFacts:
         return MEASURED[key].facts
     if key in METRICS:
         return METRICS[key].facts
-    for other in metric_keys():
-        facts = facts_of(other)
-        if key.lower() == other or key.lower() in facts.aliases:
-            return facts
-    raise ValueError(f"there is no metric {key!r}. {choose_one_of(key, metric_keys())}")
+    wanted = key.strip().lower()
+    for measured, metric in MEASURED.items():
+        if wanted == measured or wanted in metric.facts.aliases:
+            return metric.facts
+    try:
+        return metric_named(wanted).facts
+    except RequestError:
+        choice = choose_one_of(key, metric_keys())
+        raise ValueError(f"there is no metric {key!r}. {choice}") from None
 
 
 def is_measured(key: str) -> bool:

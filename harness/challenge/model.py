@@ -6,15 +6,26 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from evaluator.errors import EvaluatorError, choose_one_of
+from evaluator.label_files import FIRST_REGION
 from evaluator.labels import Label, LabelTable
-from evaluator.metrics import METRICS, MetricFacts
+from evaluator.metrics import MetricFacts, in_table_order
 from evaluator.shipped import LABEL_TABLES, PROFILES
 from harness.challenge.limits import Limits, Record
 from harness.challenge.metrics import MEASURED, facts_of, is_measured
 from harness.challenge.ranking import Metric, RankingScheme
+from harness.challenge.sockets import INPUTS, OUTPUTS, SUFFIX, Sockets
 from harness.challenge.words import from_words
 from harness.text import printable
 
@@ -32,6 +43,9 @@ def _known_profile(name: str) -> str:
 
 
 Words = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+
+LARGEST_VALUE = 255
+"""The largest voxel value that is a label."""
 
 ALL_LABELS = "all"
 """The group of every label, where a challenge names no groups."""
@@ -51,6 +65,37 @@ class Contract(Record):
         (), description="names of the image channels of a case; none given means one image a case"
     )
     runtime: str = Field("", description="OCI runtime, such as runsc or kata; none takes the host's choice")
+    grand_challenge: Sockets | None = Field(
+        None, description="containers are algorithms of grand-challenge.org: sockets instead of named files"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_platform_has_it(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("grand_challenge") is None:
+            return values
+        platform = {"inputs": INPUTS, "outputs": OUTPUTS, "command": None}
+        return platform | {"input_suffix": SUFFIX, "output_suffix": SUFFIX} | values
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The contract as part of a run's name; a new field changes no name of a run that does not use it."""
+        values = self.model_dump(mode="json")
+        if self.grand_challenge is None:
+            del values["grand_challenge"]
+        return values
+
+    def given_name(self, opaque: str, channel: int) -> str:
+        """Return where a channel's image lies below the inputs."""
+        if self.grand_challenge is None:
+            return f"{opaque}{self.channel_suffix(channel)}"
+        return f"{self.grand_challenge.input[channel].relative_path}/{opaque}{SUFFIX}"
+
+    def expected_name(self, opaque: str) -> str:
+        """Return where the label volume must lie below the outputs; `*` stands for any name."""
+        if self.grand_challenge is None:
+            return f"{opaque}{self.output_suffix}"
+        return f"{self.grand_challenge.output.relative_path}/*{SUFFIX}"
 
     def channel_suffix(self, number: int) -> str:
         """Return what stands behind a case's name in the file of its first (0) or a later channel."""
@@ -59,10 +104,19 @@ class Contract(Record):
         return self.input_suffix if number == 0 else f"_{number:04d}{self.input_suffix}"
 
 
-class ChallengeLabel(Record):
-    """One label of a challenge's own table, a `[[labels]]` of its file."""
+_MOST_VALUE, _MOST_NUMBER = 255, 65_535
+"""Of a voxel, and of a region."""
 
-    value: Annotated[int, Field(ge=1, le=255, strict=True)]
+
+class ChallengeLabel(Record):
+    """One label of a challenge's own table, a `[[labels]]` of its file; a region has `values`."""
+
+    values: tuple[Annotated[int, Field(ge=1, le=_MOST_VALUE, strict=True)], ...] = Field(
+        (), description="the voxel values of a region, which is scored as one"
+    )
+    value: Annotated[int, Field(ge=1, le=_MOST_NUMBER, strict=True)] = Field(
+        description="the voxel value, 1 to 255; of a region, a number that no other label has"
+    )
     name: Words
     tolerance_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         description="how far two surfaces may lie apart and still count as the same (NSD)"
@@ -72,6 +126,19 @@ class ChallengeLabel(Record):
     )
     colour: Annotated[str, Field(pattern=r"^(#[0-9A-Fa-f]{6})?$")] = Field("", description="#rrggbb")
     column: str = Field("", description="its stem in tables whose columns have names of their own")
+
+    @field_validator("value")
+    @classmethod
+    def _numbers_of_regions_go_further(cls, value: int, info: ValidationInfo) -> int:
+        if value > _MOST_VALUE and not info.data.get("values"):
+            raise PydanticKnownError("less_than_equal", {"le": _MOST_VALUE})
+        return value
+
+    def as_label(self) -> Label:
+        """Return it as the evaluator takes it."""
+        facts = self.model_dump()
+        parts = facts.pop("values")
+        return Label(**facts, parts=parts)
 
 
 def _metric_keys(values: Any) -> Any:
@@ -118,13 +185,13 @@ class Challenge(Record):
         """The label table: values, names, NSD tolerances in mm."""
         if self.label_table is not None:
             return known_table(self.label_table)
-        return LabelTable(self.name, tuple(Label(**label.model_dump()) for label in self.own_labels))
+        return LabelTable(self.name, tuple(label.as_label() for label in self.own_labels))
 
     @cached_property
     def computed_metrics(self) -> tuple[str, ...]:
         """Keys of what is computed from predictions, in the order of the evaluator's table."""
         ranked = {metric.metric for metric in self.ranking.metrics}
-        return tuple(key for key in METRICS if key in ranked or key in self.scoring.metrics)
+        return in_table_order({*ranked, *self.scoring.metrics})
 
     @cached_property
     def label_metrics(self) -> tuple[MetricFacts, ...]:
@@ -143,7 +210,7 @@ class Challenge(Record):
         values = from_words(values, cls.model_fields)
         if not isinstance(values, dict):
             return values
-        return _with_failed_values(_with_groups(values))
+        return _with_failed_values(_with_groups(_with_numbers(values)))
 
     @model_validator(mode="after")
     def _names_exist(self) -> Challenge:
@@ -176,6 +243,15 @@ class Challenge(Record):
         return self
 
 
+def for_algorithms(challenge: Challenge, sockets: Sockets) -> Challenge:
+    """Return the challenge with containers that are algorithms of grand-challenge.org."""
+    of_challenge = challenge.contract
+    contract = Contract.model_validate(
+        {"grand_challenge": sockets, "channels": of_challenge.channels, "runtime": of_challenge.runtime}
+    )
+    return challenge.model_copy(update={"contract": contract})
+
+
 def known_table(name: str) -> LabelTable:
     """Return a label table that the evaluator knows by name.
 
@@ -185,6 +261,20 @@ def known_table(name: str) -> LabelTable:
     if name not in LABEL_TABLES:
         raise ValueError(f"there is no label_table {name!r}. {choose_one_of(name, LABEL_TABLES)}")
     return LABEL_TABLES[name]
+
+
+def _with_numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """Number the regions that state no value of their own."""
+    name = "labels" if "labels" in values else "own_labels"
+    labels = values.get(name)
+    if not isinstance(labels, list | tuple) or not all(isinstance(label, dict) for label in labels):
+        return values
+    regions = [label for label in labels if "values" in label]
+    numbered = [
+        {"value": FIRST_REGION + regions.index(label)} | label if label.get("values") else label
+        for label in labels
+    ]
+    return values | {name: numbered} if regions else values
 
 
 def _with_groups(values: dict[str, Any]) -> dict[str, Any]:

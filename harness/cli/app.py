@@ -24,11 +24,16 @@ COMMANDS = {
     "score": "Score what stored runs predicted, or a folder of predictions made elsewhere.",
     "explain": "Score a case under several rules; say why they differ and where surfaces are far apart.",
     "leaderboard": "Rank the teams of a challenge from the results on disk; no engine is needed.",
+    "platform": "Put a challenge on grand-challenge.org or Codabench: scorer and references.",
+    "new": "Make a submission's folder from another one: an algorithm of grand-challenge.org.",
     "pack": "Build the image and write TEAM.tar.gz, as `docker save` does; print its path and SHA-256.",
     "verify": "Re-read every record, file and seal; with --data also score again.",
+    "import": "Store the numbers of others' tables as a row that is marked as imported.",
     "export": "Write the results as FLARE's organisers store them, for challengeR, or as long tables.",
 }
 """Each command is the module of its name beside this one; the text is the first sentence of its help."""
+
+_MODULES = {"import": "import_results"}  # no module can have a keyword's name
 
 # Typer brings its own copy of click or uses the installed one, by version; this base is either's.
 _WRONG_USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -49,7 +54,7 @@ def load_command(name: str) -> Any:
     """Import a command's module and return the click command that it registers."""
     app = _typer()
     app.callback()(lambda: None)  # makes it a group, however many commands there are
-    import_module(f"harness.cli.{name}").register(app)
+    import_module(f"harness.cli.{_MODULES.get(name, name)}").register(app)
     return typer.main.get_group(app).commands[name]
 
 
@@ -60,9 +65,21 @@ def build_app() -> Any:
     )
 
     @app.callback(invoke_without_command=True)
-    def root(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    def root(
+        version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+        verbose: bool = typer.Option(
+            False, "--verbose", help="With --version: what this installation is made of."
+        ),
+    ) -> None:
+        if verbose and not version:
+            raise typer.BadParameter("--verbose goes with --version")
         if version:
             print(f"harness {__version__}")
+            if verbose:
+                from harness.results.versions import provenance
+
+                for name, value in provenance().items():
+                    print(f"{name}\t{value}")
             raise typer.Exit
 
     group: Any = typer.main.get_command(app)

@@ -13,7 +13,7 @@ from harness.challenge import load_challenge
 from harness.challenge.metrics import facts_of, in_a_line
 from harness.cli import options, preflight
 from harness.cli.display import say
-from harness.cli.entry import entry_for, prepared
+from harness.cli.entry import entry_for, prepared, rules_for
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
 from harness.engine.registry import images_of, open_engine
@@ -50,13 +50,15 @@ def command(
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
     writable_inputs: options.WritableInputs = False,
+    input_socket: options.InputSockets = None,
+    output_socket: options.OutputSocket = None,
     runtime: options.Runtime = "",
 ) -> int:
     """Lint the image, then run one case under the judged limits and say what to fix.
 
     TEAM may also be the path of an image archive, as --image.
     """
-    rules = load_challenge(challenge)
+    rules = rules_for(load_challenge(challenge), options.sockets_of(input_socket, output_socket))
     if image is not None and len(image) > 1:
         raise ConfigurationError(
             f"{len(image)} images are given", where="--image", mend="Check one image at a time."
@@ -76,6 +78,7 @@ def command(
     entry = entry_for(
         engine, team, archive, submissions=submissions, challenge=rules, device=device, opt_outs=opt_outs
     )
+    rules = rules_for(rules, entry.sockets)
     judge = judge_of(
         rules,
         requires_root=entry.opt_outs.requires_root,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Make the embedded data set, or check your own.", no_args_is_help=True)
     group.command("phantom")(phantom)
     group.command("check")(check)
+    group.command("raters")(raters)
     app.add_typer(group, name="data")
 
 
@@ -104,6 +106,56 @@ def check(
         repair_dataset(dataset, repair, progress=advance)
     say(f"copies with one clean header each are in {repair}; check them as well")
     return EXIT_OK
+
+
+def raters(
+    folder: Annotated[Path, typer.Argument(help="A data set whose cases have several raters.")],
+    split: options.Split = None,
+    challenge: options.Challenge = options.DEFAULT_CHALLENGE,
+    profile: options.Profile = None,
+) -> int:
+    """Print the human level and, for each label, the tolerance that the raters' disagreement gives."""
+    from evaluator import EvaluatorError, Scoring
+    from evaluator.raters import disagreement, tolerances_mm
+    from harness.challenge import load_challenge
+    from harness.data.dataset import open_dataset
+
+    rules = load_challenge(challenge)
+    options.check_profile(profile)
+    dataset = open_dataset(folder, split=split)
+    scoring = Scoring(rules.labels, profile=profile or rules.profile, metrics=rules.computed_metrics)
+    found = []
+    with progress("comparing raters") as advance:
+        for done, case in enumerate(dataset.cases, start=1):
+            try:
+                one = disagreement(case.id, dict(case.raters), scoring, annotated=case.annotated)
+            except EvaluatorError as error:
+                raise ConfigurationError(error.what, where=error.where, mend=error.mend) from error
+            found += [one] if one is not None else []
+            advance(done, len(dataset.cases))
+    if not found:
+        raise ConfigurationError(
+            "no case has two raters",
+            where=folder,
+            mend="Their labels are labelsVal/<case>/<rater>.nii.gz, or labelsVal/<rater>/<case>.nii.gz.",
+        )
+    tolerances = tolerances_mm(found, rules.labels)
+    levels = [case.level() for case in found]
+    titles = [facts.column for facts in rules.label_metrics]
+    print("\t".join(("label", "stated_mm", "from_raters_mm", *titles)))
+    for label in rules.labels:
+        rows = [row for score in levels for row in score if row.label == label.value]
+        means = [_mean([row.scores[facts.key] for row in rows]) for facts in rules.label_metrics]
+        tolerance = tolerances.get(label.value)
+        shown = "-" if tolerance is None else f"{tolerance:.4g}"
+        print("\t".join((label.name, f"{label.tolerance_mm:g}", shown, *means)))
+    say(f"{len(found)} of {len(dataset.cases)} case(s) have two raters or more")
+    return EXIT_OK
+
+
+def _mean(values: list[float]) -> str:
+    known = [value for value in values if not math.isnan(value)]
+    return f"{sum(known) / len(known):.4g}" if known else "-"
 
 
 def _print_table(dataset: Dataset, facts: list[CaseFacts], fingerprint: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.challenge import Challenge
+from harness.challenge import Challenge, Sockets, for_algorithms
 from harness.cli.display import progress, say
 from harness.data.check import check_channels, check_dataset, require_sound
 from harness.data.dataset import Dataset, open_dataset
@@ -32,6 +32,7 @@ class Entry:
         team: The name of its row.
         image: The image's digest; the process engine takes the submission's folder and what it imports.
         environment: `NAME=value`, what a folder that is run unbuilt would get from its Dockerfile.
+        sockets: Of an algorithm of grand-challenge.org.
     """
 
     team: str
@@ -40,6 +41,7 @@ class Entry:
     device: Literal["cpu", "cuda"]
     opt_outs: OptOuts
     environment: tuple[str, ...] = ()
+    sockets: Sockets | None = None
 
 
 def check_entrants(team: str | None, images: Sequence[str], submissions: Path) -> None:
@@ -108,6 +110,11 @@ def entry_for(
         return replace(entry, environment=tuple(f"{name}={value}" for name, value in arguments.items()))
     built = build(submission, challenge=challenge.name, images=engine.images, progress=say)
     return _entry(submission, built.digest, opt_outs)
+
+
+def rules_for(challenge: Challenge, sockets: Sockets | None) -> Challenge:
+    """Return the challenge as an entry is run: by its own contract, or by that of grand-challenge.org."""
+    return challenge if sockets is None else for_algorithms(challenge, sockets)
 
 
 def image_entry(
@@ -184,6 +191,7 @@ def _entry(submission: Submission, image: str, opt_outs: OptOuts) -> Entry:
         title=manifest.title,
         image=image,
         device=manifest.device,
+        sockets=manifest.grand_challenge,
         opt_outs=OptOuts(
             requires_root=manifest.requires_root or opt_outs.requires_root,
             writable_root=manifest.writable_root or opt_outs.writable_root,

@@ -9,9 +9,11 @@ import typer
 
 from harness.challenge import load_challenge
 from harness.cli import many, options
-from harness.cli.entry import Entry, check_entrants, conclude, entry_for, prepared, refuse_alike
+from harness.cli.entry import Entry, check_entrants, conclude, entry_for, prepared, refuse_alike, rules_for
 from harness.cli.observer import ConsoleObserver
+from harness.cli.people import score_people
 from harness.cluster.beats import LEASE_S
+from harness.data.dataset import Fingerprinted
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
 from harness.errors import ConfigurationError
 from harness.results.records import OptOuts
@@ -52,6 +54,8 @@ def command(
     requires_root: options.RequiresRoot = False,
     writable_root: options.WritableRoot = False,
     writable_inputs: options.WritableInputs = False,
+    input_socket: options.InputSockets = None,
+    output_socket: options.OutputSocket = None,
     runtime: options.Runtime = "",
     engine: Annotated[
         str,
@@ -81,6 +85,7 @@ def command(
         raise ConfigurationError("--watch watches an inbox", mend="Name it: --inbox DIR.")
     team = teams[0] if teams else None
     rules = load_challenge(challenge)
+    sockets = options.sockets_of(input_socket, output_socket)
     options.check_profile(profile)
     options.check_device(device, with_image=bool(image))
     if chosen is None:
@@ -89,6 +94,8 @@ def command(
     opt_outs = OptOuts(
         requires_root=requires_root, writable_root=writable_root, writable_inputs=writable_inputs
     )
+    if chosen is not None or cluster is not None:
+        dataset = Fingerprinted.of(dataset)
     runner = open_engine(engine)
 
     def request_for(entry: Entry) -> EvaluationRequest:
@@ -99,7 +106,7 @@ def command(
             device=entry.device,
             opt_outs=entry.opt_outs,
             environment=entry.environment,
-            challenge=rules,
+            challenge=rules_for(rules, sockets or entry.sockets),
             dataset=dataset,
             results=results,
             profile=profile,
@@ -114,7 +121,9 @@ def command(
         general = many.General(submissions, rules, device, opt_outs)
         call = many.Call(runner, results / rules.name, general, request_for, watch=watch)
         field = chosen or many.one_of(team, image or [])
-        return call.evaluate(field) if cluster is None else call.distribute(field, cluster, lease_s=lease)
+        code = call.evaluate(field) if cluster is None else call.distribute(field, cluster, lease_s=lease)
+        score_people(rules, dataset, results, fingerprint=dataset.fingerprint(), profile=profile)
+        return code
     # All are made ready before the first one runs, so that a bad archive is told of at once.
     images: list[str | None] = [*image] if image else [None]
     entries = [
@@ -130,5 +139,7 @@ def command(
     for entry in entries:
         with ConsoleObserver() as observer:
             finished = evaluate(request_for(entry), engine=runner, observer=observer)
+        fingerprint = finished.record.dataset.fingerprint
+        score_people(rules, dataset, results, fingerprint=fingerprint, profile=profile)
         codes.append(conclude(finished))
     return max(codes)

@@ -42,7 +42,7 @@ def command(
         raise ConfigurationError(f"case {case} has no label", mend="Give a data set with references.")
     runs = [run for run in read_results(results, rules.name) if run.record.team == team]
     found = explain(
-        chosen.label,
+        dict(chosen.raters) or chosen.label,
         _prediction(runs, team, case, results / rules.name),
         rules.labels,
         profiles.split(",") if profiles else (),

@@ -12,6 +12,7 @@ import typer
 from harness.challenge import load_challenge
 from harness.cli import options
 from harness.cli.leaderboard import rank
+from harness.interop.bibtex import write_bibtex
 from harness.interop.challenger import write_challenger
 from harness.interop.flare import write_flare
 from harness.interop.statistics import write_statistics
@@ -29,6 +30,7 @@ class Format(StrEnum):
     CHALLENGER = "challenger"
     TIDY = "tidy"
     STATISTICS = "statistics"
+    BIBTEX = "bibtex"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +44,7 @@ def command(
         typer.Argument(
             metavar="FORMAT",
             help="flare: its CSV files; challenger: CSV and an R script; tidy: a line per team, case and "
-            "label; statistics: paired differences, win rates and subgroups.",
+            "label; statistics: paired differences, win rates and subgroups; bibtex: what was used.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder that the files go to.")],
@@ -50,9 +52,12 @@ def command(
     results: options.Results = options.DEFAULT_RESULTS,
     profile: options.Profile = None,
     cases: options.CaseTable = None,
+    unsigned: options.Unsigned = False,
 ) -> None:
     """Write the results as FLARE's organisers store them, for challengeR, or as long tables."""
-    board = rank(load_challenge(challenge), results, profile=profile, case_table=case_table(cases))
+    board = rank(
+        load_challenge(challenge), results, profile=profile, case_table=case_table(cases), unsigned=unsigned
+    )
     write = _WRITERS[output_format]
     for division in board.divisions:
         folder = output
@@ -79,6 +84,10 @@ def _statistics(board: Leaderboard, division: Division, folder: Path) -> list[Pa
     return write_statistics(division, folder, samples=Samples(samples, board.confidence))
 
 
+def _bibtex(board: Leaderboard, division: Division, folder: Path) -> list[Path]:
+    return write_bibtex(board, division, folder)
+
+
 def case_table(path: Path | None) -> CaseTable | None:
     """Read the table of cases if there is one."""
     return read_case_table(path) if path is not None else None
@@ -89,4 +98,5 @@ _WRITERS: dict[Format, Callable[[Leaderboard, Division, Path], list[Path]]] = {
     Format.CHALLENGER: _challenger,
     Format.TIDY: _tidy,
     Format.STATISTICS: _statistics,
+    Format.BIBTEX: _bibtex,
 }

@@ -22,6 +22,7 @@ from harness.leaderboard import (
     RunValues,
     build,
     read_values,
+    refuse_unsigned,
     render_terminal,
     write_files,
 )
@@ -71,9 +72,12 @@ def table(
     across_hosts: options.AcrossHosts = False,
     profile: options.Profile = None,
     cases: options.CaseTable = None,
+    unsigned: options.Unsigned = False,
 ) -> None:
     """Print the leaderboard, and store it as leaderboard.csv, .json and .md."""
-    given = Shared(challenge, results, across_hosts=across_hosts, profile=profile, cases=cases)
+    given = Shared(
+        challenge, results, across_hosts=across_hosts, profile=profile, cases=cases, unsigned=unsigned
+    )
     if context.invoked_subcommand is not None:
         context.obj = {name: value for name, value in vars(given).items() if _was_given(context, name)}
         return
@@ -103,11 +107,12 @@ def report(
     across_hosts: options.AcrossHosts = False,
     profile: options.Profile = None,
     cases: options.CaseTable = None,
+    unsigned: options.Unsigned = False,
 ) -> None:
     """Write the report: one HTML file that opens from disk, and a page per submission."""
-    given = Shared(challenge, results, across_hosts=across_hosts, profile=profile, cases=cases).merged(
-        context
-    )
+    given = Shared(
+        challenge, results, across_hosts=across_hosts, profile=profile, cases=cases, unsigned=unsigned
+    ).merged(context)
     board = given.board()
     folder = output or given.results / board.challenge.name / "report"
     dataset = open_dataset(data) if data is not None else None
@@ -122,12 +127,13 @@ def history(
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     results: options.Results = options.DEFAULT_RESULTS,
     profile: options.Profile = None,
+    unsigned: options.Unsigned = False,
 ) -> None:
     """List the runs of a team in time, and whether each beats those before it by more than noise."""
-    given = Shared(challenge, results, profile=profile).merged(context)
+    given = Shared(challenge, results, profile=profile, unsigned=unsigned).merged(context)
     rules = load_challenge(given.challenge)
     by_team: dict[tuple[str, str], list[RunValues]] = {}
-    for run in read(rules, given.results, profile=given.profile):
+    for run in read(rules, given.results, profile=given.profile, unsigned=given.unsigned):
         by_team.setdefault((run.record.team, run.record.dataset.fingerprint), []).append(run)
     if team is not None:
         known_team(team, [name for name, _ in by_team], where=given.results / rules.name)
@@ -149,6 +155,7 @@ class Shared:
     across_hosts: bool = False
     profile: str | None = None
     cases: Path | None = None
+    unsigned: bool = False
 
     def merged(self, context: typer.Context) -> Shared:
         """Return these with what was given before the subcommand, unless it says otherwise itself."""
@@ -160,7 +167,12 @@ class Shared:
         rules = load_challenge(self.challenge)
         known = read_case_table(self.cases) if self.cases is not None else None
         board = rank(
-            rules, self.results, across_hosts=self.across_hosts, profile=self.profile, case_table=known
+            rules,
+            self.results,
+            across_hosts=self.across_hosts,
+            profile=self.profile,
+            case_table=known,
+            unsigned=self.unsigned,
         )
         if known is not None and self.cases is not None:
             named = [case for division in board.divisions for case in division.cases]
@@ -181,23 +193,28 @@ def rank(
     across_hosts: bool = False,
     profile: str | None = None,
     case_table: CaseTable | None = None,
+    unsigned: bool = False,
 ) -> Leaderboard:
-    """Read a challenge's runs and rank the teams.
-
-    Raises:
-        ConfigurationError: there are no results yet.
-    """
-    values = read(challenge, results, profile=profile)
+    """Read a challenge's runs and rank the teams. Raises as `read`."""
+    values = read(challenge, results, profile=profile, unsigned=unsigned)
     return build(
         values, challenge=challenge, across_hosts=across_hosts, profile=profile, case_table=case_table
     )
 
 
-def read(challenge: Challenge, results: Path, *, profile: str | None = None) -> list[RunValues]:
+def read(
+    challenge: Challenge, results: Path, *, profile: str | None = None, unsigned: bool = False
+) -> list[RunValues]:
     """Read a challenge's runs.
 
+    Args:
+        challenge: The challenge.
+        results: The folder that results are stored in.
+        profile: The scoring profile wanted, the challenge's by default.
+        unsigned: Whether runs are taken that this host has a key for and did not sign with it.
+
     Raises:
-        ConfigurationError: there is no such profile, or there are no results yet.
+        ConfigurationError: there is no such profile, there are no results yet, or some are not signed.
     """
     options.check_profile(profile)
     with progress("reading results") as advance:
@@ -208,6 +225,8 @@ def read(challenge: Challenge, results: Path, *, profile: str | None = None) -> 
             where=results / challenge.name,
             mend="Run `harness evaluate TEAM` or `harness score PREDICTIONS` first.",
         )
+    if not unsigned:
+        refuse_unsigned(values)
     return values
 
 

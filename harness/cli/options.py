@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from evaluator.errors import choose_one_of
+from harness.challenge import Sockets
 from harness.errors import ConfigurationError
 
 Challenge = Annotated[
@@ -46,6 +48,21 @@ AcrossHosts = Annotated[
     bool,
     typer.Option("--across-hosts", help="Rank on time across unlike hosts too."),
 ]
+Unsigned = Annotated[
+    bool,
+    typer.Option("--unsigned", help="Take runs that this host's key did not sign; their rows are marked."),
+]
+
+InputSockets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-socket",
+        help="For an algorithm of grand-challenge.org: its image input, SLUG[=FOLDER]; one a channel.",
+    ),
+]
+OutputSocket = Annotated[
+    str | None, typer.Option("--output-socket", help="And its label output, SLUG[=FOLDER].")
+]
 
 DEVICES = ("cpu", "cuda")
 
@@ -67,6 +84,24 @@ def check_profile(profile: str | None) -> None:
         raise ConfigurationError(
             f"there is no profile {profile!r}", where="--profile", mend=f"{choose_one_of(profile, PROFILES)}."
         )
+
+
+def sockets_of(inputs: list[str] | None, output: str | None) -> Sockets | None:
+    """Return the sockets of a grand-challenge algorithm; None if none are named.
+
+    Raises:
+        ConfigurationError: only one side is named, or a name is none.
+    """
+    if not inputs and output is None:
+        return None
+    try:
+        return Sockets.model_validate({"input": inputs or [], "output": output})
+    except ValidationError as error:
+        raise ConfigurationError(
+            "the sockets of the algorithm are not clear",
+            where="--input-socket, --output-socket",
+            mend="Name both by their slugs, e.g. --input-socket ct-image=ct --output-socket organs.",
+        ) from error
 
 
 def check_device(device: str | None, *, with_image: bool) -> None:

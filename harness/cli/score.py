@@ -14,6 +14,7 @@ from harness.cli.display import progress, say
 from harness.cli.entry import conclude, prepared
 from harness.cli.names import known_team
 from harness.cli.observer import ConsoleObserver
+from harness.cli.people import score_people
 from harness.data.dataset import Dataset
 from harness.errors import ConfigurationError
 from harness.results.folder import read_results
@@ -65,6 +66,8 @@ def command(
     )
     with ConsoleObserver() as observer:
         finished = score_predictions(request, observer=observer)
+    fingerprint = finished.record.dataset.fingerprint
+    score_people(rules, dataset, results, fingerprint=fingerprint, profile=profile)
     return conclude(finished)
 
 
@@ -86,7 +89,9 @@ def score_stored(
     runs = [
         run
         for run in stored
-        if run.record.dataset.fingerprint == fingerprint and team in (None, run.record.team)
+        if run.record.dataset.fingerprint == fingerprint
+        and run.record.source not in ("raters", "imported")
+        and team in (None, run.record.team)
     ]
     if not runs:
         raise ConfigurationError(
@@ -94,6 +99,7 @@ def score_stored(
             where=results / challenge.name,
             mend="Give the --data (and --team) that a run was made with.",
         )
+    score_people(challenge, dataset, results, fingerprint=fingerprint, profile=profile)
     for run in runs:
         say(f"{run.record.team} {run.record.run}")
         with ConsoleObserver() as observer:

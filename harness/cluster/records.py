@@ -28,6 +28,7 @@ class OfferedCase(_Record):
     channels: tuple[Path, ...]
     label: Path | None
     annotated: tuple[int, ...] | None
+    raters: tuple[tuple[str, Path], ...] = ()
     attempt: int = 1
     size_bytes: int
 
@@ -39,13 +40,16 @@ class OfferedCase(_Record):
             channels=tuple(path.resolve() for path in case.channels),
             label=case.label.resolve() if case.label is not None else None,
             annotated=case.annotated,
+            raters=tuple((name, path.resolve()) for name, path in case.raters),
             attempt=attempt,
             size_bytes=sum(path.stat().st_size for path in case.files),
         )
 
     def case(self) -> Case:
         """Return it as the rest of the harness knows it."""
-        return Case(self.id, self.channels[0], self.label, self.annotated, self.channels[1:])
+        return Case(
+            self.id, self.channels[0], self.label, self.annotated, self.channels[1:], raters=self.raters
+        )
 
 
 class OfferedImage(_Record):

@@ -153,8 +153,9 @@ def check_case(case: Case, *, labels: LabelTable | None = None) -> CaseFacts:
                 )
             )
     values: tuple[int, ...] | None = None
-    if case.label is not None:
-        values, found = _check_label(case, case.label, first, labels)
+    for path in case.labels:
+        held, found = _check_label(case, path, first, labels)
+        values = held if values is None else tuple(sorted({*values, *(held or ())}))
         findings += found
     return CaseFacts(
         case.id,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from harness.data.description import read_description
-from harness.data.names import IMAGE_SUFFIX, LABEL_SUFFIX, ImageNames, images_of, labels_of, some
+from harness.data.names import IMAGE_SUFFIX, LABEL_SUFFIX, ImageNames, images_of, labels_of, raters_of, some
 from harness.errors import ConfigurationError
 
 SPLITS = ("Val", "Ts", "Tr", "")
@@ -24,9 +24,10 @@ class Case:
     Attributes:
         id: The case id, `liver_012` for `liver_012_0000.nii.gz`.
         image: The image, or the first of several channels; None in a set of label volumes only.
-        label: The reference label volume; None for a set without references.
+        label: The reference label volume, of several raters the first one's; None for a set without references.
         annotated: The label values that this case's reference annotates; None means all.
         more_channels: The images of the second and later channels, on the grid of the first.
+        raters: The label volumes by rater, sorted by name, where the case has a folder of them; else none.
     """
 
     id: str
@@ -34,6 +35,14 @@ class Case:
     label: Path | None
     annotated: tuple[int, ...] | None = None
     more_channels: tuple[Path, ...] = ()
+    raters: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def labels(self) -> tuple[Path, ...]:
+        """The label volumes of all raters; of a case with one reference, that."""
+        if self.raters:
+            return tuple(path for _, path in self.raters)
+        return (self.label,) if self.label is not None else ()
 
     @property
     def channels(self) -> tuple[Path, ...]:
@@ -42,8 +51,31 @@ class Case:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file of the case: its channels, then its label."""
-        return (*self.channels, *((self.label,) if self.label is not None else ()))
+        """Every file of the case: its channels, then its labels."""
+        return (*self.channels, *self.labels)
+
+    def reference_sha256(self) -> str:
+        """Return the SHA-256 of the reference's bytes; of several raters, over their names and hashes.
+
+        Raises:
+            ConfigurationError: a file cannot be read.
+        """
+        if self.raters:
+            return hashlib.sha256(json.dumps(self._hashed_raters()).encode()).hexdigest()
+        assert self.label is not None
+        return file_sha256(self.label)
+
+    def fingerprint(self) -> bytes:
+        """Return id, annotation and the hashes of all files, as a line."""
+        row: list[object] = [self.id, self.annotated]
+        row += [file_sha256(path) if path is not None else None for path in (self.image, self.label)]
+        row += [file_sha256(path) for path in self.more_channels]
+        if self.raters:
+            row.append({"raters": self._hashed_raters()})
+        return json.dumps(row).encode() + b"\n"
+
+    def _hashed_raters(self) -> list[tuple[str, str]]:
+        return [(name, file_sha256(path)) for name, path in self.raters]
 
 
 @dataclass(frozen=True)
@@ -62,13 +94,10 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def fingerprint(self, progress: Callable[[int, int], None] | None = None) -> str:
-        """Return the SHA-256 over every case's id, annotation and the bytes of its images and label."""
+        """Return the SHA-256 over every case's id, annotation and the bytes of its images and labels."""
         total = hashlib.sha256()
         for done, case in enumerate(self.cases, start=1):
-            row = [case.id, case.annotated]
-            row += [file_sha256(path) if path is not None else None for path in (case.image, case.label)]
-            row += [file_sha256(path) for path in case.more_channels]
-            total.update(json.dumps(row).encode() + b"\n")
+            total.update(case.fingerprint())
             if progress is not None:
                 progress(done, len(self.cases))
         return total.hexdigest()
@@ -135,6 +164,14 @@ def open_dataset(folder: Path, *, split: str | None = None, need_labels: bool = 
     images_folder, labels_folder = _split_folders(folder, split)
     images = images_of(images_folder) if images_folder.is_dir() else ImageNames({})
     labels, label_notes = labels_of(labels_folder)
+    raters, rater_notes = raters_of(labels_folder, images.channels)
+    if both := sorted(labels.keys() & raters.keys()):
+        raise ConfigurationError(
+            f"case {both[0]} has a label, and a folder of them",
+            where=labels[both[0]],
+            mend="Put it into the folder under its rater's name, or remove one of the two.",
+        )
+    labels |= {case: next(iter(each.values())) for case, each in raters.items()}
     if not images.channels:
         raise ConfigurationError(
             "the data folder has labels but no images" if labels else "the data folder has no images",
@@ -146,7 +183,14 @@ def open_dataset(folder: Path, *, split: str | None = None, need_labels: bool = 
     description = read_description(folder, everywhere)
     annotated = description.annotated or {}
     cases = tuple(
-        Case(case, first, labels.get(case), annotated.get(case), tuple(more))
+        Case(
+            case,
+            first,
+            labels.get(case),
+            annotated.get(case),
+            tuple(more),
+            raters=tuple(sorted(raters.get(case, {}).items())),
+        )
         for case, (first, *more) in sorted(images.channels.items())
     )
     _check_channels(description.channels, cases, folder)
@@ -155,8 +199,15 @@ def open_dataset(folder: Path, *, split: str | None = None, need_labels: bool = 
         folder,
         cases,
         channels=description.channels,
-        notes=(*images.notes, *label_notes),
+        notes=(*images.notes, *label_notes, *rater_notes, *_rater_note(raters)),
     )
+
+
+def _rater_note(raters: Mapping[str, Mapping[str, Path]]) -> tuple[str, ...]:
+    if not raters:
+        return ()
+    names = sorted({name for each in raters.values() for name in each})
+    return (f"{len(raters)} case(s) have several raters: {some(names)}",)
 
 
 def _check_pairs(
@@ -171,7 +222,7 @@ def _check_pairs(
         raise ConfigurationError(
             f"{len(orphans)} label(s) have no image: {some(orphans)}",
             where=labels_folder,
-            mend=_rename(labels[orphans[0]].name, orphans[0], images.channels.keys() - labels.keys())
+            mend=_rename(_written(labels_folder, labels[orphans[0]]), orphans[0], images, labels)
             or f"Add {images_folder.name}/{orphans[0]}{IMAGE_SUFFIX}, or remove the label.",
         )
     if need_labels and (bare := sorted(images.channels.keys() - labels.keys())):
@@ -182,13 +233,23 @@ def _check_pairs(
         )
 
 
-def _rename(name: str, case: str, without_label: Iterable[str]) -> str:
+def _written(folder: Path, label: Path) -> str:
+    return label.relative_to(folder).as_posix()
+
+
+def _rename(name: str, case: str, images: ImageNames, labels: Mapping[str, Path]) -> str:
     """Return how to mend a label's name that is nearly a case's, as `a_seg` is for case `a`."""
+    without_label = images.channels.keys() - labels.keys()
     likely = [bare for bare in sorted(without_label) if case.startswith((f"{bare}_", f"{bare}-", f"{bare}."))]
     likely = likely or get_close_matches(case, sorted(without_label), n=1)
-    return (
-        f"Rename {name} to {likely[-1]}{LABEL_SUFFIX} if it is the label of {likely[-1]}." if likely else ""
+    to = (
+        name.replace(case, likely[-1], 1)
+        if likely and "/" in name
+        else f"{likely[-1]}{LABEL_SUFFIX}"
+        if likely
+        else ""
     )
+    return f"Rename {name} to {to} if it is the label of {likely[-1]}." if likely else ""
 
 
 def _ids(folder: Path, opened: Path, images: ImageNames) -> Iterable[str]:

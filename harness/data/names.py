@@ -3,6 +3,7 @@
     imagesVal/liver_012_0000.nii.gz    case liver_012, channel 0
     imagesVal/liver_012_0001.nii.gz    case liver_012, channel 1
     labelsVal/liver_012.nii.gz         its label
+    labelsVal/liver_012/anna.nii.gz    or that of one rater of several; labelsVal/anna/liver_012.nii.gz as well
 
 Images may also be named like their labels, without a channel, if all of a folder are.
 """
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evaluator.errors import RequestError
+from evaluator.rater_files import by_case
 from harness.errors import ConfigurationError
 
 IMAGE_SUFFIX = "_0000.nii.gz"
@@ -114,6 +117,35 @@ def labels_of(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     found = _volumes(folder, LABEL_ENDINGS)
     _no_other_volumes(found, folder, LABEL_SUFFIX)
     return found.stems, tuple(found.notes)
+
+
+def raters_of(folder: Path, cases: Collection[str]) -> tuple[dict[str, dict[str, Path]], tuple[str, ...]]:
+    """Return the label volumes of cases that have several raters, by case id and rater, and notes.
+
+    Args:
+        folder: The folder of labels; a folder in it is of a case, or of a rater (evaluator/rater_files.py).
+        cases: The ids of the cases.
+
+    Raises:
+        ConfigurationError: see `labels_of`; or it cannot be told which of the two the folders are.
+    """
+    if not folder.is_dir():
+        return {}, ()
+    folders: dict[str, dict[str, Path]] = {}
+    notes: list[str] = []
+    for path in sorted(folder.iterdir()):
+        name = readable_name(path)
+        if not path.is_dir() or name.startswith("."):
+            continue
+        stems, more = labels_of(path)
+        notes += more
+        if stems:
+            check_case_id(name, where=path)
+            folders[name] = stems
+    try:
+        return by_case(folders, cases, where=folder), tuple(notes)
+    except RequestError as error:
+        raise ConfigurationError(error.what, where=error.where, mend=f"{error.mend}.") from error
 
 
 def some(names: Iterable[str], most: int = 5) -> str:

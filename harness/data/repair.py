@@ -56,22 +56,27 @@ def _repair_case(case: Case, target: Path) -> None:
     for number, path in enumerate(case.channels):
         affine = clean_affine(first) if first is not None and _is_on(first, read_header(path)) else None
         write_clean(path, target / _IMAGES / f"{case.id}_{number:04d}.nii.gz", affine=affine)
-    if case.label is None:
-        return
+    named = [(f"{case.id}/{rater}", path) for rater, path in case.raters]
+    for name, label in named or [(case.id, path) for path in case.labels]:
+        _repair_label(case, label, first, target / _LABELS / f"{name}.nii.gz")
+
+
+def _repair_label(case: Case, label: Path, first: VolumeHeader | None, target: Path) -> None:
     affine = None
     if first is not None:
-        header = read_header(case.label)
+        header = read_header(label)
         diagnosis = compare_geometry(first, header)
         is_bare = diagnosis.lacks_geometry and header.shape == first.shape
         if diagnosis.kind == "different" and not is_bare:
             raise ConfigurationError(
                 f"the label of case {case.id} is not on its image's grid: {diagnosis.text}",
-                where=case.label,
+                where=label,
                 mend="A header cannot mend that: resample it to the image's grid, nearest neighbour.",
             )
         if diagnosis.kind != "reorientable":
             affine = clean_affine(first)
-    write_clean(case.label, target / _LABELS / f"{case.id}.nii.gz", affine=affine)
+    target.parent.mkdir(exist_ok=True)
+    write_clean(label, target, affine=affine)
 
 
 def _is_on(first: VolumeHeader, other: VolumeHeader) -> bool:

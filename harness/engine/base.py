@@ -57,6 +57,7 @@ class ContainerSpec:
         tmp_by_engine: Has the engine itself make `/tmp`, where the runtime would give it a mode in which
             nobody can write.
         runtime: The OCI runtime, by the name the engine knows it by; empty for the engine's default.
+        capabilities: Of Linux, without `CAP_`; none for what a submission brings.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ContainerSpec:
     declared: tuple[Declared, ...] = ()
     tmp_by_engine: bool = False
     runtime: str = ""
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class ImageInfo:
         identity: The digest of the image's config, the same in every store; empty where it has none.
         environment: What it sets, `NAME=value`.
         volumes: Folders that it declares as volumes.
+        entrypoint: Its own, and `command` the words after it.
+        labels: By name.
     """
 
     reference: str
@@ -119,6 +123,9 @@ class ImageInfo:
     identity: str = ""
     environment: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,7 @@ class EngineFacts:
         cores: CPUs of the engine's host.
         warnings: Limits that the engine says it cannot enforce.
         maps_users: Whether a container's user ids are others on the host (rootless, userns-remap).
+        rootless: Whether an ordinary user runs it.
         runtimes: OCI runtimes that it knows, the default one first.
         filters_calls: Whether it can filter system calls.
     """
@@ -143,8 +151,14 @@ class EngineFacts:
     cores: int = 1
     warnings: tuple[str, ...] = ()
     maps_users: bool = False
+    rootless: bool = False
     runtimes: tuple[str, ...] = ()
     filters_calls: bool = True
+
+    @property
+    def limits(self) -> bool:
+        """Whether it can limit memory, CPU and processes: version 1 gives no cgroups to ordinary users."""
+        return not (self.rootless and self.cgroup_version == 1)
 
 
 class Container(Protocol):
@@ -196,6 +210,12 @@ class Container(Protocol):
         """The kind and mode of a file in it, as `st_mode` has them, without running anything.
 
         None where there is no such file, or the engine cannot look.
+        """
+
+    def content_of(self, path: str, *, most_bytes: int) -> bytes | None:
+        """The bytes of a plain file in it, without running anything.
+
+        None where there is no such file, it is larger, or the engine cannot look.
         """
 
     def statistics(self) -> Mapping[str, Any]:

@@ -38,6 +38,8 @@ USER_PROCESSES_LIMIT = 32768
 """Over all containers of one user id; the limit of one container is the cgroup's."""
 
 
+HOSTNAME = "case"
+
 SYSTEM_CALLS = Path(__file__).with_name("seccomp.json")
 """The system calls that containers may make, in the form that container engines read.
 
@@ -57,14 +59,21 @@ def pids_limit(cpus: float) -> int:
 
 
 def create_request(
-    spec: ContainerSpec, *, cores: int, podman: bool = False, filters_calls: bool = True
+    spec: ContainerSpec,
+    *,
+    cores: int,
+    podman: bool = False,
+    rootless: bool = False,
+    filters_calls: bool = True,
 ) -> dict[str, Any]:
     """Return the body of `POST /containers/create`.
 
     Args:
         spec: The container.
         cores: CPUs of the host, which decide the process limit where the spec sets no quota.
-        podman: Podman names GPUs by CDI instead of a device request, and keeps the mode of a tmpfs.
+        podman: Podman names GPUs by CDI instead of a device request, and the owner of a tmpfs in its own way.
+        rootless: Whether an ordinary user runs the engine: Podman can then keep that user's id in containers,
+            so that what they write is the harness's. Root in them is that user in any case.
         filters_calls: Whether this engine can filter system calls; it refuses a profile otherwise.
     """
     request: dict[str, Any] = {
@@ -72,7 +81,7 @@ def create_request(
         "User": spec.user,
         "Env": environment(spec),
         "Labels": dict(spec.labels),
-        "Hostname": "case",
+        "Hostname": HOSTNAME,
         "AttachStdin": False,
         "AttachStdout": True,
         "AttachStderr": True,
@@ -84,6 +93,8 @@ def create_request(
         "HostConfig": _host_config(spec, cores=cores, podman=podman)
         | {"SecurityOpt": _security(podman=podman, filters_calls=filters_calls)},
     }
+    if podman and rootless and not spec.user.startswith("0:"):
+        request["HostConfig"]["UsernsMode"] = "keep-id"
     if spec.command is not None:
         request["Cmd"] = list(spec.command)
     if spec.entrypoint is not None:
@@ -124,7 +135,7 @@ def _host_config(spec: ContainerSpec, *, cores: int, podman: bool) -> dict[str, 
         "NetworkMode": "none",
         "ReadonlyRootfs": not spec.writable_root,
         "Privileged": False,
-        "CapAdd": [],
+        "CapAdd": list(spec.capabilities),
         "CapDrop": ["ALL"],
         "Init": True,
         "IpcMode": "private",
@@ -186,11 +197,10 @@ def _tmpfs(spec: ContainerSpec, *, podman: bool) -> dict[str, str]:
     """
     # exec: compiled caches (numba, inductor) are loaded from here.
     options = f"rw,exec,nosuid,nodev,size={spec.tmp_bytes},mode=1777"
-    if not podman:
-        # runc before 1.2 gives a tmpfs the mode that the image's own folder has, whatever it is asked for.
-        # The folder's owner can write to it in any usual mode.
-        uid, _, gid = spec.user.partition(":")
-        options += f",uid={uid},gid={gid}"
+    # runc before 1.2 gives a tmpfs the mode that the image's own folder has, whatever it is asked for.
+    # The folder's owner can write to it in any usual mode; `U` is Podman's word for the container's user.
+    uid, _, gid = spec.user.partition(":")
+    options += ",U" if podman else f",uid={uid},gid={gid}"
     mounted = {mount.target for mount in spec.mounts}
     scratch = {posixpath.normpath(volume.target) for volume in spec.declared if not volume.copy}
     scratch -= mounted | {"/", "/tmp"}

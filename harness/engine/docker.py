@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import stat
 import struct
+import tarfile
 import threading
 import time
 from collections.abc import Mapping
@@ -78,6 +80,12 @@ _HOST_LACKS = (
         "apparmor",
         "the container engine cannot load the AppArmor profile that this kernel asks for",
         "Install the package `apparmor` and restart the engine.",
+    ),
+    (
+        "bind source path does not exist",
+        "the container engine does not see this host's folders",
+        "Run the harness on the engine's host, outside of other containers. An engine with mounts of its own "
+        "sees ours only after `mount --make-rshared /` and a restart.",
     ),
     (
         "cgroup mountpoint does not exist",
@@ -156,6 +164,7 @@ class DockerEngine:
         podman = "Podman Engine" in components
         runtimes, default = info.get("Runtimes") or {}, str(info.get("DefaultRuntime") or "")
         security = " ".join(map(str, info.get("SecurityOptions") or ()))
+        rootless = "name=rootless" in security or bool(info.get("Rootless"))  # Docker's way and Podman's
         cgroup_version: Literal[1, 2] | None = {"1": 1, "2": 2}.get(str(info.get("CgroupVersion", "")))  # type: ignore[assignment]
         return EngineFacts(
             name="podman" if podman else "docker",
@@ -166,7 +175,8 @@ class DockerEngine:
             cores=int(info.get("NCPU") or os.cpu_count() or 1),
             warnings=tuple(info.get("Warnings") or ()),
             filters_calls="seccomp" in security,
-            maps_users="name=userns" in security or "name=rootless" in security,
+            maps_users="name=userns" in security or (rootless and not podman),
+            rootless=rootless,
             runtimes=(default, *sorted(set(runtimes) - {default})) if default else tuple(sorted(runtimes)),
         )
 
@@ -188,6 +198,9 @@ class DockerEngine:
             identity=identify(self.images, found).config_digest,
             environment=found.environment,
             volumes=found.volumes,
+            entrypoint=found.entrypoint,
+            command=found.command,
+            labels=found.labels,
         )
 
     def import_image(self, archive: bytes, tag: str) -> None:
@@ -210,6 +223,7 @@ class DockerEngine:
                     spec,
                     cores=self.facts.cores,
                     podman=podman,
+                    rootless=self.facts.rootless,
                     filters_calls=self.facts.filters_calls,
                 )
                 identifier = self._api.create_container_from_config(request, spec.name)["Id"]
@@ -290,6 +304,23 @@ class DockerContainer:
             return None
         stream.close()
         return _unix_mode(int(found["mode"]))
+
+    def content_of(self, path: str, *, most_bytes: int) -> bytes | None:
+        """See `Container.content_of`."""
+        try:
+            with _engine_errors("looking into a container"):
+                stream, found = self._api.get_archive(self.id, path)
+                # A file larger than is asked for, or a folder of gigabytes, is not fetched.
+                plain = stat.S_ISREG(_unix_mode(int(found["mode"]))) and int(found["size"]) <= most_bytes
+                packed = b"".join(stream) if plain else b""
+                stream.close()
+        except APIError:
+            return None
+        if not plain:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            file = archive.extractfile(archive.getmembers()[0])
+            return file.read() if file is not None else None
 
     def owns(self, pid: int) -> bool:
         """See `Container.owns`: the engine names a container's cgroup after its id."""
@@ -373,8 +404,8 @@ class DockerContainer:
         try:
             with _engine_errors("asking for a container's statistics"):
                 return dict(self._api.stats(self.id, stream=False, one_shot=True))
-        except APIError:
-            return {}  # it ended meanwhile
+        except (APIError, InfrastructureError):
+            return {}  # it ended meanwhile, or this engine has none; one that is gone shows by itself
 
     def written_bytes(self) -> int:
         """See `Container.written_bytes`. Costs the engine a walk over what was written."""

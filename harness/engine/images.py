@@ -45,6 +45,7 @@ class EngineImage:
     user: str = ""
     working_folder: str = ""
     entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -325,6 +326,7 @@ def described(found: Mapping[str, Any], *, named_by_config: bool) -> EngineImage
         user=str(config.get("User") or ""),
         working_folder=str(config.get("WorkingDir") or ""),
         entrypoint=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
         environment=tuple(config.get("Env") or ()),
         volumes=tuple(sorted(config.get("Volumes") or ())),
         labels=dict(config.get("Labels") or {}),

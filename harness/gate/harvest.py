@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.errors import InfrastructureError
@@ -90,7 +91,8 @@ def harvest(
 
     Args:
         outputs: Written by a container that is gone.
-        expected: The one name that counts.
+        expected: The one name that counts, below folders of the container's own (`images/organs/*.mha`); with
+            `*` in it, any name that is the only one to fit.
         target: Where the copy goes; its folder exists.
         most_bytes: The largest file accepted.
         hard_links: Accept a file that has other names, as in a folder that no container wrote.
@@ -98,14 +100,23 @@ def harvest(
     Raises:
         InfrastructureError: the copy cannot be written.
     """
-    folder = os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    *folders, name = expected.split("/")
+    opened = [os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)]
     try:
+        for each in folders:
+            opened.append(os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[-1]))
+        if "*" in name:
+            fitting = sorted(found for found in _names(opened[-1]) if fnmatchcase(found.lower(), name))
+            if len(fitting) > 1:
+                return Harvested(refused=f"{len(fitting)} files are {expected}; one is expected")
+            name = fitting[0] if fitting else name
         # O_NONBLOCK: a FIFO must not hold us.
-        source = os.open(expected, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=opened[-1])
     except OSError as error:
         return _not_opened(outputs, expected, error)
     finally:
-        os.close(folder)
+        for descriptor in opened:
+            os.close(descriptor)
     try:
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode):
@@ -119,6 +130,11 @@ def harvest(
         os.close(source)
 
 
+def _names(folder: int) -> list[str]:
+    with os.scandir(folder) as found:
+        return [entry.name for entry in found]
+
+
 def _not_opened(outputs: Path, expected: str, error: OSError) -> Harvested:
     if error.errno == errno.ENOENT:
         others = [name for name in take_census(outputs, most_entries=20).names if name != expected]
@@ -126,8 +142,8 @@ def _not_opened(outputs: Path, expected: str, error: OSError) -> Harvested:
         return Harvested(
             missing=f"no file {expected}" + (f"; it wrote {shown}" if others else "; it wrote nothing")
         )
-    if error.errno == errno.ELOOP:
-        return Harvested(refused=f"{expected} is a symbolic link, not a file")
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return Harvested(refused=f"{expected} is a symbolic link, or lies behind one or below a file")
     if error.errno in (errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENODEV):
         return Harvested(refused=f"{expected} cannot be opened: {error.strerror}")
     raise InfrastructureError("an output cannot be read", where=outputs, mend=f"{error.strerror}.") from error

@@ -1,4 +1,4 @@
-"""Results in the formats of others, FLARE's tables and challengeR's, and as long tables."""
+"""A challenge and its results in the formats of others: platforms, tables, references."""
 
 from harness.interop.challenger import write_challenger
 from harness.interop.flare import write_flare

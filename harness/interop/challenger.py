@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.challenge import Direction, Metric, RankingScheme
 from harness.files import write_whole
 from harness.leaderboard import Division
-from harness.text import csv_text, printable
+from harness.text import printable
 
 COLUMNS = ("task", "case", "algorithm", "value")
 _ORDERS = {
@@ -48,7 +48,8 @@ def write_challenger(division: Division, scheme: RankingScheme, folder: Path, *,
         smaller = "TRUE" if metric.direction is Direction.LOWER else "FALSE"
         steps += [
             "",
-            f"table <- read.csv('{path.name}')",
+            f"table <- read.csv('{path.name}', na.strings = character(0), encoding = 'UTF-8',",
+            "                  colClasses = c('character', 'character', 'character', 'numeric'))",
             "data <- as.challenge(table, case = 'case', algorithm = 'algorithm', value = 'value', "
             f"smallBetter = {smaller})",
             f"ranking <- {_ORDERS[scheme.order].format(ties=_TIES[scheme.ties])}",
@@ -65,13 +66,15 @@ def metric_csv(division: Division, index: int) -> str:
     assert division.analysis is not None
     table = division.analysis.table
     output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
+    # Every text in quotes, and no number: so R's reader can be told that text is text.
+    writer = csv.writer(output, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(COLUMNS)
     for team, row in enumerate(division.ranked):
         for case, name in enumerate(division.cases):
             if table.counted[index, case]:
-                value = _r_number(float(table.values[index, case, team]))
-                writer.writerow((table.metrics[index].key, csv_text(name), csv_text(row.team), value))
+                value = float(table.values[index, case, team])
+                number = value if math.isfinite(value) else _Infinite(value)
+                writer.writerow((table.metrics[index].key, printable(name), printable(row.team), number))
     return output.getvalue()
 
 
@@ -79,8 +82,13 @@ def _stem(metric: Metric) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", metric.key)
 
 
-def _r_number(value: float) -> str:
-    return repr(value) if math.isfinite(value) else "Inf" if value > 0 else "-Inf"
+class _Infinite(float):
+    """An infinite number in R's spelling."""
+
+    def __repr__(self) -> str:
+        return "Inf" if self > 0 else "-Inf"
+
+    __str__ = __repr__
 
 
 def _r_text(text: str) -> str:

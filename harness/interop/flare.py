@@ -32,7 +32,8 @@ EFFICIENCY_COLUMNS = (
     "MaxRAM",
     "AUC_RAM_Time",
 )
-_MB = 1024**2
+MB = 1024**2
+"""Bytes of what FLARE's tables call a MB."""
 
 
 def write_flare(division: Division, folder: Path) -> list[Path]:
@@ -44,12 +45,12 @@ def write_flare(division: Division, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, run in enumerate(division.values, start=1):
+    for number, run in enumerate([run for run in division.values if not run.is_human], start=1):
         stem = _stem(run.record.team, number)
         scores = folder / f"{stem}_DSC_NSD.csv"
         write_whole(scores, score_csv(run, division.counting))
         written.append(scores)
-        if run.record.source == "container":
+        if run.record.source != "predictions":
             efficiency = folder / f"{stem}_Efficiency.csv"
             write_whole(efficiency, efficiency_csv(run, division.counting))
             written.append(efficiency)
@@ -89,12 +90,12 @@ def efficiency_csv(run: RunValues, counting: Counting) -> str:
     """
     columns = [
         counting.charged(run, "runtime_s"),
-        counting.charged(run, "peak_gpu_memory_bytes") / _MB,
-        counting.charged(run, "gpu_memory_auc_byte_s") / _MB,
+        counting.charged(run, "peak_gpu_memory_bytes") / MB,
+        counting.charged(run, "gpu_memory_auc_byte_s") / MB,
         np.full(len(run.cases), np.nan),
         counting.charged(run, "cpu_utilisation_auc_percent_s"),
-        counting.charged(run, "peak_memory_bytes") / _MB,
-        run.resource("memory_auc_byte_s") / _MB,
+        counting.charged(run, "peak_memory_bytes") / MB,
+        run.resource("memory_auc_byte_s") / MB,
     ]
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")

@@ -3,7 +3,7 @@
 from harness.leaderboard.build import DEFAULT_SEED, build
 from harness.leaderboard.files import write_files
 from harness.leaderboard.model import Division, Leaderboard, Row
-from harness.leaderboard.reading import read_values
+from harness.leaderboard.reading import read_values, refuse_unsigned
 from harness.leaderboard.terminal import render_terminal
 from harness.leaderboard.values import RunValues
 
@@ -15,6 +15,7 @@ __all__ = [
     "RunValues",
     "build",
     "read_values",
+    "refuse_unsigned",
     "render_terminal",
     "write_files",
 ]

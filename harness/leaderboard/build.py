@@ -135,9 +135,16 @@ class _Options:
 def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
     """Rank runs over the same cases, one per team."""
     facts = runs[0].record.dataset
-    rules = counting(runs, options.challenge, options.scheme)
+    people = [run for run in runs if run.is_human]
+    runs = [run for run in runs if not run.is_human]
+    # Which labels count is no matter of what others' tables hold.
+    own = [run for run in runs if run.record.source != "imported"]
+    rules = counting(own or runs or people, options.challenge, options.scheme)
     competing, guests, notes = _competitors(runs, options.scheme)
     metrics, left_out = _ranked_metrics(competing, options.scheme, across_hosts=options.across_hosts)
+    if not runs:
+        metrics, left_out = [], []
+    guests += people
     labels = options.challenge.labels
     if others := [run.record.team for run in runs if run.record.challenge.labels != labels]:
         notes.append(f"Scored under other labels or tolerances than are here now: {', '.join(others)}.")
@@ -213,7 +220,18 @@ def _placings(runs: Sequence[RunValues], ranked: int, analysis: Analysis | None)
 def _competitors(
     runs: list[RunValues], scheme: RankingScheme
 ) -> tuple[list[RunValues], list[RunValues], list[str]]:
-    """Separate rows that have no time by nature, unless nobody has or nobody needs any."""
+    """Separate imported rows, and those that have no time by nature unless nobody has or needs any."""
+    imported = [run for run in runs if run.record.source == "imported"]
+    own = [run for run in runs if run.record.source != "imported"]
+    if own and imported:
+        names = ", ".join(run.record.team for run in imported)
+        why = (
+            "its numbers were measured elsewhere and by others"
+            if len(imported) == 1
+            else ("their numbers were measured elsewhere and by others")
+        )
+        competing, guests, notes = _competitors(own, scheme)
+        return competing, [*guests, *imported], [*notes, f"Out of competition, because {why}: {names}."]
     scored_only = [run for run in runs if run.record.source == "predictions"]
     needs_resources = any(metric.measured for metric in scheme.metrics)
     if not scored_only or len(scored_only) == len(runs) or not needs_resources:

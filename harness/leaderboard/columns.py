@@ -74,6 +74,8 @@ class Column:
         value = self.of(row)
         if value is None or not self.compared or not row.achieved or self.key in row.charged:
             return False
+        if row.source == "raters":
+            return False
         return not math.isinf(value) and (self.direction == "lower" or value > 0)
 
     def text(self, row: Row) -> str:

@@ -50,11 +50,14 @@ class Counting:
         charge = self.failed(metric) if failed is None else failed
         mask = self.annotated[metric]
         if metric not in run.scores:
-            return np.where(mask, charge, np.nan)
+            known_to_lack = run.record.source == "imported"  # a table without the metric says nothing of it
+            return np.where(mask & (not known_to_lack), charge, np.nan)
         scores = run.scores[metric]
         if metric in run.left_out:
             best = 1.0 if is_fraction(facts_of(metric)) else 0.0
             scores = np.where(run.left_out[metric], best, scores)
+        if run.is_human:
+            mask = mask & run.scored[:, None]  # a case with one rater is no failure of people
         good = (run.succeeded & run.usable)[:, None] & np.isfinite(scores)
         return np.where(mask, np.where(good, scores, charge), np.nan)
 
@@ -62,7 +65,8 @@ class Counting:
         """Return what each case counts in a metric that is a number per case, (cases,)."""
         charge = self.failed(metric) if failed is None else failed
         values = run.scores.get(metric, np.full(len(run.cases), np.nan))
-        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charge)
+        charges = np.where(run.scored, charge, np.nan) if run.is_human else np.full(len(run.cases), charge)
+        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charges)
 
     def group_values(self, run: RunValues, metric: str, group: str, *, failed: float | None = None) -> Floats:
         """Return each case's mean over its annotated labels of a group, (cases,); NaN if it has none."""
@@ -107,7 +111,7 @@ class Counting:
             fallback: What a failed case counts if the scheme does not rank the metric; None leaves it out.
         """
         measured = run.resource(metric)
-        if run.record.source == "predictions":
+        if run.record.source != "container":
             return measured
         stated = self.stated(metric)
         charge = fallback if stated is None else stated

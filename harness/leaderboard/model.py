@@ -33,7 +33,8 @@ class Row:
         team: The team's name.
         title: The submission's own title; may be empty.
         run: The run that was taken.
-        source: `container`, or `predictions` for a folder scored without running anything.
+        source: `container`; `predictions` for a folder scored without running anything; `raters` for people;
+            `imported` for others' tables.
         created_at: When the run was made.
         complete: Whether every case came to a verdict; in an incomplete run the rest counts as failed.
         rank: Competition rank; None for a row out of competition.
@@ -84,12 +85,15 @@ class Row:
 
 MARKS = {
     "incomplete": ("I", "not every case came to a verdict; the rest counts as failed"),
+    "human": ("H", "people: each rater against the consensus of the others; never ranked and never best"),
     "predictions": ("P", "predictions scored without running anything"),
+    "imported": ("T", "imported from others' tables, not measured or scored here"),
     "requires_root": ("R", "runs as root"),
     "writable_root": ("W", "has a writable root file system"),
     "writable_inputs": ("C", "has a private copy of the inputs that it may write to"),
     "not_isolated": ("N", "ran without isolation"),
     "lower_bound": ("L", "peak memory is a sampled lower bound"),
+    "unsigned": ("U", "is not signed with this host's key: its numbers are taken as they stand"),
 }
 """The letter and the meaning of each mark."""
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from operator import itemgetter
@@ -22,10 +22,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from harness.challenge import Challenge
-from harness.errors import InfrastructureError
+from harness.errors import ConfigurationError, InfrastructureError
 from harness.leaderboard.values import (
     ABSENT,
     LOWER_BOUND,
+    MOST_LABEL_NUMBER,
     USAGE_FIELDS,
     ExecutionFacts,
     RunValues,
@@ -39,8 +40,13 @@ from harness.results.key import known_key
 from harness.results.records import FORMER_SCORES, Outcome, RunRecord
 from harness.results.seal import SEAL_FILE, JournalEnd, Seal
 
+_MOST_LABEL_NUMBER = 65_535
+"""Voxel values end at 255, and regions are numbered from 1001."""
+
 _PARALLEL_FROM_BYTES = 50_000_000
 """Starting processes costs more than reading less than this."""
+_NAMED = 3
+"""How many runs a message names."""
 
 
 class _Stages(TypedDict, total=False):
@@ -70,7 +76,7 @@ _Scores = dict[str, float | None]
 
 
 class _Label(TypedDict):
-    label: Annotated[int, Field(ge=0, le=255)]
+    label: Annotated[int, Field(ge=0, le=MOST_LABEL_NUMBER)]
     scores: NotRequired[_Scores]
     reference_ml: NotRequired[float | None]
     prediction_ml: NotRequired[float | None]
@@ -159,12 +165,34 @@ def read_run_values(folder: Path, *, wanted: Wanted) -> RunValues:
         vouched = end.lines if end else 0
         return _Journal(folder / name, Chain(start, key, signer=record.key, vouched=vouched), end)
 
-    return assemble(
+    values = assemble(
         folder,
         record,
         _executions(journal(CASES_FILE, seal.cases if seal else None)),
         _scores(journal(SCORES_FILE, seal.scores if seal else None), wanted.label_metrics),
         wanted,
+    )
+    return replace(values, signed=key is not None and record.key == key.id)
+
+
+def refuse_unsigned(runs: Iterable[RunValues]) -> None:
+    """Refuse runs that this host did not sign, if it has a key to sign with.
+
+    Whoever can write to the results can take a run's signatures away, or sign with a key of their own.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    others = [run for run in runs if not run.signed]
+    if not others or known_key() is None:
+        return
+    named = ", ".join(f"{run.record.team} {run.record.run}" for run in others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    raise ConfigurationError(
+        f"{len(others)} run(s) are not signed with this host's key",
+        where=f"{named}{more}",
+        mend="Give the key that signed them as FLAREHARNESS_KEY, move their folders away, "
+        "or take their numbers as they stand with --unsigned.",
     )
 
 

@@ -78,7 +78,7 @@ def describe_row(
         ),
         achieved=_achieved(run, columns, cells),
         cases=len(run.cases),
-        failed=int((~run.succeeded).sum()),
+        failed=0 if run.is_human else int((~run.succeeded).sum()),
         outcomes=count_outcomes(run),
         host=describe_host(record.host),
         host_kind=placing.host_kind,
@@ -127,13 +127,16 @@ def marks_of(run: RunValues) -> tuple[str, ...]:
     """Return the names of the marks that a run's row bears."""
     record = run.record
     bears = {
+        "human": run.is_human,
         "incomplete": not run.complete,
         "predictions": record.source == "predictions",
+        "imported": record.source == "imported",
         "requires_root": record.opt_outs.requires_root,
         "writable_root": record.opt_outs.writable_root,
         "writable_inputs": record.opt_outs.writable_inputs,
         "not_isolated": record.host is not None and not record.host.isolated and record.source == "container",
         "lower_bound": run.lower_bound,
+        "unsigned": not run.signed,
     }
     return tuple(name for name, borne in bears.items() if borne)
 
@@ -143,6 +146,7 @@ def describe_host(host: HostFacts | None) -> str:
     if host is None:
         return ""
     parts = [f"{host.cpu_model}, {host.cores} cores", f"{host.memory_bytes / 1024**3:.0f} GiB", *host.gpus]
+    parts += [f"runtime {host.runtime}"] if host.runtime else []
     return ", ".join(part for part in parts if part)
 
 

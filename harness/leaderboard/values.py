@@ -31,6 +31,8 @@ RUNTIME = "runtime_s"
 USAGE_FIELDS = tuple(key for key in MEASURED if key in Usage.model_fields)
 RESOURCES = (RUNTIME, *USAGE_FIELDS)
 """What is measured of each case, by the key of the metric that it is."""
+MOST_LABEL_NUMBER = 65_535
+"""Voxel values go to 255; regions of several values have numbers beyond."""
 ABSENT = -np.inf
 """Stands for a metric that was not computed; no metric is that small."""
 LOWER_BOUND = "sampled-lower-bound"
@@ -77,6 +79,7 @@ class RunValues:
         lower_bound: Whether a peak memory is a sampled lower bound.
         cold_start: The run times in s of one case that was run twice, the first one and the one that counts;
             None if none was.
+        signed: Whether this host's key signed the run. Nobody vouches for the numbers of any other.
     """
 
     folder: Path
@@ -93,6 +96,7 @@ class RunValues:
     resources: dict[str, Floats]
     lower_bound: bool = False
     cold_start: tuple[float, float] | None = None
+    signed: bool = True
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -100,10 +104,15 @@ class RunValues:
         return self.record.dataset.cases
 
     @property
+    def is_human(self) -> bool:
+        """Whether it is the row of the data set's own raters."""
+        return self.record.source == "raters"
+
+    @property
     def succeeded(self) -> Bools:
         """Cases that ended well and have scores; every other one counts as failed."""
         ended_well = self.outcomes == OUTCOMES.index(Outcome.SUCCEEDED)
-        if self.record.source == "predictions":
+        if self.record.source != "container":
             ended_well = ended_well | (self.outcomes == MISSING)
         return np.asarray(ended_well & self.scored)
 
@@ -114,7 +123,7 @@ class RunValues:
         if self.record.source == "container":
             unfinished = unfinished | (self.outcomes == MISSING)
         unscored = (self.outcomes == OUTCOMES.index(Outcome.SUCCEEDED)) & ~self.scored
-        if self.record.source == "predictions" and not self.scored.any():
+        if self.record.source != "container" and not self.scored.any():
             return False
         return not bool((unfinished | unscored).any())
 
@@ -123,9 +132,12 @@ class RunValues:
         """bool (cases, labels): whether the case's reference annotates the label."""
         facts = self.record.dataset
         mask = np.ones((len(facts.cases), len(self.labels)), dtype=bool)
+        regions = [label for label in self.record.challenge.labels if label.parts]
         for row, case in enumerate(facts.cases):
             if case in facts.annotated:
-                mask[row] = np.isin(self.labels, facts.annotated[case])
+                values = facts.annotated[case]
+                whole = [region.value for region in regions if set(region.parts) <= set(values)]
+                mask[row] = np.isin(self.labels, [*values, *whole])
         return mask
 
     def resource(self, metric: str) -> Floats:
@@ -194,9 +206,13 @@ def assemble(
     profile, taken = _of_one_profile(current, wanted.profile)
     rows = np.array([row_of[score.case] for score in taken], dtype=np.intp)
     scored, usable = np.zeros((2, len(row_of)), dtype=bool)
-    scored[rows] = [score.prediction_sha256 is not None for score in taken]
+    # What was imported has scores without predictions.
+    imported = record.source == "imported"
+    scored[rows] = [imported or score.prediction_sha256 is not None for score in taken]
     usable[rows] = [score.usable for score in taken]
     values, left_out, volumes = _lay_out_scores(taken, rows, len(row_of), wanted)
+    if imported:
+        values = {key: found for key, found in values.items() if not np.isnan(found).all()}
     return RunValues(
         folder=folder,
         record=record,
@@ -255,12 +271,13 @@ def _lay_out_scores(
     taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
 ) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
     """Return scores, what the rules leave out, and the volumes (2, cases, labels), the reference's first."""
-    column_of = np.full(256, -1)
-    column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
     width = 3 + len(wanted.label_metrics)
     flat = chain.from_iterable(label for score in taken for label in score.labels)
     numbers = np.array(list(flat), dtype=np.float64).reshape(-1, width)
-    columns = column_of[numbers[:, 0].astype(np.intp)]
+    values_of_rows = numbers[:, 0].astype(np.intp)
+    column_of = np.full(max(*wanted.labels, values_of_rows.max(initial=0)) + 1, -1)
+    column_of[list(wanted.labels)] = np.arange(len(wanted.labels))
+    columns = column_of[values_of_rows]
     known = columns >= 0
     place = (np.repeat(rows, [len(score.labels) for score in taken])[known], columns[known])
     volumes = np.full((2, cases, len(wanted.labels)), np.nan)

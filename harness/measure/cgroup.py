@@ -104,19 +104,31 @@ def remove_stale(hierarchy: Hierarchy, prefix: str) -> None:
     """
     roots = {hierarchy.memory, hierarchy.cpu, hierarchy.cpuacct, *hierarchy.others}
     for root in roots:
-        patterns = (f"flareharness/{prefix}*", f"flareharness.slice/flareharness-{prefix}*.slice")
+        slices = f"flareharness.slice/flareharness-{prefix}*.slice"
+        patterns = (f"flareharness/{prefix}*", slices, f"user.slice/user-*.slice/user@*.service/{slices}")
         for folder in (found for pattern in patterns for found in root.glob(pattern)):
             _remove(folder)
 
 
 class CaseCgroup:
-    """The parent cgroup of one case's container."""
+    """The parent cgroup of one case's container.
 
-    def __init__(self, hierarchy: Hierarchy, parent: str, container_id: str = "") -> None:
+    Args:
+        hierarchy: Where the host's cgroups are.
+        parent: From `parent_name`.
+        container_id: The engine's.
+        user: The id of the user whose engine it is; None for root's.
+    """
+
+    def __init__(
+        self, hierarchy: Hierarchy, parent: str, container_id: str = "", *, user: int | None = None
+    ) -> None:
         self.hierarchy = hierarchy
         self.container_id = container_id
-        # systemd nests a slice below the slices that its dashes name.
+        # systemd nests a slice below the slices that its dashes name, and a user's below that user's manager.
         self._relative = f"flareharness.slice/{parent}" if parent.endswith(".slice") else parent.lstrip("/")
+        if user is not None and parent.endswith(".slice"):
+            self._relative = f"user.slice/user-{user}.slice/user@{user}.service/{self._relative}"
         self._working_set: WorkingSetPeak | None = None
 
     @property
@@ -225,10 +237,14 @@ class CaseCgroup:
     def pids(self) -> list[int]:
         """Return the container's processes, its init first; empty once it is gone."""
         folder = self._own(self.hierarchy.memory)
-        try:
-            return [] if folder is None else list(map(int, (folder / "cgroup.procs").read_text().split()))
-        except (OSError, ValueError):
+        if folder is None:
             return []
+        found: list[int] = []
+        # Podman's runtimes put the processes one deeper on version 2.
+        with contextlib.suppress(OSError, ValueError):
+            for procs in (folder / "cgroup.procs", *sorted(folder.glob("*/cgroup.procs"))):
+                found += map(int, procs.read_text().split())
+        return found
 
     def remove(self) -> None:
         """Remove the empty cgroups of this case; needs root, and is no harm where it fails."""
@@ -240,7 +256,8 @@ class CaseCgroup:
 
     def _own(self, root: Path) -> Path | None:
         folder = root / self._relative
-        names = (self.container_id, f"docker-{self.container_id}.scope", f"libpod-{self.container_id}")
+        own = self.container_id
+        names = (own, f"docker-{own}.scope", f"libpod-{own}", f"libpod-{own}.scope")
         return next((folder / name for name in names if name and (folder / name).is_dir()), None)
 
 

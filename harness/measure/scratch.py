@@ -4,35 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Self
 
 _NEARLY_BYTES = 64 * 1024
+_SEEK_INTERVAL_S = 0.002
 
 
 class ScratchMemory:
     """Holds on to the tmpfs folders of a container, so that they can be asked for their state at the end.
 
     Args:
-        pid: A process of the container, as this host numbers it.
+        pids: Returns the container's processes, as this host numbers them.
         sizes_bytes: The folders, by path in the container, and their sizes. One of another size is some
             other file system and is left out.
     """
 
-    def __init__(self, pid: int | None, sizes_bytes: Mapping[str, int]) -> None:
+    def __init__(self, pids: Callable[[], Iterable[int]], sizes_bytes: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._missing = dict(sizes_bytes)
         self._open: dict[str, int] = {}
         self._full: dict[str, int] = {}
-        for path, size in sizes_bytes.items() if pid is not None else ():
-            with contextlib.suppress(OSError):
-                descriptor = os.open(f"/proc/{pid}/root{path}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                state = os.fstatvfs(descriptor)
-                if abs(state.f_blocks * state.f_frsize - size) <= state.f_frsize:
-                    self._open[path] = descriptor
-                else:
-                    os.close(descriptor)
+
+    @contextlib.contextmanager
+    def sought(self) -> Iterator[None]:
+        """Look for the folders meanwhile: a container may be over before its start is answered."""
+        done = threading.Event()
+
+        def seek() -> None:
+            while self._missing and not done.wait(_SEEK_INTERVAL_S):
+                self._seek()
+
+        thread = threading.Thread(target=seek, daemon=True, name="scratch")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def look(self) -> None:
         """Note which of them is full now."""
+        if self._missing:
+            self._seek()
         for path, descriptor in self._open.items():
             state = os.fstatvfs(descriptor)
             if state.f_bavail * state.f_frsize < _NEARLY_BYTES or state.f_favail == 0 < state.f_files:
@@ -43,6 +59,24 @@ class ScratchMemory:
         """Those that were full at some look, and their sizes in bytes."""
         return dict(self._full)
 
+    def _seek(self) -> None:
+        for pid in self._pids():
+            for path, size in list(self._missing.items()):
+                with contextlib.suppress(OSError):
+                    self._take(path, f"/proc/{pid}/root{path}", size)
+
+    def _take(self, path: str, seen_as: str, size: int) -> None:
+        descriptor = os.open(seen_as, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        state = os.fstatvfs(descriptor)
+        is_its_own = abs(state.f_blocks * state.f_frsize - size) <= state.f_frsize and not _is_ours(
+            path, os.fstat(descriptor).st_dev
+        )
+        if is_its_own:
+            self._open[path] = descriptor
+            del self._missing[path]
+        else:
+            os.close(descriptor)
+
     def __enter__(self) -> Self:
         return self
 
@@ -50,3 +84,10 @@ class ScratchMemory:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
+
+
+def _is_ours(path: str, device: int) -> bool:
+    """Whether a folder is this host's own: so it is for a process that has not entered its container yet."""
+    with contextlib.suppress(OSError):
+        return Path(path).stat().st_dev == device
+    return False

@@ -51,9 +51,13 @@ class Agreement:
 def confusion_ml(
     reference: Labels, prediction: Labels, values: Sequence[int], voxel_ml: float
 ) -> npt.NDArray[np.float64]:
-    """Return which labels are taken for which; see `Agreement`. Background taken for background counts 0."""
+    """Return which labels are taken for which; see `Agreement`. Background taken for background counts 0.
+
+    A value of 0 stands for a region, which is made of other labels and has no volume of its own here.
+    """
     place = np.zeros(256, dtype=np.uint8)
     place[list(values)] = np.arange(1, len(values) + 1)
+    place[0] = 0
     size = len(values) + 1
     held = np.flatnonzero((reference | prediction).ravel(order="K"))
     first, second = reference.ravel(order="K")[held], prediction.ravel(order="K")[held]

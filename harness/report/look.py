@@ -36,8 +36,8 @@ class CaseJob:
     Attributes:
         case: Its id.
         image: Its image.
-        reference: Its reference.
-        annotated: The label values that count in it.
+        references: Its reference, or those of several raters.
+        annotated: The voxel values that count in it.
         predictions: Files by row.
         pictures: The rows that get a still picture.
         curves: The rows that get NSD over tolerance.
@@ -48,7 +48,7 @@ class CaseJob:
 
     case: str
     image: Path
-    reference: Path
+    references: tuple[Path, ...]
     annotated: tuple[int, ...]
     predictions: Mapping[int, Path]
     pictures: frozenset[int]
@@ -64,7 +64,7 @@ class CaseLook:
 
     Attributes:
         case: Its id.
-        annotated: The label values that count in it.
+        annotated: The voxel values that count in it.
         packed: The volumes for the browser.
         agreements: By row.
         pictures: Axial, coronal and sagittal drawing by row.
@@ -89,7 +89,7 @@ def look_at(jobs: Sequence[CaseJob]) -> Iterator[CaseLook]:
 
 def look_at_case(job: CaseJob) -> CaseLook | None:
     """Make everything of one case; None if its image or reference cannot be read."""
-    case = read_case(job.image, job.reference, job.annotated)
+    case = read_case(job.image, job.references, job.annotated)
     if case is None:
         return None
     voxel_ml = float(np.prod(case.spacing_mm)) / 1000
@@ -101,13 +101,17 @@ def look_at_case(job: CaseJob) -> CaseLook | None:
     agreements, pictures = {}, {}
     lesions = LabelTable(
         "lesions",
-        tuple(label for label in job.labels if label.value in job.lesions and label.value in job.annotated),
+        tuple(
+            label
+            for label in job.labels
+            if label.value in job.lesions and set(label.voxel_values) <= set(job.annotated)
+        ),
     )
     box = labelled_box([case.reference, *predictions.values()])
     for row, labels in predictions.items():
         pair = (case.reference[box], labels[box])
         agreements[row] = Agreement(
-            confusion_ml(*pair, job.labels.values, voxel_ml),
+            confusion_ml(*pair, [0 if label.parts else label.value for label in job.labels], voxel_ml),
             find_lesions(*pair, lesions, case.spacing_mm, profile=job.profile) if len(lesions.labels) else (),
             nsd_curve(*pair, job.labels, case.spacing_mm) if row in job.curves else np.empty(0),
         )
@@ -125,9 +129,7 @@ def plan_looks(scene: Scene, dataset: Dataset, *, most_pictures: int) -> list[Ca
         most_pictures: Still pictures in all.
     """
     known = {
-        case.id: (case.image, case.label)
-        for case in dataset.cases
-        if case.image is not None and case.label is not None
+        case.id: (case.image, case.labels) for case in dataset.cases if case.image is not None and case.labels
     }
     worst = [_worst_first(scene, row, known) for row in range(len(scene.rows))]
     turns = [
@@ -147,14 +149,15 @@ def plan_looks(scene: Scene, dataset: Dataset, *, most_pictures: int) -> list[Ca
         rows = [row for row, order in enumerate(worst) if case in set(order)]
         rows = sorted({*rows[:MOST_METHODS], *drawn})
         paths = {row: scene.evidence[row].prediction(case) for row in rows}
-        image, reference = known[case]
+        image, references = known[case]
         mask = annotated[scene.division.cases.index(case)]
+        counted = [label for label, counts in zip(scene.challenge.labels, mask, strict=True) if counts]
         jobs.append(
             CaseJob(
                 case=case,
                 image=image,
-                reference=reference,
-                annotated=tuple(int(value) for value in np.array(scene.runs[0].labels)[mask]),
+                references=references,
+                annotated=tuple(sorted({value for label in counted for value in label.voxel_values})),
                 predictions={row: path for row, path in paths.items() if path is not None},
                 pictures=drawn,
                 curves=frozenset(range(_NSD_METHODS) if place < _NSD_CASES else ()),

@@ -236,7 +236,7 @@ def quantiles(scene: Scene) -> Figure:
             svg.text(
                 _NAMES + 6,
                 middle + 4,
-                "not run" if row.source == "predictions" else "no case succeeded",
+                "not run" if row.source != "container" else "no case succeeded",
                 "tick",
             )
             continue

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import apply_orientation, io_orientation
 
+from evaluator.consensus import label_map
 from evaluator.errors import EvaluatorError
 from evaluator.volume import read_label_volume
+from harness.challenge.model import LARGEST_VALUE
 
 Volume = npt.NDArray[np.integer | np.floating]
 Labels = npt.NDArray[np.uint8]
@@ -35,11 +37,18 @@ class CaseVolumes:
     spacing_mm: Spacing
 
 
-def read_case(image: Path, reference: Path, annotated: Collection[int]) -> CaseVolumes | None:
-    """Read an image and its reference; None where one cannot be read or they do not fit together."""
-    labels = read_labels(reference, annotated)
-    if labels is None:
+def read_case(image: Path, references: Sequence[Path], annotated: Collection[int]) -> CaseVolumes | None:
+    """Read an image and its reference; None where one cannot be read or they do not fit together.
+
+    Args:
+        image: The image.
+        references: Its reference; of those of several raters the consensus is taken.
+        annotated: The label values that are kept.
+    """
+    raters = [read for path in references if (read := read_labels(path, annotated)) is not None]
+    if len(raters) < len(references) or len({one.shape for one, _ in raters}) != 1:
         return None
+    labels = raters[0] if len(raters) == 1 else (label_map([one for one, _ in raters]), raters[0][1])
     try:
         turned = nib.as_closest_canonical(nib.load(image))  # type: ignore[no-untyped-call]
         values = np.asanyarray(turned.dataobj)
@@ -77,7 +86,8 @@ def read_labels(path: Path, annotated: Collection[int]) -> tuple[Labels, Spacing
     except (EvaluatorError, OSError):
         return None
     kept = np.zeros(256, dtype=np.uint8)
-    kept[list(annotated)] = list(annotated)
+    values = [value for value in annotated if value <= LARGEST_VALUE]  # a region is no value of a voxel
+    kept[values] = values
     array = kept[volume.array]
     if volume.affine is None:
         return array, volume.spacing_mm

@@ -115,8 +115,8 @@ class RunWriter:
         self.folder = folder
         self._lock = FolderLock(folder)
         self._lock.acquire()
-        self._key = signing_key()
         try:
+            self._key = self._signing_key()
             self._open(record)
         except BaseException:
             self._lock.release()
@@ -125,15 +125,31 @@ class RunWriter:
     def _open(self, record: RunRecord) -> None:
         folder, key = self.folder, self._key
         new = not (folder / RUN_FILE).exists()
-        if new:
+        if new and key is not None:
             write_run_record(folder, record.model_copy(update={"key": key.id}))
-        elif read_run_record(folder).key:
+        elif key is not None:
             self._refuse_cut_journals(key)
         start = chain_start(folder)
         self._cases: Journal[ExecutionRecord] = Journal(folder / CASES_FILE, start=start, key=key)
         self._scores: Journal[ScoreRecord] = Journal(folder / SCORES_FILE, start=start, key=key)
         if new:
             self.seal(durable=True)
+
+    def _signing_key(self) -> Key | None:
+        """Return the key that the run's lines are signed with; None of one that was begun without.
+
+        Raises:
+            InfrastructureError: it is signed with a key that this host does not have.
+        """
+        key = signing_key()
+        begun_with = read_run_record(self.folder).key if (self.folder / RUN_FILE).exists() else key.id
+        if begun_with not in ("", key.id):
+            raise InfrastructureError(
+                f"the run is signed with key {begun_with}, which this host does not have",
+                where=self.folder,
+                mend="Nothing is added to it. Give the key's file as FLAREHARNESS_KEY.",
+            )
+        return key if begun_with else None
 
     def add_execution(self, execution: ExecutionRecord) -> ExecutionRecord:
         """Append to cases.jsonl."""
@@ -148,7 +164,9 @@ class RunWriter:
         return written
 
     def seal(self, *, durable: bool = False) -> None:
-        """Sign how far the journals go now."""
+        """Sign how far the journals go now; a run without a key has no seal."""
+        if self._key is None:
+            return
         seal = folder_seal(self.folder, cases=self._cases.end, scores=self._scores.end, key=self._key.id)
         try:
             write_seal(self.folder, seal.signed_by(self._key), durable=durable)
@@ -254,6 +272,10 @@ def folder_seal(folder: Path, *, cases: JournalEnd, scores: JournalEnd, key: str
     )
 
 
+HUMAN = "human"
+"""The row of the data set's own raters, which stands where a team's does."""
+
+
 def check_team(team: str) -> None:
     """Check that a team's name can name its folder, beside the leaderboard's own files.
 
@@ -270,7 +292,7 @@ def check_team(team: str) -> None:
             f"the team name {_shortened(team)!r} has {len(team)} letters",
             mend=f"Use at most {MOST_TEAM_LETTERS}.",
         )
-    if team == "report" or team.startswith(("leaderboard.", "entries.")):
+    if team in ("report", HUMAN) or team.startswith(("leaderboard.", "entries.")):
         raise ConfigurationError(
             f"a team cannot be called {team!r}: results of the challenge have that name",
             mend="Choose another name.",

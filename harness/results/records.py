@@ -136,6 +136,14 @@ class LabelScoreRecord(_Record):
         return values | {name: values["scores"].get(name) for name in ("dsc", "nsd")}
 
 
+class RaterScoreRecord(_Record):
+    """A case's scores against the annotation of one of several raters."""
+
+    rater: str
+    scores: tuple[LabelScoreRecord, ...]
+    case_scores: dict[str, Number | None] = {}
+
+
 FORMER_SCORES = {"dsc": "dsc", "nsd": "nsd", "hd95_mm": "hd95", "assd_mm": "masd"}
 """Where version 1 of a score line holds which metric."""
 NOT_ANNOTATED = "not annotated"
@@ -159,6 +167,9 @@ class ScoreRecord(_Record):
     usable: bool = Field(True, description="false where no prediction could be compared with the reference")
     scores: tuple[LabelScoreRecord, ...]
     case_scores: dict[str, Number | None] = Field({}, description="metrics that are a number per case")
+    raters: tuple[RaterScoreRecord, ...] = Field(
+        (), description="where the case has several raters: against each; `scores` are against their consensus"
+    )
     notes: tuple[str, ...] = ()
     previous_sha256: str = CHAIN_START
     hmac: str = Field("", description="made with the judge's key over this line, see harness.results.journal")
@@ -227,7 +238,7 @@ class HostFacts(_Record):
     engine: str = Field(description="name and version, 'process' for none")
     cgroup_version: Literal[1, 2] | None = None
     isolated: bool = Field(True, description="false for the process engine, whose rows are marked")
-    runtime: str = Field("", description="OCI runtime, where it is not the engine's usual runc")
+    runtime: str = Field("", description="OCI runtime, where another than the engine's own was asked for, or its own is an unusual one")
 
     @property
     def likeness(self) -> tuple[Any, ...]:
@@ -251,9 +262,13 @@ class RunRecord(_Record):
     run: str
     team: str
     title: str = Field("", max_length=200)
-    source: Literal["container", "predictions"] = Field(
-        "container", description="'predictions': a folder scored without running anything; time is unknown"
+    source: Literal["container", "predictions", "raters", "imported"] = Field(
+        "container",
+        description="'predictions': a folder scored without running anything; time is unknown. 'raters': the "
+        "references' own raters, each scored against the consensus of the others. 'imported': numbers out of "
+        "others' tables, neither measured nor scored here",
     )
+    imported: dict[str, str] = Field({}, description="SHA-256 of the tables that were imported, by name")
     challenge: Challenge
     limits: Limits = Field(description="as enforced")
     dataset: DatasetFacts

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from harness.engine.base import Container, ContainerEngine, ContainerSpec, ImageInfo, StartRefused
+from harness.engine.config import DEFAULTS
 from harness.engine.probe import probe_image
 from harness.errors import HarnessError, InfrastructureError
 from harness.run.container import container_spec
@@ -25,6 +26,8 @@ _NOTHING = "/flareharness-canary"
 """A program that no image has: the container is made, its init finds nothing to run and ends."""
 _PATIENCE_S = 60.0
 _SEEN = "seen"
+_PASSWD = "/etc/passwd"
+_LARGEST_PASSWD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ def try_image(rules: Rules, image: ImageInfo, bench: Bench) -> Trial:
         with _folders(rules, bench.places) as stage:
             with _made(_spec(rules, stage), engine) as container:
                 _check_seen(container, rules, stage)
-                if not (closed := _tmp_is_closed(container)):
+                rules = replace(rules, passwd=_with_owner(container, rules))
+                # Podman's volumes can be no tmpfs of a chosen size: there it stays closed.
+                closed = engine.facts.name != "podman" and _tmp_is_closed(container)
+                if not closed:
                     _run_to_its_end(container)
             if closed:
                 rules = replace(rules, tmp_by_engine=True)
@@ -83,7 +89,7 @@ def _folders(rules: Rules, places: Places) -> Iterator[Stage]:
 
 def _spec(rules: Rules, stage: Stage) -> ContainerSpec:
     name = f"flareharness-{rules.label}{secrets.token_hex(8)}"
-    spec = container_spec(rules, stage, name=name, parent=None)
+    spec = container_spec(replace(rules, passwd=b""), stage, name=name, parent=None)
     return replace(spec, entrypoint=(_NOTHING,), command=())
 
 
@@ -105,6 +111,21 @@ def _tmp_is_closed(container: Container) -> bool:
     """Whether the image's own /tmp has a mode that even its owner cannot write with."""
     mode = container.mode_of("/tmp")
     return mode is not None and stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU
+
+
+def _with_owner(container: Container, rules: Rules) -> bytes:
+    """Return the image's /etc/passwd with a line for who will run in it; empty if it needs none.
+
+    Programs that ask for the name of their user fail where there is none: `whoami`, `pwd.getpwuid`, MPI.
+    """
+    content = container.content_of(_PASSWD, most_bytes=_LARGEST_PASSWD_BYTES)
+    uid, gid = rules.owner
+    if content is None or any(line.split(b":")[2:3] == [b"%d" % uid] for line in content.splitlines()):
+        return b""
+    own = dict(entry.partition("=")[::2] for entry in rules.image_environment)
+    home = own.get("HOME", DEFAULTS["HOME"]).replace(":", "").replace("\n", "")
+    line = f"{DEFAULTS['USER']}:x:{uid}:{gid}::{home}:/bin/sh\n"
+    return content + (b"" if content.endswith(b"\n") or not content else b"\n") + line.encode()
 
 
 def _run_to_its_end(container: Container) -> None:

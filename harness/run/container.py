@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 import time
@@ -15,8 +16,10 @@ from harness.measure.cgroup import CaseCgroup, parent_name
 from harness.measure.enginestats import EngineStats
 from harness.measure.process import ProcessTree
 from harness.measure.reload import reloaded_since
+from harness.measure.scratch import ScratchMemory
 from harness.results.records import Stages, Usage
 from harness.run.context import RUN_LABEL, Instruments, Job, Meter, Rules
+from harness.run.invoke import calling
 from harness.run.outcome import largest_file_bytes, sockets_limit_bytes
 from harness.run.stage import Stage
 from harness.run.watch import Watch, Watched
@@ -76,18 +79,29 @@ def run_container(
         container = instruments.engine.create(spec)
         cgroup = None
         if parent is not None and hierarchy is not None:
-            cgroup = CaseCgroup(hierarchy, parent, container.id)
+            user = os.getuid() if facts.rootless else None
+            cgroup = CaseCgroup(hierarchy, parent, container.id, user=user)
             undone.callback(cgroup.remove)
             cgroup.bound_sockets(sockets_limit_bytes(rules.limits), facts.name)
         undone.callback(container.remove)
         if instruments.gpu is not None:
             instruments.gpu.note_baseline()
+        scratch = undone.enter_context(_scratch(rules, cgroup))
         created = clock()
-        container.start()
+        with scratch.sought():
+            container.start()
         started = container.started_at()
         # An engine in a virtual machine or a namespace of its own has its cgroups elsewhere.
         meter = cgroup if cgroup is not None and cgroup.exists else _fallback_meter(container)
-        watch = Watch(container, meter, rules, stage, gpu=instruments.gpu, kernel_enforces=facts.isolated)
+        watch = Watch(
+            container,
+            meter,
+            rules,
+            stage,
+            scratch=scratch,
+            gpu=instruments.gpu,
+            kernel_enforces=facts.isolated,
+        )
         running()
         watched = watch.until_gone(started, stopping)
         ended = clock()
@@ -108,16 +122,19 @@ def container_spec(
 ) -> ContainerSpec:
     """Return the container for one case, or for nothing (the baseline) if there is no stage."""
     limits, contract = rules.limits, rules.contract
+    entrypoint, command = calling(rules.server) if rules.server else (None, contract.command)
     mounts: tuple[Mount, ...] = ()
     if stage is not None:
         mounts = (
             Mount(stage.inputs.resolve(), contract.inputs, writable=stage.writable_inputs),
             Mount(stage.outputs.resolve(), contract.outputs, writable=True),
+            *_names(rules, stage),
         )
     return ContainerSpec(
         name=name,
         image=rules.image,
-        command=contract.command,
+        command=command,
+        entrypoint=entrypoint,
         memory_bytes=limits.memory_bytes,
         shm_bytes=limits.shared_memory_bytes,
         tmp_bytes=rules.tmp_bytes,
@@ -137,6 +154,19 @@ def container_spec(
         tmp_by_engine=rules.tmp_by_engine,
         runtime=rules.runtime,
     )
+
+
+def _names(rules: Rules, stage: Stage) -> tuple[Mount, ...]:
+    """Return what names the loopback and the user; nothing over a read-only copy of the image's /etc."""
+    if any(declared.copy and declared.target == "/etc" for declared in rules.declared):
+        return ()
+    hosts = Mount(stage.hosts.resolve(), "/etc/hosts")
+    return (hosts, Mount(stage.passwd.resolve(), "/etc/passwd")) if rules.passwd else (hosts,)
+
+
+def _scratch(rules: Rules, cgroup: CaseCgroup | None) -> ScratchMemory:
+    sizes = {"/tmp": rules.tmp_bytes, "/dev/shm": rules.limits.shared_memory_bytes}
+    return ScratchMemory(cgroup.pids if cgroup is not None else list, sizes)
 
 
 def _fallback_meter(container: Container) -> Meter:

@@ -34,9 +34,12 @@ class Rules:
         image_environment: What the image sets, `NAME=value`.
         declared: The image's volumes, once they were copied.
         tmp_by_engine: See `ContainerSpec`.
+        passwd: The image's /etc/passwd with a line for `owner`; empty where the image names that user, or
+            has no such file.
         runtime: The OCI runtime; empty for the engine's default.
         gpu: UUID of the GPU to attach.
         gpu_free_bytes: Device memory that its area does not count.
+        server: The argv of an image that serves HTTP and is called; empty for one that runs once and ends.
     """
 
     run: str
@@ -51,9 +54,11 @@ class Rules:
     image_environment: tuple[str, ...] = ()
     declared: tuple[Declared, ...] = ()
     tmp_by_engine: bool = False
+    passwd: bytes = b""
     runtime: str = ""
     gpu: str | None = None
     gpu_free_bytes: int = 0
+    server: tuple[str, ...] = ()
 
     @property
     def tmp_bytes(self) -> int:

@@ -18,13 +18,15 @@ from harness.challenge import Contract, Limits
 from harness.data.dataset import Case
 from harness.engine.base import ContainerEngine, ImageInfo
 from harness.engine.probe import REPOSITORY, TOOLS, probe_image
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PrerequisiteError
 from harness.gate.keeper import Gatekeeper
 from harness.measure.cgroup import find_hierarchy
 from harness.measure.gpu import Gpu
 from harness.results.records import ExecutionRecord, OptOuts, Outcome
+from harness.run.canary import try_image
 from harness.run.context import RUN_LABEL, Bench, Instruments, Job, Places, Rules
 from harness.run.execute import execute_case
+from harness.run.opening import check_engine
 from harness.run.request import container_owner, results_label
 from harness.run.socket_probes import FAMILIES, FILL_NETLINK, FILL_TCP, HUGE_PAGES, counted, perl, refused
 from harness.run.space import make_template
@@ -88,6 +90,11 @@ def checks(engine: ContainerEngine, *, runtime: str = "") -> Iterator[Check]:
     facts = engine.facts
     users = ", users mapped" if facts.maps_users else ""
     yield Check("engine", True, f"{facts.name} {facts.version}, {facts.cores} cores{users}")
+    try:
+        check_engine(facts)
+    except PrerequisiteError as error:
+        yield Check("limits", False, error.what, error.mend)
+        return
     if facts.runtimes:
         known = runtime in ("", *facts.runtimes)
         detail = f"{runtime or facts.runtimes[0]}, of {', '.join(facts.runtimes)}"
@@ -121,6 +128,7 @@ def checks(engine: ContainerEngine, *, runtime: str = "") -> Iterator[Check]:
             yield plain
             if not plain.passed:
                 return
+            rules = try_image(rules, image, bench).rules
             for probe in _PROBES:
                 if probe.script.startswith("perl ") and shutil.which("perl") is None:
                     yield Check(
@@ -289,8 +297,8 @@ _PROBES = (
     ),
     _Probe(
         "read-only root",
-        "(: > /x) 2>/dev/null || echo refused; (: > /tmp/x) && echo tmp",
-        _printed("refused", "tmp", shows="writing to / is refused, to /tmp is not"),
+        '(: > /x) 2>/dev/null || echo refused; (: > /tmp/x && : > "$HOME/y") 2>/dev/null && echo written',
+        _printed("refused", "written", shows="writing to / is refused, to /tmp and HOME it is not"),
         _UPGRADE,
     ),
     _Probe(

@@ -19,6 +19,7 @@ from harness.run.container import Ran, run_container
 from harness.run.context import Bench, Job
 from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify
 from harness.run.stage import Stage, discard, discard_stages, stage_case
+from harness.run.takeback import take_back
 
 _LOG_END = 8192
 _LOG_FILE = "container.log"
@@ -63,6 +64,7 @@ def execute_case(
         )
         stage_changed("harvest")
         begin = time.monotonic()
+        take_back(stage.space, bench.instruments.engine, label=job.rules.label)
         verdict = _verdict(job, bench, stage, ran, kept)
         harvest_s = time.monotonic() - begin
     except StartRefused as error:

@@ -23,9 +23,12 @@ def host_facts(
         engine: What answered.
         gpus: Models.
         gpu_driver: Its version.
-        runtime: The OCI runtime that was asked for; by default the engine's own.
+        runtime: The OCI runtime that was asked for; by default the engine's own. One that is asked for in
+            the place of the engine's own is recorded whatever it is.
     """
-    runtime = runtime or next(iter(engine.runtimes), "")
+    own = next(iter(engine.runtimes), "")
+    if runtime in ("", own):
+        runtime = "" if own in _USUAL_RUNTIMES else own
     return HostFacts(
         cpu_model=_cpu_model(),
         cores=engine.cores,
@@ -36,7 +39,7 @@ def host_facts(
         engine=f"{engine.name} {engine.version}".strip(),
         cgroup_version=engine.cgroup_version,
         isolated=engine.isolated,
-        runtime="" if runtime in _USUAL_RUNTIMES else runtime,
+        runtime=runtime,
     )
 
 

@@ -22,9 +22,11 @@ from harness.results.versions import versions
 from harness.run.baseline import measure_baseline
 from harness.run.context import RUN_LABEL, Bench, Instruments, Places, Rules
 from harness.run.host import host_facts
+from harness.run.invoke import server_of
 from harness.run.request import EvaluationRequest, check_request, container_owner, results_label, run_id
 from harness.run.space import make_template
 from harness.run.stage import discard_stages
+from harness.run.takeback import take_back
 from harness.run.watchdog import Watchdog
 from harness.scoring.overlap import split_cores
 
@@ -56,9 +58,30 @@ class Opened:
     warm_up: bool
 
 
+def check_engine(facts: EngineFacts) -> None:
+    """Check that the engine can limit what it runs.
+
+    Raises:
+        PrerequisiteError: it cannot.
+    """
+    if not facts.limits:
+        raise PrerequisiteError(
+            "a rootless engine limits neither memory nor CPU on cgroup version 1",
+            where=f"{facts.name} {facts.version}",
+            mend="Boot with cgroup version 2 (systemd.unified_cgroup_hierarchy=1), or use root's engine.",
+        )
+
+
 def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Observer) -> Opened:
     """Check a request and decide everything that its cases share. Changes nothing. Raises as `evaluate`."""
     check_request(request)
+    check_engine(engine.facts)
+    if not engine.facts.isolated and request.challenge.contract.grand_challenge is not None:
+        raise ConfigurationError(
+            "an algorithm of grand-challenge runs in a container only",
+            where=f"engine {engine.facts.name}",
+            mend="Run the submission that it was made from, or use --engine docker.",
+        )
     image = engine.image(request.image)
     cpusets, spare = _cores(request, engine.facts)
     gpu = open_gpu(request)
@@ -77,6 +100,7 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
         runtime=runtime,
         limits=request.enforced_limits,
         contract=request.challenge.contract,
+        server=server_of(image, request.challenge.contract),
         opt_outs=request.opt_outs,
         secret=fingerprint,
         owner=owner,
@@ -124,7 +148,11 @@ def reap(opened: Opened, observer: Observer) -> None:
         observer.note(f"removed {left_behind} container(s) that an earlier run left behind")
     if instruments.hierarchy is not None:
         remove_stale(instruments.hierarchy, label)
-    discard_stages(opened.bench.places.work)
+    work = opened.bench.places.work
+    discard_stages(work)
+    if work.exists():
+        take_back(work, instruments.engine, label=label)
+        discard_stages(work)
 
 
 def check_disk(opened: Opened) -> None:

@@ -79,7 +79,7 @@ def run_id(
         "image": image.identity or image.digest,
         "dataset": fingerprint,
         "limits": request.enforced_limits.model_dump(mode="json"),
-        "contract": request.challenge.contract.model_dump(mode="json"),
+        "contract": request.challenge.contract.identity,
         "contract_version": CONTRACT_VERSION,
         "opt_outs": request.opt_outs.model_dump(mode="json"),
         "device": request.device,
@@ -129,4 +129,15 @@ def check_request(request: EvaluationRequest) -> None:
             raise ConfigurationError(
                 f"case {case.id} has no label", where=request.dataset.folder, mend="Run without scoring."
             )
+        _check_sockets(request.challenge, len(case.channels), case.id)
         check_image(case.image)
+
+
+def _check_sockets(challenge: Challenge, channels: int, case: str) -> None:
+    sockets = challenge.contract.grand_challenge
+    if sockets is not None and len(sockets.input) != channels:
+        raise ConfigurationError(
+            f"the algorithm has {len(sockets.input)} input(s), and case {case} has {channels} channel(s)",
+            where="grand_challenge",
+            mend="Name one input per channel, `_0000` first.",
+        )

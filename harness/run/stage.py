@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import io
+import json
 import os
 import secrets
 import shutil
@@ -17,7 +18,10 @@ from pathlib import Path
 from evaluator import EvaluatorError, read_header
 from evaluator.formats.nifti_fields import HEADER_BYTES, TEXTS, new_header, read_fields, write_fields
 from evaluator.inflate import PIECE_BYTES, GzipParts
+from harness.challenge.sockets import SUFFIX
 from harness.data.dataset import Case
+from harness.data.metaimage import metaimage_of
+from harness.engine.config import HOSTNAME
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.files import whole_file
 from harness.run.context import Places, Rules
@@ -27,6 +31,10 @@ CACHE_BYTES = 20 * 1024**3
 """How much of the cache of scrubbed inputs is kept."""
 
 _COMPRESSION_LEVEL = 1
+_HOSTS = f"""\
+127.0.0.1 localhost {HOSTNAME}
+::1 localhost ip6-localhost ip6-loopback
+"""
 _LONGEST_AXIS_OF_NIFTI_1 = 32767
 # Part of the names in the cache: inputs that were scrubbed by other rules are made anew.
 _RULES = 2
@@ -56,6 +64,16 @@ class Stage:
     def outputs(self) -> Path:
         """Empty at the start; mounted writable."""
         return self.space / "outputs"
+
+    @property
+    def hosts(self) -> Path:
+        """Names the loopback, which Docker leaves out where there is no network; mounted read-only."""
+        return self.folder / "hosts"
+
+    @property
+    def passwd(self) -> Path:
+        """Names the container's user where the image does not; mounted read-only if it is there."""
+        return self.folder / "passwd"
 
     @property
     def bounded(self) -> bool:
@@ -99,16 +117,19 @@ def stage_case(case: Case, rules: Rules, places: Places) -> Stage:
     """
     opaque = opaque_id(rules.secret, rules.run, case.id)
     try:
-        channels = [scrubbed_input(path, places.cache) for path in case.channels]
+        form = scrubbed_metaimage if rules.contract.grand_challenge is not None else scrubbed_input
+        channels = [form(path, places.cache) for path in case.channels]
         stage = empty_stage(rules, places, opaque=opaque)
         for number, scrubbed in enumerate(channels):
-            given = stage.inputs / f"{opaque}{rules.contract.channel_suffix(number)}"
+            given = stage.inputs / rules.contract.given_name(opaque, number)
+            given.parent.mkdir(parents=True, exist_ok=True)
             if stage.writable_inputs:
                 shutil.copyfile(scrubbed, given)
                 _give(given, rules, places, mode=0o666)
             else:
                 link_or_copy(scrubbed, given)
             _read_once(given)
+        _list_inputs(stage, rules, places, opaque)
     except OSError as error:
         raise InfrastructureError(
             f"case {case.id} cannot be staged",
@@ -128,7 +149,7 @@ def empty_stage(rules: Rules, places: Places, *, opaque: str = "case") -> Stage:
     # A folder of its own each time: what an ordinary user's harness could not remove must not be in the way.
     folder = places.work / secrets.token_hex(8)
     space = folder if places.template is None else folder / "space"
-    expected = f"{opaque}{rules.contract.output_suffix}"
+    expected = rules.contract.expected_name(opaque)
     stage = Stage(folder, opaque, expected, space, rules.opt_outs.writable_inputs)
     space.mkdir(parents=True)
     folder.chmod(0o755)
@@ -137,6 +158,10 @@ def empty_stage(rules: Rules, places: Places, *, opaque: str = "case") -> Stage:
     stage.inputs.mkdir()
     stage.outputs.mkdir()
     stage.inputs.chmod(0o755)
+    for path, content in ((stage.hosts, _HOSTS.encode()), (stage.passwd, rules.passwd)):
+        if content:
+            path.write_bytes(content)
+            path.chmod(0o644)
     _give(stage.outputs, rules, places, mode=0o777)
     if stage.writable_inputs:
         _give(stage.inputs, rules, places, mode=0o777)
@@ -165,6 +190,52 @@ def scrubbed_input(image: Path, cache: Path) -> Path:
         unfinished.chmod(0o644)
     _prune(cache, keep=target)
     return target
+
+
+def scrubbed_metaimage(image: Path, cache: Path) -> Path:
+    """Return the same as a MetaImage, made once per content."""
+    scrubbed = scrubbed_input(image, cache)
+    target = scrubbed.with_name(scrubbed.name.removesuffix(".nii.gz") + SUFFIX)
+    if target.is_file():
+        target.touch()
+        return target
+    with whole_file(target) as unfinished:
+        unfinished.write_bytes(metaimage_of(scrubbed))
+        unfinished.chmod(0o644)
+    return target
+
+
+def _list_inputs(stage: Stage, rules: Rules, places: Places, opaque: str) -> None:
+    """Write inputs.json, by which an algorithm of grand-challenge.org knows what it was given."""
+    sockets = rules.contract.grand_challenge
+    if sockets is None:
+        return
+    listed = [
+        {
+            "socket": {
+                "slug": socket.slug,
+                "relative_path": socket.relative_path,
+                "is_image_kind": True,
+                "is_panimg_kind": True,
+                "is_dicom_image_kind": False,
+                "is_json_kind": False,
+                "is_file_kind": False,
+            },
+            "file": None,
+            "image": {"name": f"{opaque}{SUFFIX}"},
+            "value": None,
+        }
+        for socket in sockets.input
+    ]
+    path = stage.inputs / "inputs.json"
+    path.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    folders = {stage.inputs / "images", *(stage.inputs / socket.relative_path for socket in sockets.input)}
+    for written in (path, *folders):
+        mode = 0o755 if written.is_dir() else 0o644
+        if stage.writable_inputs:
+            _give(written, rules, places, mode=mode | 0o022)
+        else:
+            written.chmod(mode)
 
 
 def scrub(path: Path, packed: bytes) -> bytes:
@@ -270,7 +341,12 @@ def _read_once(path: Path) -> None:
 
 def _prune(cache: Path, *, keep: Path) -> None:
     files = sorted(
-        ((path.stat().st_mtime, path.stat().st_size, path) for path in cache.glob("*.nii.gz")), reverse=True
+        (
+            (path.stat().st_mtime, path.stat().st_size, path)
+            for ending in (".nii.gz", SUFFIX)
+            for path in cache.glob(f"*{ending}")
+        ),
+        reverse=True,
     )
     total = 0
     for _, size, path in files:

@@ -50,6 +50,7 @@ class Watch:
         meter: Measures it.
         rules: The run's.
         stage: The case's folders.
+        scratch: Its folders in memory.
         gpu: Measures device memory, where a GPU is attached.
         kernel_enforces: False where only this watch keeps memory to its limit.
     """
@@ -61,6 +62,7 @@ class Watch:
         rules: Rules,
         stage: Stage,
         *,
+        scratch: ScratchMemory,
         gpu: GpuMeter | None,
         kernel_enforces: bool,
     ) -> None:
@@ -72,10 +74,7 @@ class Watch:
         self._writing = Writing(stage, container, meter, writable_root=rules.opt_outs.writable_root)
         self._files_before = host_open_files()
         self._first_pid = next(iter(meter.pids()), None) if kernel_enforces else None
-        self._scratch = ScratchMemory(
-            self._first_pid,
-            {"/tmp": rules.tmp_bytes, "/dev/shm": rules.limits.shared_memory_bytes},
-        )
+        self._scratch = scratch
         self._watched = Watched(Timeline())
 
     def until_gone(self, started: float, stopping: threading.Event) -> Watched:
@@ -89,10 +88,9 @@ class Watch:
             Interrupted: `stopping` was set.
             InfrastructureError: the engine went away, or the container does not die.
         """
-        with self._scratch:
-            self._run(started, stopping)
-            self._scratch.look()
-            self._watched.full = self._scratch.full
+        self._run(started, stopping)
+        self._scratch.look()
+        self._watched.full = self._scratch.full
         if stopping.is_set():
             raise Interrupted
         return self._watched

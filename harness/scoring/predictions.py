@@ -133,7 +133,7 @@ def _record(request: PredictionsRequest, fingerprint: str, hashes: dict[str, str
     identity = {
         "predictions": hashes,
         "dataset": fingerprint,
-        "contract": request.challenge.contract.model_dump(mode="json"),
+        "contract": request.challenge.contract.identity,
         "contract_version": CONTRACT_VERSION,
     }
     cases = request.dataset.cases

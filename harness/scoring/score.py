@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from evaluator import EvaluatorError, GeometryError, Scoring, read_header
 from evaluator import __version__ as evaluator_version
-from evaluator.metrics import METRICS
+from evaluator.metrics import in_table_order
 from evaluator.scores import CaseScore
 from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset, file_sha256
@@ -22,6 +22,7 @@ from harness.results.records import (
     ExecutionRecord,
     LabelScoreRecord,
     Outcome,
+    RaterScoreRecord,
     ScoreRecord,
 )
 from harness.scoring import child
@@ -79,10 +80,11 @@ def score_execution(
         profile=profile,
         evaluator_version=evaluator_version,
         prediction_sha256=execution.prediction.sha256 if execution.prediction is not None else None,
-        reference_sha256=file_sha256(case.label),
+        reference_sha256=case.reference_sha256(),
         usable=usable,
-        scores=_labels(scored, challenge, usable=usable),
-        case_scores=_stored(scored.scores) if usable else {},
+        scores=label_records(scored, challenge, usable=usable),
+        case_scores=stored(scored.scores) if usable else {},
+        raters=rater_records(scored.raters, challenge) if usable else (),
         notes=(*notes, *scored.notes),
     )
 
@@ -114,7 +116,7 @@ def unscored(
         if execution.outcome is Outcome.INFRASTRUCTURE or case is None or case.label is None:
             continue
         score = scores.get(execution.case)
-        if again or score is None or not _is_current(score, execution, case.label, wanted):
+        if again or score is None or not _is_current(score, execution, case, wanted):
             yield execution
 
 
@@ -189,11 +191,6 @@ def score_missing(
         observer.case_scored(writer.add_score(score))
 
 
-def in_table_order(metrics: Collection[str]) -> tuple[str, ...]:
-    """Return computed metrics in the order of the evaluator's table."""
-    return tuple(key for key in METRICS if key in metrics)
-
-
 def metrics_of(score: ScoreRecord) -> tuple[str, ...]:
     """Return the metrics that a score holds; none of a case without a usable prediction."""
     held = {
@@ -207,19 +204,17 @@ def cases_by_id(dataset: Dataset) -> Mapping[str, Case]:
     return {case.id: case for case in dataset.cases}
 
 
-def _is_current(
-    score: ScoreRecord, execution: ExecutionRecord, label: Path, metrics: tuple[str, ...]
-) -> bool:
+def _is_current(score: ScoreRecord, execution: ExecutionRecord, case: Case, metrics: tuple[str, ...]) -> bool:
     prediction = execution.prediction.sha256 if execution.prediction is not None else None
     return (
         score.prediction_sha256 == prediction
         and score.evaluator_version == evaluator_version
-        and _holds(score, metrics)
-        and score.reference_sha256 == file_sha256(label)
+        and holds(score, metrics)
+        and score.reference_sha256 == case.reference_sha256()
     )
 
 
-def _holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
+def holds(score: ScoreRecord, metrics: tuple[str, ...]) -> bool:
     """Whether every metric was computed that could be; a score may be older than the wish for one."""
     computed = (label.scores for label in score.scores if label.scores)
     return all(set(metrics) <= scores.keys() | score.case_scores.keys() for scores in computed)
@@ -230,10 +225,10 @@ def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
 
     assert case.label is not None
     try:
-        voxels = read_header(case.label).voxel_count
+        voxels = read_header(case.label).voxel_count * max(1, len(case.raters))
         score = partial(score_apart, voxels=voxels) if voxels >= child.LARGE_VOXELS else score_case
         return score(
-            case.label,
+            dict(case.raters) or case.label,
             prediction,
             scoring,
             annotated=case.annotated,
@@ -246,7 +241,20 @@ def _score(case: Case, prediction: Path | None, scoring: Scoring) -> CaseScore:
         raise ConfigurationError(error.what, where=error.where, mend=error.mend) from error
 
 
-def _labels(scored: CaseScore, challenge: Challenge, *, usable: bool) -> tuple[LabelScoreRecord, ...]:
+def rater_records(raters: Sequence[CaseScore], challenge: Challenge) -> tuple[RaterScoreRecord, ...]:
+    """Return the scores against each rater, or of each rater, as they are stored."""
+    return tuple(
+        RaterScoreRecord(
+            rater=score.rater,
+            scores=label_records(score, challenge, usable=True),
+            case_scores=stored(score.scores),
+        )
+        for score in raters
+    )
+
+
+def label_records(scored: CaseScore, challenge: Challenge, *, usable: bool) -> tuple[LabelScoreRecord, ...]:
+    """Return a case's label scores as they are stored, a row for each label of the challenge."""
     by_value = {score.label: score for score in scored.labels}
     rows = []
     for label in challenge.labels:
@@ -258,7 +266,7 @@ def _labels(scored: CaseScore, challenge: Challenge, *, usable: bool) -> tuple[L
             LabelScoreRecord(
                 label=label.value,
                 organ=label.name,
-                scores=_stored(score.scores) if usable else {},
+                scores=stored(score.scores) if usable else {},
                 reference_ml=score.reference_ml,
                 prediction_ml=score.prediction_ml,
                 note=score.note if usable else NO_PREDICTION,
@@ -267,6 +275,6 @@ def _labels(scored: CaseScore, challenge: Challenge, *, usable: bool) -> tuple[L
     return tuple(rows)
 
 
-def _stored(scores: Mapping[str, float]) -> dict[str, float | None]:
+def stored(scores: Mapping[str, float]) -> dict[str, float | None]:
     """Return scores as JSON can hold them: NaN, of a label that the rules leave out, becomes None."""
     return {key: None if math.isnan(value) else value for key, value in scores.items()}

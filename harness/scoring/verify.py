@@ -15,6 +15,7 @@ from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, chain_fau
 from harness.results.key import Key, known_key
 from harness.results.records import ExecutionRecord, ScoreRecord
 from harness.results.seal import SEAL_FILE
+from harness.scoring.human import score_human
 from harness.scoring.score import cases_by_id, metrics_of, score_execution
 
 
@@ -103,7 +104,7 @@ def _seal(results: RunResults, key: Key | None) -> Iterator[Problem]:
 
 def _signature(results: RunResults, key: Key | None) -> str:
     if not results.record.key:
-        return "not signed: made before results were"
+        return "not signed: whoever can write to it may have made it"
     if key is None or key.id != results.record.key:
         return f"signed with key {results.record.key}, which this host does not have: not checked"
     return "signed with this host's key"
@@ -131,6 +132,8 @@ def _rows(results: RunResults) -> Iterator[Problem]:
     final = results.final_executions()
     for case in sorted((final.keys() | {score.case for score in results.scores}) - listed):
         yield Problem(str(results.folder), f"case {case} is not one of the run's")
+    if results.record.source == "raters":
+        return
     for score in _newest(results):
         execution = final.get(score.case)
         harvested = execution.prediction.sha256 if execution and execution.prediction else None
@@ -144,6 +147,9 @@ def _score_again(results: RunResults, dataset: Dataset, fingerprint: str, found:
     """Compute the newest scores again, and say how many were and why others were not."""
     if (fingerprint or dataset.fingerprint()) != results.record.dataset.fingerprint:
         found.remarks.append("not scored again, because it was made over other data")
+        return
+    if results.record.source == "imported":
+        found.remarks.append("not scored again: its numbers are imported from others' tables")
         return
     left_out: Counter[str] = Counter()
     equal = 0
@@ -161,17 +167,22 @@ def _score_again(results: RunResults, dataset: Dataset, fingerprint: str, found:
 def _scored_otherwise(results: RunResults, score: ScoreRecord, dataset: Dataset) -> Problem | None:
     case = cases_by_id(dataset).get(score.case)
     execution = results.final_executions().get(score.case)
-    if case is None or execution is None:
+    of_people = results.record.source == "raters"
+    if case is None or (execution is None and not of_people):
         return Problem(str(dataset.folder), f"case {score.case} cannot be scored again: it is not there")
+    challenge, metrics = results.record.challenge, metrics_of(score)
     try:
-        again = score_execution(
-            execution,
-            case,
-            challenge=results.record.challenge,
-            folder=results.folder,
-            profile=score.profile,
-            metrics=metrics_of(score),
-        )
+        if execution is None:
+            again = score_human(case, challenge, profile=score.profile, metrics=metrics)
+        else:
+            again = score_execution(
+                execution,
+                case,
+                challenge=challenge,
+                folder=results.folder,
+                profile=score.profile,
+                metrics=metrics,
+            )
     except HarnessError as error:
         return Problem(error.where, error.what)
     if again.reference_sha256 != score.reference_sha256:
@@ -187,4 +198,4 @@ def _newest(results: RunResults) -> list[ScoreRecord]:
 
 
 def _computed(score: ScoreRecord) -> tuple[object, ...]:
-    return score.usable, score.scores, score.case_scores
+    return score.usable, score.scores, score.case_scores, score.raters

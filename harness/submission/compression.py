@@ -65,7 +65,7 @@ class Decompressed:
         if self.compression is None:
             self._read = whole.read
         else:
-            self._read = _Blocks(whole, _DECODERS[self.compression]).read
+            self._read = _Blocks(whole, self.compression).read
 
     @property
     def is_compressed(self) -> bool:
@@ -161,19 +161,22 @@ _DECODERS: dict[str, Callable[[], _Decoder]] = {
 
 
 class _Blocks:
-    """Compressed streams, one after the other."""
+    """Compressed streams, one after the other; what follows the last one and is none is left out."""
 
-    def __init__(self, source: Readable, make: Callable[[], _Decoder]) -> None:
+    def __init__(self, source: Readable, compression: str) -> None:
         self._source = source
-        self._make = make
-        self._decoder = make()
+        self._compression = compression
+        self._make = _DECODERS[compression]
+        self._decoder = self._make()
 
     def read(self, size: int, /) -> bytes:
         while True:
             rest = b""
             if self._decoder.eof:
-                rest = self._decoder.unused_data.lstrip(b"\0") or self._source.read(_CHUNK).lstrip(b"\0")
-                if not rest:
+                rest = self._decoder.unused_data.lstrip(b"\0")
+                while len(rest) < _LONGEST_MAGIC and (more := self._source.read(_CHUNK)):
+                    rest = (rest + more).lstrip(b"\0")
+                if compression_of(rest) != self._compression:
                     return b""
                 self._decoder = self._make()
             elif self._decoder.needs_input:

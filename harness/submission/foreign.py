@@ -101,6 +101,12 @@ def refuse_archive_inside(names: Iterable[str]) -> None:
     Raises:
         RefusedArchiveError: one is.
     """
+    names = tuple(names)
+    if any(name.endswith("/layer.tar") for name in names):
+        raise RefusedArchiveError(
+            "it is an image as Docker before 1.10 wrote it, without a manifest.json",
+            mend="Load it into an engine, and write it anew with `docker save NAME:TAG`.",
+        )
     for name in names:
         if name.lower().endswith(_ARCHIVE_SUFFIXES):
             raise RefusedArchiveError(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import SubmissionError
+from harness.challenge.sockets import Sockets
+from harness.errors import ConfigurationError, SubmissionError
 
 NAME_PATTERN = r"^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$"
 """A team's name is part of image names and folders, so it follows the image registries' rule."""
+
+MOST_NAME_LETTERS = 64
 
 Positive = Annotated[float, Field(gt=0)]
 TomlText = Annotated[str, Field(strict=True)]
@@ -39,7 +43,7 @@ class ForChallenge(_Record):
 class Manifest(_Record):
     """The contents of a submission.toml."""
 
-    name: str = Field(pattern=NAME_PATTERN, max_length=64)
+    name: str = Field(pattern=NAME_PATTERN, max_length=MOST_NAME_LETTERS)
     title: str = Field("", max_length=200)
     authors: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=200)
     paper: str = Field("", max_length=500, description="where the method is described: a URL or a DOI")
@@ -51,6 +55,9 @@ class Manifest(_Record):
     )
     writable_root: bool = Field(False, description="opt-out: the container may write to its root file system")
     build_network: bool = Field(False, description="whether the Dockerfile's RUN lines may use the network")
+    grand_challenge: Sockets | None = Field(
+        None, description="the image is an algorithm of grand-challenge.org: its input and output sockets"
+    )
     needs: tuple[TomlText, ...] = Field(
         (), description="what training must have made in the folder before a build"
     )
@@ -88,3 +95,16 @@ def read_manifest(path: Path) -> Manifest:
         raise SubmissionError(
             "submission.toml has wrong fields", where=path, mend=f"{faults}. docs/images.md lists the fields."
         ) from error
+
+
+def check_name(name: str) -> None:
+    """Check that a new submission may have this name.
+
+    Raises:
+        ConfigurationError: it may not.
+    """
+    if len(name) > MOST_NAME_LETTERS or re.fullmatch(NAME_PATTERN, name) is None:
+        raise ConfigurationError(
+            f"{name!r} is no name of a submission",
+            mend="Use lower case letters, digits and single . _ - between them.",
+        )

@@ -94,12 +94,12 @@ def _entry(image: ImageContents, judge: Judge) -> Iterator[Finding]:
 
 
 def _elsewhere(image: ImageContents, script: str) -> str:
-    """Say where else a script of that name is."""
+    """Say where else a script of that name is, or one that is nearly called so."""
     name = PurePosixPath(script).name
-    for path, _ in image.tree.files():
-        if PurePosixPath(path).name == name and not is_in_library(path):
-            return f"; there is {path}"
-    return ""
+    own = [path for path, _ in image.tree.files() if not is_in_library(path)]
+    there = [path for path in own if PurePosixPath(path).name == name]
+    there += [path for path in own if PurePosixPath(path).name.lower().startswith(name.lower())]
+    return f"; there is {there[0]}" if there else ""
 
 
 def _is_mounted(path: str, judge: Judge) -> bool:

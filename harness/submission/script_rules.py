@@ -11,6 +11,7 @@ from harness.submission.findings import Finding, ImageContents, Judge
 
 _SHELL_WORDS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "source", "."})
 _MOST_NAMED = 4
+_FIRST_BYTES = 64
 
 
 def entry_scripts(judge: Judge) -> tuple[str, ...]:
@@ -68,8 +69,19 @@ def _encoding(image: ImageContents, judge: Judge) -> Iterator[Finding]:
                 f"{path} begins with a byte order mark (BOM), so sh does not know its first line",
                 "Save it as UTF-8 without BOM.",
             )
+        elif b"\0" in node.head[:_FIRST_BYTES]:
+            yield Finding(
+                "error",
+                "encoding",
+                f"{path} holds zero bytes: a program, or UTF-16 text, and sh reads neither",
+                "Save it as UTF-8; let it start a program by its path.",
+            )
         if node.size == 0:
             yield Finding("error", "entry", f"{path} is empty", "COPY the script that predicts.")
+        elif len(node.head) == node.size and not _does_anything(node.head):
+            yield Finding(
+                "error", "entry", f"{path} holds comments and nothing else", "COPY the script that predicts."
+            )
     wrong = [
         path
         for path, node in _all_scripts(image, judge)
@@ -82,6 +94,11 @@ def _encoding(image: ImageContents, judge: Judge) -> Iterator[Finding]:
             f"{_some(wrong)}: Windows line ends (CRLF), which sh takes for a part of each word",
             "Convert with sed -i 's/\\r$//', and keep them so with *.sh text eol=lf in .gitattributes.",
         )
+
+
+def _does_anything(script: bytes) -> bool:
+    lines = (line.strip() for line in script.splitlines())
+    return any(line and not line.startswith(b"#") for line in lines)
 
 
 def _is_shell(path: str) -> bool:

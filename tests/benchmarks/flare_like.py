@@ -85,6 +85,12 @@ def salted(pair: Pair, fraction: float, *, seed: int = 0) -> Pair:
     return Pair(pair.reference, prediction, pair.spacing_mm)
 
 
+def chequered(pair: Pair) -> Pair:
+    """Return the pair with every other voxel of the prediction emptied, as a chessboard's."""
+    x, y, z = np.indices(pair.prediction.shape, sparse=True)
+    return Pair(pair.reference, np.asfortranarray(pair.prediction * ((x + y + z) % 2 == 0)), pair.spacing_mm)
+
+
 def emptied(pair: Pair) -> Pair:
     """Return the pair with a prediction that holds no label at all."""
     return Pair(pair.reference, np.zeros_like(pair.prediction, order="F"), pair.spacing_mm)

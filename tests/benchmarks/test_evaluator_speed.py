@@ -22,7 +22,7 @@ import nibabel
 import numpy as np
 import oracles
 import pytest
-from flare_like import Pair, emptied, make_lesions, make_pair, salted, shifted
+from flare_like import Pair, chequered, emptied, make_lesions, make_pair, salted, shifted
 
 from evaluator import LABEL_TABLES, Label, LabelTable, LabelVolume, Scoring, score_case, score_folder
 from evaluator.precompile import precompile
@@ -39,7 +39,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path,
     kinds: dict[str, Callable[[Pair], Pair]] = {
         "good": lambda pair: pair,
         "shifted by 25 voxels": lambda pair: shifted(pair, 25),
+        "shifted by 60 voxels": lambda pair: shifted(pair, 60),
         "0.2 % salt": lambda pair: salted(pair, 0.002),
+        "checkerboard": chequered,
         "all labels missing": emptied,
     }
 
@@ -137,7 +139,9 @@ def test_other_metrics(
     report(benchmark, metrics=",".join(metrics), seconds=ours, dsc_nsd_seconds=usual, ratio=ours / usual)
 
 
-@pytest.mark.parametrize("kind", ["shifted by 25 voxels", "0.2 % salt"])
+@pytest.mark.parametrize(
+    "kind", ["shifted by 25 voxels", "shifted by 60 voxels", "0.2 % salt", "checkerboard"]
+)
 def test_bad_predictions_with_distances(
     benchmark: Any, pairs: Callable[..., tuple[Path, Path]], kind: str
 ) -> None:

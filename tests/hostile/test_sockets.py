@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import tarfile
+from dataclasses import replace
 
 import pytest
 from containers import MIB, Arena
 
 from harness.engine.probe import TOOLS
+from harness.errors import ConfigurationError
 from harness.measure.cgroup import find_hierarchy
 from harness.results.folder import RunResults
 from harness.results.records import Outcome
+from harness.run.evaluate import evaluate
 from harness.run.socket_probes import FAMILIES, FILL_NETLINK, FILL_TCP, FILL_UDP, HUGE_PAGES, perl
 
 hierarchy = find_hierarchy()
@@ -52,6 +57,29 @@ print "interfaces ", ($links =~ /lo/ ? "lo" : "none"), "\\n";
 """
 
 
+DISTRIBUTED = """
+import os, sys
+import torch
+import torch.distributed as distributed
+import torch.multiprocessing as multiprocessing
+
+def work(rank, ranks):
+    os.environ.update(MASTER_ADDR=("localhost", "case", "127.0.0.1")[rank], MASTER_PORT="29500")
+    distributed.init_process_group("gloo", rank=rank, world_size=ranks)
+    numbers = torch.full((1 << 20,), float(rank + 1))
+    distributed.all_reduce(numbers)
+    distributed.barrier()
+    if rank == 0:
+        print("sum", int(numbers[0]), int(numbers[-1]), flush=True)
+    distributed.destroy_process_group()
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    multiprocessing.spawn(work, args=(3,), nprocs=3)
+"""
+"""Three processes that add up what each has, over TCP on the loopback."""
+
+
 def run(arena: Arena, script: str, then: str = "", **limits: object) -> RunResults:
     return arena.run(f"{perl(script)}\n{then}", tools=(*TOOLS, "perl"), **limits)
 
@@ -62,7 +90,20 @@ def stored_bytes(log: str) -> int:
     return int(words[1])
 
 
-@pytest.mark.parametrize("script", [FILL_TCP, FILL_UDP], ids=["TCP", "UDP"])
+def over_ipv6(script: str) -> str:
+    """Return the script with sockets of the other family, bound to ::1."""
+    ours = 'pack("S n L C16 L", 10, 0, 0, (0) x 15, 1, 0)'
+    changed = script.replace('pack("S n C4 x8", 2, 0, 127, 0, 0, 1)', ours)
+    for kind in ("1, 0", "2, 0"):
+        changed = changed.replace(f", 2, {kind})", f", 10, {kind})")
+    assert changed.count("10, ") == script.count(", 2, ")
+    return changed
+
+
+FILLS = {"TCP": FILL_TCP, "UDP": FILL_UDP, "TCP6": over_ipv6(FILL_TCP), "UDP6": over_ipv6(FILL_UDP)}
+
+
+@pytest.mark.parametrize("script", FILLS.values(), ids=FILLS.keys())
 def test_what_is_stored_in_sockets_counts_and_is_bounded(arena: Arena, script: str) -> None:
     results = run(arena, script)
     usage = results.executions[0].usage
@@ -95,3 +136,36 @@ def test_what_talks_to_itself_over_loopback_runs_as_at_home(arena: Arena) -> Non
     assert results.executions[0].outcome is Outcome.SUCCEEDED, results.executions[0].evidence
     expected = ["received 67108864", "address 127.0.0.1", "interfaces lo"]
     assert arena.log(results).splitlines() == expected
+
+
+def test_torch_distributed_runs_over_the_loopback(arena: Arena) -> None:
+    """A real user of TCP on loopback: a store, and connections between every two workers."""
+    try:
+        base = arena.engine.image("flareharness/libraries:cpu")
+    except ConfigurationError:
+        pytest.skip("NO IMAGE WITH TORCH: make build-all makes flareharness/libraries:cpu")
+    files = {
+        "distributed.py": DISTRIBUTED.encode(),
+        "good.nii.gz": arena.good,
+        "predict.sh": f"set -e\npython distributed.py\n{GOOD}".encode(),
+        "Dockerfile": f"FROM {base.digest}\nWORKDIR /workspace\nCOPY . .\n".encode(),
+    }
+    image, _ = arena.engine.client.images.build(fileobj=tar_of(files), custom_context=True, rm=True)
+    try:
+        request = arena.request("", memory_bytes=3072 * MIB, time_s=300.0)
+        results = evaluate(replace(request, image=image.id), engine=arena.engine)
+    finally:
+        arena.engine.client.images.remove(image.id, force=True)
+    assert results.executions[0].outcome is Outcome.SUCCEEDED, arena.log(results)
+    assert "sum 6 6" in arena.log(results)
+
+
+def tar_of(files: dict[str, bytes]) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    buffer.seek(0)
+    return buffer

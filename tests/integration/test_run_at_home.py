@@ -12,11 +12,13 @@ from containers import Arena, label_of, make_dataset
 from docker.errors import ImageNotFound
 
 from harness.engine.docker import DockerEngine
+from harness.engine.probe import TOOLS
 from harness.errors import InfrastructureError
 from harness.results.folder import RunResults
 from harness.results.records import OptOuts, Outcome
 from harness.run.context import RUN_LABEL
 from harness.run.evaluate import evaluate
+from harness.run.request import container_owner
 
 pytestmark = pytest.mark.engine
 
@@ -62,6 +64,8 @@ def test_weights_below_a_home_of_the_images_own_are_found(arena: Arena, built: B
 
 @pytest.mark.parametrize("mode", ["755", "700", "555", "000"])
 def test_tmp_is_writable_whatever_mode_the_images_own_has(arena: Arena, built: Build, mode: str) -> None:
+    if arena.engine.facts.name == "podman" and mode in ("555", "000"):
+        pytest.skip("STAYS CLOSED ON PODMAN with runc before 1.2, see docs/at-home.md")
     script = 'set -e\necho x > /tmp/x\necho x > "$HOME/y"\ngrep " /tmp " /proc/mounts\n' + PERFECT
     results = run(arena, built(script, f"RUN chmod {mode} /tmp"))
     assert results.executions[0].outcome is Outcome.SUCCEEDED, results.executions[0].evidence
@@ -70,7 +74,7 @@ def test_tmp_is_writable_whatever_mode_the_images_own_has(arena: Arena, built: B
     assert {"nosuid", "nodev", f"size={32 * 1024}k"} <= set(options.split(","))
 
 
-VOLUMES = ["/workspace", "/workspace/", "/weights", "/workspace /weights", "/weights/deeper /weights"]
+VOLUMES = ["/workspace", "/workspace/", "/weights", "/workspace /weights", "/weights/deeper /weights", "/etc"]
 
 
 @pytest.mark.parametrize("volumes", VOLUMES)
@@ -157,6 +161,35 @@ def test_what_goes_into_writable_inputs_counts_as_output(arena: Arena) -> None:
     assert execution.outcome is Outcome.OUTPUT_LIMIT
 
 
+NAMES = """
+echo "$(whoami) $(getent passwd "$(id -u)")"
+getent hosts localhost
+getent hosts "$(cat /proc/sys/kernel/hostname)"
+"""
+PASSWD = {
+    "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh",
+    "/etc/nsswitch.conf": b"passwd: files\nhosts: files\n",
+}
+
+
+def test_user_and_loopback_have_names(arena: Arena) -> None:
+    """Programs that ask for the name of their user, of localhost or of their own host get an answer."""
+    uid, gid = container_owner(OptOuts())[0]
+    request = arena.request(NAMES + PERFECT, PASSWD, tools=(*TOOLS, "whoami"))
+    results = evaluate(request, engine=arena.engine)
+    user, localhost, own = arena.log(results).splitlines()
+    assert user == f"submission submission:x:{uid}:{gid}::/tmp:/bin/sh"
+    assert localhost.split()[1] == "localhost"
+    assert own.split()[0] == "127.0.0.1"
+
+
+def test_a_user_that_the_image_names_keeps_that_name(arena: Arena) -> None:
+    uid, gid = container_owner(OptOuts())[0]
+    content = f"root:x:0:0:root:/root:/bin/sh\nmine:x:{uid}:{gid}:me:/opt:/bin/bash\n".encode()
+    results = evaluate(arena.request("cat /etc/passwd", {"/etc/passwd": content}), engine=arena.engine)
+    assert arena.log(results).encode() == content
+
+
 def test_another_runtime_runs_the_case_and_is_in_the_row(arena: Arena) -> None:
     others = [name for name in arena.engine.facts.runtimes if name != arena.engine.facts.runtimes[0]]
     if "io.containerd.runc.v2" not in others:
@@ -185,6 +218,25 @@ def test_run_time_begins_when_the_engine_says_that_it_started(
     assert execution.outcome is Outcome.SUCCEEDED
     assert execution.stages.run_s is not None
     assert execution.stages.run_s >= 0.5
+
+
+@pytest.mark.parametrize("folder", ["/dev/shm", "/tmp"])
+def test_a_full_folder_is_seen_in_a_container_that_is_over_before_its_start_is_answered(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    import time
+
+    api, prompt = arena.engine.client.api, arena.engine.client.api.start
+
+    def late(container: str) -> None:
+        prompt(container)
+        time.sleep(2.0)
+
+    request = arena.request(f"dd if=/dev/zero of={folder}/x bs=1M count=40 2>/dev/null || exit 1")
+    monkeypatch.setattr(api, "start", late)
+    (execution,) = evaluate(request, engine=arena.engine).executions
+    assert execution.outcome is Outcome.CRASHED
+    assert f"{folder} was full" in execution.evidence.summary
 
 
 def test_no_health_check_runs(arena: Arena, built: Build) -> None:

@@ -103,8 +103,8 @@ def test_files_in_tmp_are_in_peak_and_working_set(arena: Arena) -> None:
 
 def test_the_cache_of_files_is_in_the_peak_and_not_in_the_working_set(arena: Arena) -> None:
     found = measured(arena, FILE, "40 MiB written to a disk")
-    assert 40 <= found.peak < 40 + 16
-    assert found.working_set < 16
+    # A host short of memory may take some of it back while it is written.
+    assert found.working_set < 16 < found.peak < 40 + 16
 
 
 def test_socket_buffers_are_in_the_peak(arena: Arena) -> None:

@@ -354,8 +354,10 @@ class PrivateEngine:
             "storage-driver": "vfs",
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
+        # In a network of its own: an engine that is told to have no bridge removes the host's docker0.
+        command = ["unshare", "--net", "dockerd", *arguments]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(["dockerd", *arguments], stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         for _ in range(300):
             if self._process.poll() is not None:
                 break
@@ -388,8 +390,8 @@ class PrivateEngine:
 @pytest.fixture
 def private_engine() -> Iterator[PrivateEngine]:
     """An engine that the test may stop; in a short path, because sockets need one."""
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        pytest.skip("NO PRIVATE ENGINE: needs root and dockerd")
+    if os.geteuid() != 0 or shutil.which("dockerd") is None or shutil.which("unshare") is None:
+        pytest.skip("NO PRIVATE ENGINE: needs root, dockerd and unshare")
     with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as folder:
         engine = PrivateEngine(Path(folder))
         yield engine

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
-from harness.text import bytes_of, seconds_of
+from harness.text import bytes_of, seconds_of, toml_text
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,16 @@ def test_what_is_no_size_is_refused_with_an_example(words):
 def test_what_is_no_time_is_refused_with_an_example(words):
     with pytest.raises(ValueError, match="5 min"):
         seconds_of(words)
+
+
+def test_toml_comes_back_as_it_went_out():
+    values = {
+        "name": "a",
+        "title": 'quotes " and \\ and\nlines \x7f é',
+        "number": 8.5,
+        "yes": True,
+        "list": ["a", "b c"],
+        "limits": {"memory_gb": 8.0},
+        "challenge": {"flare24-task1": {"build_args": {"A B": "1"}}, "odd name": {"x": 1}},
+    }
+    assert tomllib.loads(toml_text(values)) == values

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.challenge import Challenge, Direction, load_challenge, shipped_names
+from harness.challenge import Challenge, Contract, Direction, load_challenge, shipped_names
 from harness.errors import ConfigurationError
 
 GIB = 1024**3
@@ -259,7 +259,7 @@ def test_files_of_windows_editors_are_read(own, encoding, ending):
         (("time =", "tme ="), "no key limits.tme .*Did you mean time"),
         (('"5 min"', '"5 min"\ntime_s = 3.0'), "both `time` and `time_s`"),
         (("rank-then-average", "rank-than-average"), "ranking.order is .*Did you mean rank-then-average"),
-        (('metric = "hd95"', 'metric = "hd59"'), r"metrics\[2\].metric: there is no metric 'hd59'.*hd95"),
+        (('metric = "hd95"', 'metric = "hd_95"'), r"metrics\[2\].metric: there is no metric 'hd_95'.*hd95"),
         (('labels = "bones"', 'labels = "bone"'), "no group of labels 'bone'. Did you mean bones"),
         (('metric = "runtime_s"', 'metric = "runtime_s"\nlabels = "bones"'), "takes no `labels`"),
         (('title = "Bones', 'profile = "flair"\ntitle = "Bones'), "profile: there is no profile.*mean flare"),
@@ -278,3 +278,72 @@ def test_a_mistake_names_its_file_its_key_and_what_may_be(own, change, complaint
         load_challenge(own(change))
     assert "knee.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+REGIONS = (
+    'name = "kidneys"\ntitle = "Kidneys"\n'
+    '[[labels]]\nvalue = 1\nname = "kidney"\ntolerance_mm = 1.0\ngroup = "parts"\n'
+    '[[labels]]\nvalue = 2\nname = "tumour"\ntolerance_mm = 1.0\ngroup = "parts"\n'
+    '[[labels]]\nvalues = [1, 2]\nname = "kidney and mass"\ntolerance_mm = 1.5\ngroup = "whole"\n'
+    '[limits]\nmemory = "1 GiB"\ntime = "60 s"\n'
+    '[[ranking.metrics]]\nmetric = "dsc"\nlabels = "whole"\n'
+    '[[ranking.metrics]]\nmetric = "hd90"\nlabels = "whole"\n'
+)
+
+
+def opened(tmp_path: Path, content: str) -> Challenge:
+    path = tmp_path / "own.toml"
+    path.write_text(content)
+    return load_challenge(str(path))
+
+
+def test_a_region_of_several_values_is_a_label_with_a_group_of_its_own(tmp_path):
+    challenge = opened(tmp_path, REGIONS)
+    region = next(label for label in challenge.labels if label.name == "kidney and mass")
+    assert region.voxel_values == (1, 2)
+    assert region.tolerance_mm == 1.5
+    assert challenge.label_groups == {"parts": (1, 2), "whole": (region.value,)}
+    assert challenge.labels.voxel_values == (1, 2)
+    assert Challenge.model_validate_json(challenge.model_dump_json()) == challenge
+
+
+def test_any_percentile_of_the_hausdorff_distance_is_ranked_and_computed(tmp_path):
+    challenge = opened(tmp_path, REGIONS)
+    assert challenge.ranking.metrics[1].facts.title == "HD90"
+    assert challenge.computed_metrics == ("dsc", "nsd", "hd90")
+    same = opened(tmp_path, REGIONS.replace('"hd90"', '"HD95.0"'))
+    assert same.ranking.metrics[1].metric == "hd95"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("values = [1, 2]", "values = [1, 300]", r"labels\[3\].values"),
+        ("values = [1, 2]", "values = [1, 1]", "names each value once"),
+        ("values = [1, 2]", "values = []", r"labels\[3\].value is missing"),
+        ("value = 2\n", "value = 300\n", r"labels\[2\].value is 300.*255"),
+        ('"hd90"', '"volume_error"', "signed error.*absolute_volume_error"),
+        ('"hd90"', '"hd101"', "no metric 'hd101'"),
+    ],
+)
+def test_what_is_wrong_with_a_region_or_a_ranked_metric_is_said(tmp_path, before, after, complaint):
+    with pytest.raises(ConfigurationError, match=complaint):
+        opened(tmp_path, REGIONS.replace(before, after))
+
+
+def test_a_signed_error_may_be_shown_beside_the_ranking(tmp_path):
+    shown = REGIONS + '[scoring]\nmetrics = ["volume_error", "hd12.5"]\n'
+    assert opened(tmp_path, shown).computed_metrics == ("dsc", "volume_error", "hd12.5", "hd90")
+
+
+def test_a_run_that_is_no_algorithm_keeps_its_name():
+    """The contract is part of a run's name: a field that it does not use must not change it."""
+    fields = {"inputs", "outputs", "command", "input_suffix", "output_suffix", "channels", "runtime"}
+    assert Contract().identity.keys() == fields
+    sockets = {"input": "ct-image=ct", "output": "organs"}
+    contract = Contract.model_validate({"grand_challenge": sockets})
+    assert contract.identity.keys() == fields | {"grand_challenge"}
+    assert (contract.inputs, contract.outputs, contract.command) == ("/input", "/output", None)
+    assert contract.given_name("case_1", 0) == "images/ct/case_1.mha"
+    assert contract.expected_name("case_1") == "images/organs/*.mha"
+    assert Contract.model_validate(contract.model_dump(mode="json")) == contract

@@ -11,7 +11,7 @@ import pytest
 
 from harness.challenge import load_challenge
 from harness.cli.app import run
-from tests.unit.leaderboard.synthetic import Plan, make_run, write_run
+from tests.unit.leaderboard.synthetic import Plan, make_run, strip_signatures, write_run
 
 OURS = """\
 name = "ours"
@@ -127,3 +127,27 @@ def test_the_history_of_a_team_is_its_runs_in_time(place, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[:2] for line in lines] == [["alpha", "run-1"], ["alpha", "later"]]
     assert "not shown" in lines[1]
+
+
+COMMANDS = (
+    ["leaderboard"],
+    ["leaderboard", "report"],
+    ["leaderboard", "history"],
+    ["export", "tidy", "-o", "out"],
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[" ".join(command[:2]) for command in COMMANDS])
+def test_a_run_whose_signatures_were_taken_away_is_ranked_only_when_told_to(place, capsys, command):
+    strip_signatures(Path("results/phantom/alpha/run-1"))
+    assert run(command) == 2
+    assert "alpha run-1" in capsys.readouterr().err
+    assert not Path("results/phantom/leaderboard.csv").exists()
+    assert run([*command, "--unsigned"]) == 0
+
+
+def test_an_unsigned_row_is_marked(place, capsys):
+    strip_signatures(Path("results/phantom/alpha/run-1"))
+    assert run(["leaderboard", "--unsigned"]) == 0
+    rows = csv.DictReader(io.StringIO(Path("results/phantom/leaderboard.csv").read_text()))
+    assert [(row["team"], row["marks"]) for row in rows] == [("alpha", "unsigned"), ("beta", "")]

@@ -150,6 +150,19 @@ def test_one_gpu_by_its_id() -> None:
     assert "Count" not in request
 
 
+def test_scratch_belongs_to_the_containers_user_on_podman_too() -> None:
+    """Whatever mode the image's own folder gives it."""
+    assert host_config(podman=True)["Tmpfs"]["/tmp"].split(",")[-1] == "U"
+
+
+def test_a_users_podman_keeps_the_users_id_in_containers() -> None:
+    assert host_config(podman=True, rootless=True)["UsernsMode"] == "keep-id"
+    assert "UsernsMode" not in host_config(podman=True)
+    # Docker has no such thing; and root in a user's container is that user already.
+    assert "UsernsMode" not in host_config(rootless=True)
+    assert "UsernsMode" not in host_config(replace(SPEC, user="0:0"), podman=True, rootless=True)
+
+
 def test_podman_names_a_gpu_by_cdi() -> None:
     config = host_config(replace(SPEC, gpu="GPU-7"), podman=True)
     assert config["Devices"] == [{"PathOnHost": "nvidia.com/gpu=GPU-7"}]

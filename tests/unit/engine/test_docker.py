@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import APIError
 
-from harness.engine.base import StartRefused
-from harness.engine.docker import DockerContainer, _refusal
+from harness.engine.base import EngineFacts, StartRefused
+from harness.engine.docker import DockerContainer, DockerEngine, _refusal
 from harness.engine.logs import LogKeeper
 from harness.errors import InfrastructureError, PrerequisiteError
 
@@ -28,6 +28,10 @@ REFUSALS = [
         PrerequisiteError,
     ),
     ("cgroups: cgroup mountpoint does not exist: unknown", PrerequisiteError),
+    (
+        'invalid mount config for type "bind": bind source path does not exist: /results/.work/x/outputs',
+        PrerequisiteError,
+    ),
     ("mkdir /var/lib/docker/overlay2/x: no space left on device", InfrastructureError),
     ("error mounting /results/.work/x: no such file or directory", InfrastructureError),
     ("error setting rlimit type 7: operation not permitted", InfrastructureError),
@@ -37,6 +41,34 @@ REFUSALS = [
 @pytest.mark.parametrize(("text", "kind"), REFUSALS)
 def test_the_images_faults_are_told_from_the_hosts(text: str, kind: type[Exception]) -> None:
     assert type(_refusal(APIError("500", explanation=text), "starting a container")) is kind
+
+
+def facts(**info: object) -> EngineFacts:
+    """Return what an engine is that says this of itself."""
+    podman = [{"Name": "Podman Engine"}] if info.pop("podman", False) else []
+    api = SimpleNamespace(
+        info=lambda: {"CgroupVersion": "1"} | info, version=lambda: {"Version": "1", "Components": podman}
+    )
+    return DockerEngine(SimpleNamespace(api=api), "").facts
+
+
+ENGINES = [
+    ("root's", {}, (False, False, True)),
+    ("with mapped users", {"SecurityOptions": ["name=userns"]}, (True, False, True)),
+    ("an ordinary user's", {"SecurityOptions": ["name=rootless"], "CgroupVersion": "2"}, (True, True, True)),
+    ("the same on version 1", {"SecurityOptions": ["name=rootless"]}, (True, True, False)),
+    ("Podman", {"podman": True, "Rootless": False}, (False, False, True)),
+    # It keeps the user's id in containers.
+    ("a user's Podman", {"podman": True, "Rootless": True, "CgroupVersion": "2"}, (False, True, True)),
+]
+
+
+@pytest.mark.parametrize(("name", "info", "expected"), ENGINES, ids=[row[0] for row in ENGINES])
+def test_what_an_engine_says_of_users_and_limits(
+    name: str, info: dict[str, object], expected: tuple[bool, bool, bool]
+) -> None:
+    found = facts(**info)
+    assert (found.maps_users, found.rootless, found.limits) == expected
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from evaluator.distances import GridSpacing, measure_distances
+from evaluator.distances import GridSpacing, measure_distances, surface_elements
+from evaluator.nearest import SURFELS, surface_mask
 from evaluator.pair import runs_of
+from evaluator.sweep import sweep
 
 WANTED = np.arange(256) == 1
 
@@ -62,3 +64,37 @@ def test_single_voxels_at_opposite_corners() -> None:
     one[0, 0, 0] = other[-1, -1, -1] = True
     assert_nearest(one, other, (1.0, 1.0, 1.0))
     assert_nearest(other, one, (0.2, 3.0, 1.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(*[st.sampled_from([0.3, 0.8, 1.0, 2.5, 7.0])] * 3),
+    st.sampled_from([0.0005, 0.01, 0.3]),
+)
+def test_sweeping_slices_finds_the_same_distances_bit_by_bit(
+    seed: int, spacing: tuple[float, ...], density: float
+) -> None:
+    random = np.random.default_rng(seed)
+    shape = (int(random.integers(1, 150)), *(int(size) for size in random.integers(1, 30, 2)))
+    other = random.random(shape) < density
+    other[0, 0, 0] = True
+    _, surface, box = surface_mask(runs(other), SURFELS)
+    # Anywhere in the volume, and some way outside of what the other surface spans.
+    elements = np.stack([random.integers(-5, size + 40, 500) for size in shape[::-1]], axis=1)
+    sizes = np.array(spacing)
+    found = sweep(elements, surface, box, sizes) * sizes[::-1]
+    corners = surface_elements(runs(other)).places[:, ::-1]
+    for element, (z, y, x) in zip(elements, found, strict=True):
+        steps = np.abs(corners - element) * sizes[::-1]
+        squares = (steps[:, 2] ** 2 + steps[:, 1] ** 2) + steps[:, 0] ** 2
+        assert (x * x + y * y) + z * z == squares.min()
+
+
+def test_a_crowd_far_away_is_measured_like_a_few() -> None:
+    random = np.random.default_rng(3)
+    one, other = np.zeros((2, 150, 70, 60), np.bool_)
+    one[random.random(one.shape) < 0.004] = True
+    other[20:35, 10:30, 5:40] = True
+    assert_nearest(one, other, (0.8, 0.8, 1.0))
+    assert_nearest(other, one, (0.8, 0.8, 1.0))

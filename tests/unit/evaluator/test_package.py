@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 import evaluator
@@ -120,3 +124,55 @@ def test_nonsense_is_refused() -> None:
     ):
         with pytest.raises(RequestError):
             request()
+
+
+_WITHOUT_ENGINES = """
+import runpy, sys
+
+class Refused:
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] in {"docker", "requests", "pydantic", "typer", "rich", "jinja2", "pynvml"}:
+            raise ImportError(name + " is not installed here")
+
+sys.meta_path.insert(0, Refused())
+sys.path.insert(0, sys.argv.pop(1))
+import evaluator
+assert evaluator.__file__.startswith(sys.path[0]), evaluator.__file__
+assert "docker" not in sys.modules and "harness" not in sys.modules
+sys.argv[0] = "evaluator"
+runpy.run_module("evaluator", run_name="__main__")
+"""
+
+
+def test_the_wheel_scores_where_nothing_that_runs_containers_is_installed(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    source = tmp_path / "source"
+    unwanted = shutil.ignore_patterns("__pycache__")
+    for name in ("evaluator", "harness"):
+        shutil.copytree(root / name, source / name, ignore=unwanted)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, source / name)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(source)]
+    built = subprocess.run(build, capture_output=True, text=True)
+    if "No matching distribution" in built.stderr or "Could not find a version" in built.stderr:
+        pytest.skip(f"no index to take setuptools from: {built.stderr.splitlines()[-1]}")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    volume = np.zeros((12, 12, 12), np.uint8)
+    volume[3:9, 3:9, 3:9] = 1
+    for side in ("labels", "predictions"):
+        (tmp_path / side).mkdir()
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / side / "a.nii.gz")
+    (tmp_path / "labels.json").write_text('{"labels": {"cube": 1}}', encoding="utf-8")
+    arguments = [str(tmp_path / side) for side in ("installed", "labels", "predictions")]
+    command = [sys.executable, "-I", "-c", _WITHOUT_ENGINES, *arguments]
+    done = subprocess.run(
+        [*command, "--labels", str(tmp_path / "labels.json"), "--format", "long"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == ["a,1,cube,dsc,1.0", "a,1,cube,nsd,1.0"]

@@ -125,3 +125,47 @@ def test_the_census_does_not_descend_for_ever(outputs: Path) -> None:
         folder = folder / "d"
         folder.mkdir()
     assert take_census(outputs, most_entries=1000).too_deep
+
+
+def algorithm_output(tmp_path):
+    folder = tmp_path / "outputs" / "images" / "organs"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def take_any(tmp_path):
+    return harvest(tmp_path / "outputs", "images/organs/*.mha", tmp_path / "kept", most_bytes=100)
+
+
+def test_any_name_counts_below_an_algorithms_folder(tmp_path):
+    folder = algorithm_output(tmp_path)
+    (folder / "Output.MHA").write_bytes(b"labels")
+    (folder / "log.txt").write_bytes(b"words")
+    found = take_any(tmp_path)
+    assert found.path is not None
+    assert found.path.read_bytes() == b"labels"
+
+
+def test_two_images_of_an_algorithm_are_refused_and_none_is_missing(tmp_path):
+    folder = algorithm_output(tmp_path)
+    assert take_any(tmp_path).missing
+    for name in ("one.mha", "two.mha"):
+        (folder / name).write_bytes(b"labels")
+    assert "2 files" in take_any(tmp_path).refused
+
+
+def test_a_folder_that_is_a_link_leads_nowhere(tmp_path):
+    elsewhere = tmp_path / "secrets" / "organs"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "a.mha").write_bytes(b"secret")
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "images").symlink_to(tmp_path / "secrets")
+    found = take_any(tmp_path)
+    assert found.path is None
+    assert "symbolic link" in found.refused
+
+
+def test_a_file_where_a_folder_was_expected_is_refused(tmp_path):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "images").write_bytes(b"")
+    assert take_any(tmp_path).refused

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
 
 from harness.challenge import load_challenge
 from harness.interop import write_challenger, write_flare, write_statistics, write_tidy
+from harness.interop.bibtex import write_bibtex
 from harness.interop.challenger import metric_csv
 from harness.leaderboard.statistics import sample_counts
 from harness.leaderboard.uncertainty import Samples
@@ -143,3 +145,52 @@ def test_challenger_breaks_ties_as_the_scheme_does(tmp_path):
         challenge = load_challenge(name)
         write_challenger(division(challenge, Plan("a"), Plan("b")), challenge.ranking, tmp_path)
         assert f"ties.method = '{method}'" in (tmp_path / "analyse.R").read_text()
+
+
+def test_challenger_gets_text_that_no_reader_takes_for_something_else(tmp_path):
+    phantom = load_challenge("phantom")
+    ranked = division(phantom, Plan("NA"), Plan("007"), Plan("1e3"))
+    write_challenger(ranked, phantom.ranking, tmp_path)
+    lines = (tmp_path / "dsc-organs.csv").read_text().splitlines()
+    assert lines[0] == '"task","case","algorithm","value"'
+    for team in ("NA", "007", "1e3"):
+        assert sum(f',"{team}",' in line for line in lines) == 6
+    assert not any(line.endswith('"') for line in lines[1:]), "numbers bear no quotes"
+    script = (tmp_path / "analyse.R").read_text()
+    assert "na.strings = character(0)" in script
+    assert "colClasses = c('character', 'character', 'character', 'numeric')" in script
+
+
+def test_bibtex_names_what_was_used_and_nothing_else(tmp_path):
+    flare = load_challenge("flare22")
+    plans = [Plan("a", title="Fast & 100% {sure}_net"), Plan("b", source="predictions")]
+    board = build(
+        [make_run(plan, challenge=flare, cases=6) for plan in plans], challenge=flare, bootstrap_samples=50
+    )
+    [path] = write_bibtex(board, board.divisions[0], tmp_path)
+    text = path.read_text()
+    keys = re.findall(r"^@(\w+)\{([^,]+),$", text, flags=re.MULTILINE)
+    assert [key for _, key in keys] == [
+        "ma2024",
+        "dice1945",
+        "nikolov2021",
+        "efron1987",
+        "flareharness",
+        "team-a",
+        "team-b",
+    ]
+    assert r"title = {Fast \& 100\% \{sure\}\_net}" in text
+    assert "image sha256:" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_bibtex_names_the_tests_where_teams_were_compared(tmp_path):
+    phantom = load_challenge("phantom")
+    board = build(
+        [make_run(Plan(team), challenge=phantom, cases=6) for team in "ab"],
+        challenge=phantom,
+        bootstrap_samples=0,
+    )
+    text = write_bibtex(board, board.divisions[0], tmp_path)[0].read_text()
+    assert "wilcoxon1945" in text
+    assert "efron1987" not in text

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,8 @@ from harness.leaderboard.values import (
     Wanted,
     assemble,
 )
-from harness.results.folder import RunWriter, chain_start, folder_seal
-from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, complete_lines, line_sha256
+from harness.results.folder import RunWriter, chain_start, folder_seal, read_run, write_run_record
+from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, complete_lines, line_sha256
 from harness.results.key import signing_key
 from harness.results.records import (
     DatasetFacts,
@@ -41,7 +42,7 @@ from harness.results.records import (
     Stages,
     Usage,
 )
-from harness.results.seal import JournalEnd, write_seal
+from harness.results.seal import SEAL_FILE, JournalEnd, write_seal
 
 START = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 GIB = 1024**3
@@ -276,6 +277,19 @@ def write_run(run: Results, results: Path) -> Path:
         for score in run.scores:
             writer.add_score(score)
     return folder
+
+
+def strip_signatures(folder: Path) -> None:
+    """Take key, seal and signatures from a run and make its chain anew, as whoever can write to it can."""
+    run = read_run(folder)
+    (folder / SEAL_FILE).unlink()
+    write_run_record(folder, run.record.model_copy(update={"key": ""}))
+    for name, lines in ((CASES_FILE, run.executions), (SCORES_FILE, run.scores)):
+        (folder / name).unlink()
+        journal: Journal[Any] = Journal(folder / name, start=chain_start(folder))
+        for line in lines:
+            journal.append(line)
+        journal.close()
 
 
 def copy_run(run: Path, results: Path, team: str) -> Path:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.challenge import load_challenge
 from harness.leaderboard.files import to_csv, to_json
+from harness.leaderboard.rows import describe_host
 from harness.results.records import OptOuts, Outcome
 from tests.unit.leaderboard.synthetic import HOST, Plan, build, make_run
 
@@ -231,3 +232,10 @@ def test_time_is_created_at_of_the_run():
     assert only(rank(Plan("t", day=3))).rows[0].created_at - only(rank(Plan("t"))).rows[
         0
     ].created_at == timedelta(days=3)
+
+
+def test_an_unusual_runtime_is_part_of_what_a_row_says_of_its_host():
+    assert "runtime" not in describe_host(HOST)
+    assert (
+        describe_host(HOST.model_copy(update={"runtime": "runsc"})) == f"{describe_host(HOST)}, runtime runsc"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +11,15 @@ import numpy as np
 import pytest
 
 from harness.challenge import load_challenge
-from harness.errors import InfrastructureError
-from harness.leaderboard import build, read_values
+from harness.errors import ConfigurationError, InfrastructureError
+from harness.leaderboard import build, read_values, refuse_unsigned
 from harness.leaderboard.files import to_json
 from harness.leaderboard.reading import wanted_of
 from harness.leaderboard.values import RESOURCES
-from harness.results.folder import read_results
+from harness.results.folder import read_results, read_run
 from harness.results.journal import line_sha256
 from harness.results.records import Outcome
-from tests.unit.leaderboard.synthetic import Plan, make_run, values_of, write_run
+from tests.unit.leaderboard.synthetic import Plan, Results, make_run, strip_signatures, values_of, write_run
 
 PHANTOM = load_challenge("phantom")
 
@@ -139,9 +140,32 @@ def test_a_run_that_was_changed_is_not_ranked(results, tampering, processes):
     assert said in caught.value.what
 
 
-def test_a_run_of_another_host_is_ranked_without_its_key(results, tmp_path, monkeypatch):
+def test_a_host_without_a_key_ranks_and_marks_what_others_signed(results, tmp_path, monkeypatch):
     monkeypatch.setenv("FLAREHARNESS_KEY", str(tmp_path / "no key"))
-    assert len(read_values(results, PHANTOM)) == 3
+    runs = read_values(results, PHANTOM)
+    refuse_unsigned(runs)
+    board = build(runs, challenge=PHANTOM, bootstrap_samples=0)
+    assert ["unsigned" in row.marks for row in board.divisions[0].rows] == [True] * 3
+
+
+def sign_with_another(run: Path) -> None:
+    """Sign with a key that whoever forges made up."""
+    content = read_run(run)
+    shutil.rmtree(run)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FLAREHARNESS_KEY", str(run.parents[2] / "their key"))
+        write_run(Results(run, content.record, content.executions, content.scores), run.parents[2])
+
+
+@pytest.mark.parametrize("forge", [strip_signatures, sign_with_another])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_host_with_a_key_refuses_what_it_did_not_sign(results, forge, processes):
+    forge(results / "phantom" / "a" / "run-1")
+    runs = read_values(results, PHANTOM, processes=processes)
+    assert [run.signed for run in runs] == [False, True, True]
+    with pytest.raises(ConfigurationError, match=r"1 run.*not signed.*a run-1.*--unsigned"):
+        refuse_unsigned(runs)
+    refuse_unsigned(runs[1:])
 
 
 def test_of_two_profiles_the_wanted_one_is_read(tmp_path):

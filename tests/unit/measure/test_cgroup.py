@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.measure.cgroup import CaseCgroup, Hierarchy, MemorySample, find_hierarchy, parent_name
+from harness.measure.cgroup import (
+    CaseCgroup,
+    Hierarchy,
+    MemorySample,
+    find_hierarchy,
+    parent_name,
+    remove_stale,
+)
 
 MOUNTS_V1 = """\
 24 31 0:22 / /proc rw,nosuid shared:12 - proc proc rw
@@ -135,3 +142,29 @@ def test_a_missing_cgroup_is_unknown(tmp_path: Path) -> None:
     assert nowhere.peak() is None
     assert nowhere.cpu_s() is None
     nowhere.remove()
+
+
+@pytest.mark.parametrize("own", ["feed", "docker-feed.scope", "libpod-feed", "libpod-feed.scope"])
+def test_processes_are_found_by_every_engines_names_and_one_deeper(tmp_path: Path, own: str) -> None:
+    folder = tmp_path / "flareharness" / "ab12" / own
+    (folder / "container").mkdir(parents=True)
+    (folder / "cgroup.procs").write_text("")
+    (folder / "container" / "cgroup.procs").write_text("17\n19\n")
+    hierarchy = Hierarchy(2, tmp_path, tmp_path, tmp_path)
+    assert CaseCgroup(hierarchy, "/flareharness/ab12", "feed").pids() == [17, 19]
+    assert CaseCgroup(hierarchy, "/flareharness/ab12", "beef").pids() == []
+
+
+def test_a_users_engine_has_its_cgroups_below_that_users_manager(tmp_path: Path) -> None:
+    parent = parent_name("ab12", "systemd")
+    folder = tmp_path / "user.slice/user-1000.slice/user@1000.service/flareharness.slice" / parent
+    folder.mkdir(parents=True)
+    (folder / "memory.peak").write_text("4096\n")
+    hierarchy = Hierarchy(2, tmp_path, tmp_path, tmp_path)
+    assert not CaseCgroup(hierarchy, parent, "feed").exists
+    cgroup = CaseCgroup(hierarchy, parent, "feed", user=1000)
+    assert cgroup.exists
+    assert cgroup.peak() == (4096, "cgroup-v2-peak")
+    (folder / "memory.peak").unlink()  # the kernel's files go with the folder
+    remove_stale(hierarchy, "ab")
+    assert not folder.exists()

@@ -12,10 +12,18 @@ import pytest
 from harness.challenge import load_challenge
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import RunWriter, chain_start, read_results, read_run
-from harness.results.journal import CASES_FILE, RUN_FILE, Journal, chain_faults, complete_lines, line_sha256
+from harness.results.journal import (
+    CASES_FILE,
+    RUN_FILE,
+    Journal,
+    chain_faults,
+    complete_lines,
+    line_sha256,
+)
 from harness.results.key import signing_key
 from harness.results.seal import SEAL_FILE
 from harness.results.records import DatasetFacts, Evidence, ExecutionRecord, Outcome, RunRecord, ScoreRecord
+from tests.unit.leaderboard.synthetic import strip_signatures
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -170,6 +178,27 @@ def _hold(folder: Path, held: object, done: object) -> None:
     with RunWriter(folder, run_record()):
         held.set()  # type: ignore[attr-defined]
         done.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_run_that_was_begun_unsigned_stays_so(folder: Path) -> None:
+    """Nobody vouches for what it held before, so nothing of it gets a seal."""
+    strip_signatures(folder)
+    with RunWriter(folder, run_record()) as writer:
+        written = writer.add_execution(execution("b", attempt=2))
+    assert (written.hmac, read_run(folder).record.key) == ("", "")
+    assert not (folder / SEAL_FILE).exists()
+    assert list(chain_faults(folder / CASES_FILE, start=chain_start(folder), key=signing_key())) == []
+
+
+def test_nothing_is_added_to_a_run_of_another_key(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    theirs = signing_key().id
+    monkeypatch.setenv("FLAREHARNESS_KEY", str(tmp_path / "another key"))
+    with pytest.raises(InfrastructureError, match=f"key {theirs}.*FLAREHARNESS_KEY"):
+        RunWriter(folder, run_record())
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_second_writer_is_told_who_writes(folder: Path) -> None:

@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.challenge import Challenge, Limits, load_challenge
+from harness.challenge import Challenge, Limits, Sockets, for_algorithms, load_challenge
 from harness.data.dataset import Dataset, open_dataset
 from harness.engine.base import ContainerSpec, ImageInfo
 from harness.engine.process import ProcessEngine
@@ -295,7 +295,7 @@ class GrowingGpu:
         self.used = 0
 
     def used_bytes(self, owns: Callable[[int], bool]) -> int:
-        self.used += 1024 * MIB
+        self.used = min(self.used + 1024 * MIB, 3072 * MIB)
         return self.used
 
     def __enter__(self) -> GrowingGpu:
@@ -315,7 +315,9 @@ def test_device_memory_over_its_limit_kills_the_case(
     outcome: Outcome,
 ) -> None:
     monkeypatch.setattr("harness.run.opening.open_gpu", lambda request: GrowingGpu())
-    results = run(replace(request_for("sleep 0.4" + GOOD, gpu=True, gpu_memory_bytes=limit), device="cuda"))
+    # Killed at the third sample, however long those take on a busy host.
+    script = "sleep 0.4" if limit is None else "sleep 60"
+    results = run(replace(request_for(script + GOOD, gpu=True, gpu_memory_bytes=limit), device="cuda"))
     assert outcomes(results) == {outcome}
     usage, evidence = results.executions[0].usage, results.executions[0].evidence
     assert usage.gpu_method == "nvml-process-sampled"
@@ -483,3 +485,15 @@ def test_an_empty_container_that_hangs_is_no_baseline(
     opened = resolve(request_for(), ProcessEngine(), Observer())
     assert measure_baseline(opened.rules, Hanging()) is None
     assert removed == ["c"]
+
+
+def test_an_algorithm_of_grand_challenge_needs_a_container(
+    request_for: Callable[..., EvaluationRequest],
+) -> None:
+    request = request_for(GOOD)
+    sockets = Sockets.model_validate({"input": "ct", "output": "organs"})
+    with pytest.raises(ConfigurationError, match="in a container only"):
+        run(replace(request, challenge=for_algorithms(request.challenge, sockets)))
+    two = Sockets.model_validate({"input": ["ct", "pet"], "output": "organs"})
+    with pytest.raises(ConfigurationError, match="2 input"):
+        run(replace(request, challenge=for_algorithms(request.challenge, two)))

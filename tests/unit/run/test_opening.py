@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from harness.engine.base import EngineFacts
 from harness.errors import PrerequisiteError
 from harness.run.host import host_facts
-from harness.run.opening import _slots, chosen_runtime
+from harness.run.opening import _slots, check_engine, chosen_runtime
 
 FACTS = EngineFacts("docker", "28", True, runtimes=("runc", "kata"))
 
@@ -50,3 +51,14 @@ def test_an_unusual_runtime_makes_another_host() -> None:
     usual, unusual = host_facts(FACTS), host_facts(FACTS, runtime="kata")
     assert (usual.runtime, unusual.runtime) == ("", "kata")
     assert usual.likeness != unusual.likeness
+    crun = replace(FACTS, runtimes=("crun", "runc"))
+    assert [host_facts(crun, runtime=asked).runtime for asked in ("", "crun", "runc")] == ["", "", "runc"]
+    sandboxed = replace(FACTS, runtimes=("runsc", "runc"))
+    assert [host_facts(sandboxed, runtime=asked).runtime for asked in ("", "runsc")] == ["runsc", "runsc"]
+
+
+def test_an_engine_that_limits_nothing_runs_nothing() -> None:
+    check_engine(FACTS)
+    check_engine(EngineFacts("podman", "5", True, cgroup_version=2, rootless=True))
+    with pytest.raises(PrerequisiteError, match=r"neither memory nor CPU.*cgroup version 2"):
+        check_engine(EngineFacts("podman", "5", True, cgroup_version=1, rootless=True))

@@ -55,6 +55,13 @@ def test_zeros_after_the_last_are_padding(name):
     assert read(FORMATS[name](b"first") + bytes(512)) == b"first"
 
 
+@EVERY_FORMAT
+@pytest.mark.parametrize("rest", [b"x", b"signature of a download\n" * 9, bytes(40) + b"late"])
+@pytest.mark.parametrize("step", [7, 1 << 19])
+def test_what_follows_the_last_and_is_no_stream_is_left_out(name, rest, step):
+    assert read(FORMATS[name](b"first") + rest, step=step) == b"first"
+
+
 def test_frames_of_zstd_that_are_to_be_skipped_are():
     pack = FORMATS["zstd"]
     data = SKIPPED_FRAME + pack(b"first, ") + SKIPPED_FRAME + pack(b"second") + SKIPPED_FRAME

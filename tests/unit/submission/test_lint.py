@@ -111,6 +111,17 @@ def test_an_empty_script_is_an_error():
     assert "is empty" in one(script(b""))
 
 
+def test_a_script_of_comments_is_an_error():
+    assert "comments and nothing else" in one(script(b"# Copyright\n\n  # python predict.py\n"))
+    # A license of kilobytes before the first command: no more is known than its beginning.
+    assert found(script(b"# Copyright\n" * 20_000 + GOOD_SCRIPT)) == ()
+
+
+@pytest.mark.parametrize("name", ["Predict.sh", "predict.sh.txt", "PREDICT.SH"])
+def test_a_script_of_nearly_that_name_is_pointed_at(name):
+    assert f"there is /workspace/{name}" in one(member(f"workspace/{name}", content=GOOD_SCRIPT))
+
+
 def test_a_script_that_a_later_layer_deletes_is_missing():
     assert "has no /workspace/predict.sh" in one(script(), later=[member("workspace/.wh.predict.sh")])
 
@@ -123,6 +134,8 @@ def test_windows_line_ends_are_an_error():
 def test_a_byte_order_mark_is_an_error():
     assert "byte order mark (BOM)" in one(script(b"\xef\xbb\xbf" + GOOD_SCRIPT))
     assert "UTF-16" in one(script("set -e\n".encode("utf-16")))
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le"):
+        assert "zero bytes" in one(script("set -e\n".encode(encoding)))
 
 
 @pytest.mark.parametrize(

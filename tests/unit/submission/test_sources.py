@@ -135,6 +135,7 @@ ROOT = tar(
         (gzip.compress(ROOT), "the root file system of a container"),
         (ROOT[:2700], "the root file system of a container"),
         (files_tar({"team/readme.md": b"x", "team/image.tar": SAVED}), "another archive, 'team/image.tar'"),
+        (files_tar({"repositories": b"{}", "a1/json": b"{}", "a1/layer.tar": ROOT}), "Docker before 1.10"),
         (b"\x01\x02\x03" * 1000, "no tar"),
     ],
 )
