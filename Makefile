@@ -30,7 +30,7 @@ help: ## list the targets
 # Said before anything is installed or built.
 $(if $(filter-out auto manual process,$(ENGINE)),$(error ENGINE=$(ENGINE) is unknown: process runs without isolation, manual starts no engine))
 ifneq (,$(filter evaluate train,$(MAKECMDGOALS)))
-$(if $(TEAM),,$(error say which submission: make $(MAKECMDGOALS) TEAM=name; the names are the folders of submissions/))
+$(if $(TEAM),,$(error say which submission: make $(MAKECMDGOALS) TEAM=name; the names are the folders of submissions/, or all))
 endif
 ifneq (,$(filter train,$(MAKECMDGOALS)))
 $(if $(DATA),,$(error say what to train on: make train TEAM=$(TEAM) DATA=folder; it holds imagesTr/ and labelsTr/))
@@ -118,8 +118,8 @@ RUNS_IN := engine-ready
 endif
 
 # A submission that failed cases (exit code 1) is on the table all the same.
-evaluate: env $(RUNS_IN) $(if $(DATA),,$(PHANTOMS)/.made) ## TEAM=x [DATA=dir] [ENGINE=process]: run, measure, score, rank
-	@status=0; $(WITH_ENGINE) $(HARNESS) evaluate $(TEAM) $(ENGINE_OPTION) --data $(DATA_OR_PHANTOMS) \
+evaluate: env $(RUNS_IN) $(if $(DATA),,$(PHANTOMS)/.made) ## TEAM=x|all [DATA=dir] [ENGINE=process]: run, measure, score, rank
+	@status=0; $(WITH_ENGINE) $(HARNESS) evaluate $(if $(filter all,$(TEAM)),--all,$(TEAM)) $(ENGINE_OPTION) --data $(DATA_OR_PHANTOMS) \
 		--challenge $(CHALLENGE) $(ARGS) || status=$$?; \
 	case $$status in \
 		0) $(HARNESS) leaderboard --challenge $(CHALLENGE);; \
@@ -148,7 +148,7 @@ TRAIN_TESTS := tests/unit/submissions
 # Percent of branches and lines that the unit tests reach without a container engine, as measured, rounded down.
 COVERED := 84
 
-.PHONY: lint test test-fast test-fresh test-vm coverage bench fuzz stress
+.PHONY: lint test test-fast test-fresh test-vm coverage bench fuzz stress stress-cluster
 lint: env-dev ## style, types and import directions
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
@@ -187,6 +187,9 @@ fuzz: env-dev ## long: mutated volumes against the gate
 
 stress: env-dev engine-ready ## long: kill the harness at 50 random points
 	@FLAREHARNESS_KILLS=50 $(PYTEST) tests/integration/test_run_resume.py -k kill_9 --timeout 0 $(ARGS)
+
+stress-cluster: env-dev ## long: kill 1,000 workers of a queue at random moments
+	@FLAREHARNESS_KILLS=1000 $(PYTEST) tests/unit/cluster/test_faults.py -k killed_workers --timeout 0 -s $(ARGS)
 
 # ---- documents -------------------------------------------------------------------------------------------------------
 

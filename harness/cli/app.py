@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "Lint the image, run a case as judged, and say what to change.",
     "pack": "Build the image and write TEAM.tar.gz, as `docker save` does.",
     "evaluate": "Run a submission on every case, measure, score and store it.",
+    "worker": "Take the cases that evaluations offer, and run them here.",
     "score": "Score what was predicted, in stored runs or made elsewhere.",
     "leaderboard": "Rank the teams from the results on disk; write the report.",
     "explain": "Score a case under several rules, and say why they differ.",

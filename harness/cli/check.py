@@ -13,7 +13,7 @@ from harness.challenge import load_challenge
 from harness.cli import completion, options, preflight
 from harness.cli.advice import advise, in_json, show_case, summary
 from harness.cli.display import say
-from harness.cli.evaluate import entry_for, prepared, rules_for
+from harness.cli.entry import entry_for, prepared, rules_for
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
 from harness.engine.registry import images_of, open_engine

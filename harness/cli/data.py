@@ -123,7 +123,10 @@ def raters(
     challenge: options.Challenge = options.DEFAULT_CHALLENGE,
     profile: options.Profile = None,
 ) -> int:
-    """Print the human level and, for each label, the tolerance that the raters' disagreement gives."""
+    """Print the human level and, for each label, the tolerance that the raters' disagreement gives.
+
+    Example: `harness data raters DIR --challenge FILE`.
+    """
     from evaluator import EvaluatorError, Scoring
     from evaluator.raters import disagreement, tolerances_mm
     from harness.challenge import load_challenge

@@ -49,6 +49,8 @@ def command(
 ) -> None:
     """Store the numbers of others' tables as a row that says so.
 
+    Example: `harness import winner --scores winner_DSC_NSD.csv --challenge flare22`.
+
     Such a row stands beside yours, out of competition: nothing of it was measured or scored here.
     """
     rules = load_challenge(challenge)

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from rich.progress import (
     BarColumn,
@@ -37,7 +38,7 @@ class ConsoleObserver(Observer):
         self._left = self._ended = 0
         self._began = time.monotonic()
 
-    def __enter__(self) -> ConsoleObserver:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty() and not is_muted():
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -106,6 +107,56 @@ class ConsoleObserver(Observer):
             self._bar.console.print(printable(words), markup=False, highlight=False, soft_wrap=True)
         else:
             say(words)
+
+
+class ManyObserver(ConsoleObserver):
+    """Tells of many runs at once: one bar over all of them, and the team in front of each line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._total = 0
+        self._done = 0
+
+    def of_team(self, team: str) -> Observer:
+        """Return who is told of one team's run."""
+        return _OfTeam(self, team)
+
+    def opened(self, *, total: int, left: int) -> None:
+        """Add a run to the bar."""
+        self._total += total
+        self._done += total - left
+        self._show()
+
+    def ended(self, text: str) -> None:
+        """Tell of one case."""
+        self.note(text)
+        self._done += 1
+        self._show()
+
+    def _show(self) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description="running", completed=self._done, total=self._total)
+
+
+class _OfTeam(Observer):
+    """Hands on what happens to one team's run."""
+
+    def __init__(self, everybody: ManyObserver, team: str) -> None:
+        self._everybody = everybody
+        self._team = team
+
+    def run_opened(self, record: RunRecord, folder: Path, *, total: int, left: int) -> None:
+        self._everybody.note(f"{self._team}: {left} of {total} case(s) to run; results in {folder}")
+        self._everybody.opened(total=total, left=left)
+
+    def case_finished(self, execution: ExecutionRecord) -> None:
+        self._everybody.ended(f"  {self._team}, {case_line(execution).strip()}")
+
+    def case_scored(self, score: ScoreRecord) -> None:
+        self._everybody.note(f"  {self._team}, {score_line(score).strip()}")
+
+    def note(self, text: str) -> None:
+        self._everybody.note(f"{self._team}: {text}")
 
 
 def case_line(execution: ExecutionRecord) -> str:

@@ -28,7 +28,8 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder that th
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
     group = typer.Typer(
-        help="Put a challenge on grand-challenge.org or Codabench.",
+        help="Put a challenge on grand-challenge.org or Codabench.\n\n"
+        "Example: `harness platform codabench --challenge FILE --data DIR`.",
         no_args_is_help=True,
     )
     group.command("grand-challenge")(grand_challenge)
@@ -50,7 +51,10 @@ def grand_challenge(
         ),
     ] = "",
 ) -> None:
-    """Build the evaluation method's image and write it, and the ground truth, as the archives to upload."""
+    """Build the evaluation method's image and write it, and the ground truth, as the archives to upload.
+
+    Example: `harness platform grand-challenge --challenge FILE --data DIR`.
+    """
     rules = load_challenge(challenge)
     dataset = open_dataset(data, split=split) if data is not None else None
     text = rules_to_json(platform_rules(rules, dataset, output_slug=output_slug))
@@ -85,7 +89,10 @@ def codabench(
     ] = None,
     submissions_per_day: Annotated[int, typer.Option("--submissions-per-day", min=1)] = 5,
 ) -> None:
-    """Write a competition bundle: competition.yaml, pages, scoring program and reference data as one zip."""
+    """Write a competition bundle: competition.yaml, pages, scoring program and reference data as one zip.
+
+    Example: `harness platform codabench --challenge FILE --data DIR`.
+    """
     rules = load_challenge(challenge)
     first_day = _day(start)
     dataset = open_dataset(data, split=split)

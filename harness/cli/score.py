@@ -11,7 +11,7 @@ import typer
 from harness.challenge import Challenge, load_challenge
 from harness.cli import options
 from harness.cli.display import progress, say
-from harness.cli.evaluate import conclude, prepared
+from harness.cli.entry import conclude, prepared
 from harness.cli.names import known_team
 from harness.cli.observer import ConsoleObserver
 from harness.cli.people import score_people

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # it imports the SDK of one engine
     from harness.engine.images import ImageClient
 
 ENGINES = {
+    "apptainer": "harness.engine.apptainer",
     "docker": "harness.engine.docker",
     "process": "harness.engine.process",
 }

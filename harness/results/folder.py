@@ -292,7 +292,7 @@ def check_team(team: str) -> None:
             f"the team name {_shortened(team)!r} has {len(team)} letters",
             mend=f"Use at most {MOST_TEAM_LETTERS}.",
         )
-    if team in ("report", HUMAN) or team.startswith("leaderboard."):
+    if team in ("report", HUMAN) or team.startswith(("leaderboard.", "entries.")):
         raise ConfigurationError(
             f"a team cannot be called {team!r}: results of the challenge have that name",
             mend="Choose another name.",

@@ -105,6 +105,7 @@ class ExecutionRecord(_Record):
     stages: Stages = Stages()
     usage: Usage = Usage()
     prediction: Prediction | None = None
+    host: str = Field("", description="the host that ran it, where a run is spread over several")
     notes: tuple[str, ...] = Field((), description="what the gate noticed of an output that it let pass")
     files: dict[str, str] = Field({}, description="SHA-256 of the other files kept of the case, by name")
     previous_sha256: str = CHAIN_START

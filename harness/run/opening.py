@@ -131,7 +131,7 @@ def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Obser
     return Opened(
         cases=request.dataset.cases,
         image=image,
-        draft=_draft(request, rules, image=image, host=host),
+        draft=draft_record(request, rules.run, rules.secret, image=image, host=host, cpusets=cpusets),
         rules=rules,
         bench=Bench(places, instruments),
         gpu=gpu,
@@ -272,18 +272,36 @@ def _slots(cores: list[int], cpus: float, jobs: int) -> tuple[str, ...]:
     )
 
 
-def _draft(request: EvaluationRequest, rules: Rules, *, image: ImageInfo, host: HostFacts) -> RunRecord:
+def draft_record(
+    request: EvaluationRequest,
+    run: str,
+    fingerprint: str,
+    *,
+    image: ImageInfo,
+    host: HostFacts | None = None,
+    cpusets: tuple[str, ...] = (),
+) -> RunRecord:
+    """Return run.json as far as it is known before anything runs.
+
+    Args:
+        request: What to evaluate.
+        run: The run's name.
+        fingerprint: Of the data set.
+        image: The image.
+        host: What the run will run on, where that is known.
+        cpusets: Cores that containers are kept to.
+    """
     cases = request.dataset.cases
     return RunRecord(
         contract_version=CONTRACT_VERSION,
-        run=rules.run,
+        run=run,
         team=request.team,
         title=request.title,
         challenge=request.challenge,
-        limits=rules.limits,
+        limits=request.enforced_limits,
         dataset=DatasetFacts(
             name=request.dataset.name,
-            fingerprint=rules.secret,
+            fingerprint=fingerprint,
             cases=tuple(case.id for case in cases),
             annotated={case.id: case.annotated for case in cases if case.annotated is not None},
         ),
@@ -295,12 +313,12 @@ def _draft(request: EvaluationRequest, rules: Rules, *, image: ImageInfo, host: 
             user=image.user,
             platform=image.platform,
         ),
-        opt_outs=rules.opt_outs,
+        opt_outs=request.opt_outs,
         host=host,
         versions=versions(),
         argv=request.argv,
         device=request.device,
         jobs=request.jobs,
-        cpuset=",".join(dict.fromkeys(rules.cpusets)),
+        cpuset=",".join(dict.fromkeys(cpusets)),
         created_at=datetime.now(UTC),
     )

@@ -83,7 +83,8 @@ class FakeApi:
         config, layers = self.images_by_id[self.tags.get(reference, reference)]
         blobs = {f"blobs/sha256/{sha256(data)[7:]}": data for data in (*layers, config)}
         names = [f"blobs/sha256/{sha256(layer)[7:]}" for layer in layers]
-        manifest = [{"Config": f"blobs/sha256/{sha256(config)[7:]}", "RepoTags": None, "Layers": names}]
+        tags = [reference] if reference in self.tags else None
+        manifest = [{"Config": f"blobs/sha256/{sha256(config)[7:]}", "RepoTags": tags, "Layers": names}]
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w") as archive:
             for name, data in [*sorted(blobs.items()), ("manifest.json", json.dumps(manifest).encode())]:
@@ -98,6 +99,10 @@ class FakeApi:
             {"Id": identifier, "RepoTags": [tag for tag, owner in self.tags.items() if owner == identifier]}
             for identifier in self.images_by_id
         ]
+
+    def tag(self, reference, repository, version):
+        self.tags[f"{repository}:{version}"] = self.tags.get(reference, reference)
+        return True
 
     def remove_image(self, reference, noprune=False):
         if reference not in self.tags:

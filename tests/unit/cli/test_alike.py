@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.evaluate import Entry, refuse_alike
+from harness.cli.entry import Entry, refuse_alike
 from harness.errors import ConfigurationError
 from harness.results.folder import write_run_record
 from harness.results.records import ImageFacts, OptOuts

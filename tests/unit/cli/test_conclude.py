@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli.evaluate import conclude
+from harness.cli.entry import conclude
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_SUBMISSION_FAILED
 from harness.results.folder import RunResults
 from harness.results.records import Evidence, ExecutionRecord, Outcome

@@ -56,7 +56,7 @@ def test_the_projects_list_has_a_sign_and_a_reason_for_each_package(repository):
     rows = [line.split(maxsplit=3) for line in lines if line and not line.startswith("#")]
     assert all(len(row) == 4 for row in rows)
     assert len({row[1] for row in rows}) == len(rows)
-    assert {row[0] for row in rows} == {"env", "engine", "base", "browser", "podman", "vm"}
+    assert {row[0] for row in rows} == {"env", "engine", "base", "browser", "podman", "slurm", "vm"}
 
 
 def test_without_an_engine_one_message_says_what_is_missing_and_what_works_without(repository):

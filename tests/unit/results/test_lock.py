@@ -42,3 +42,15 @@ def test_a_disk_without_locks_is_not_taken_for_another_harness(
     monkeypatch.setattr("harness.results.lock.fcntl.flock", flock)
     with pytest.raises(InfrastructureError, match="this disk cannot lock files"):
         FolderLock(tmp_path).acquire()
+
+
+def test_a_full_disk_keeps_nobody_from_the_lock_nor_the_lock_from_the_next_one(tmp_path, monkeypatch):
+    def full(descriptor, content, offset):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with FolderLock(tmp_path):
+            pass
+    with FolderLock(tmp_path):
+        pass

@@ -1,0 +1,1 @@
+"""Many machines: the results folder is the queue, and whatever starts workers may die without loss."""
