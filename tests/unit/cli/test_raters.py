@@ -174,7 +174,7 @@ def test_exports_report_and_explanation_take_several_raters(place, results, tmp_
         "middle_DSC_NSD.csv",
     ]
     assert run(["export", "tidy", *options, "-o", str(tmp_path / "tidy")]) == 0
-    rows = csv.DictReader((tmp_path / "tidy/labels.csv").open())
+    rows = csv.DictReader((tmp_path / "tidy/labels.csv").read_text().splitlines())
     assert {row["name"] for row in rows if row["team"] == "human"} >= {"kidney with tumour"}
     data = ("--data", str(place / "data"))
     report = ["leaderboard", "report", *options, *data, "-o", str(tmp_path / "report")]
