@@ -54,30 +54,35 @@ def sweep(elements, others, box, sizes):
     # By x and then across, so that one walk answers for all elements of a column.
     order = np.argsort((elements[:, 2] - low_x) * extent + line_of)
     starts = np.searchsorted(elements[order, 2], np.arange(low_x, low_x + width + 1))
-    layer_of, line_of = layer_of[order], line_of[order] - low
+    layer_of, line_of = layer_of[order] - first_layer, line_of[order] - low
     best, found = np.full(order.size, np.inf), np.zeros((order.size, 3), np.int64)
-    steps, held = np.empty((lines, width), np.int32), np.empty(lines, np.int64)
+    steps, held = np.empty((layers, lines, width), np.int32), np.empty((layers, lines), np.int64)
+    counts = np.zeros(layers, np.int64)
     places, tops = np.empty(64 * words, np.int64), np.empty(lines)
-    lowest, begins = np.empty(lines, np.int64), np.empty(lines + 1)
-    for step in range(layers):
-        # From the middle outwards: what is found early spares looking at slices that cannot be nearer.
-        layer = layers // 2 + (step // 2 if step % 2 == 0 else -(step // 2) - 1)
-        count = 0
+    for layer in range(layers):
         for line in range(lines):
             row = (layer * rows + line if over_z else line * rows + layer) * words
-            if _steps_along(others, row, 64 * first_word - low_x, places, steps[count]):
-                held[count] = first_line + line - low
-                count += 1
-        for x in range(width if count else 0):
-            here = slice(starts[x], starts[x + 1])
-            if starts[x] < starts[x + 1]:
-                high = steps[:count, x]
-                kept = _lowest_parabolas(
-                    high, held, sizes[0], sizes[1 if over_z else 2], tops, lowest, begins
+            room = steps[layer, counts[layer]]
+            if _steps_along(others, row, 64 * first_word - low_x, places, room):
+                held[layer, counts[layer]] = first_line + line - low
+                counts[layer] += 1
+    lowest, begins = np.empty((layers, lines), np.int64), np.empty((layers, lines + 1))
+    kept, least = np.zeros(layers, np.int64), np.empty(layers)
+    for x in range(width):
+        if starts[x] == starts[x + 1]:
+            continue
+        for layer in range(layers):
+            if counts[layer]:
+                high = steps[layer, : counts[layer], x]
+                least[layer] = (high.min() * sizes[0]) ** 2
+                size_line = sizes[1 if over_z else 2]
+                kept[layer] = _lowest_parabolas(
+                    high, held[layer], sizes[0], size_line, tops, lowest[layer], begins[layer]
                 )
-                column = (layer_of[here], line_of[here], best[here], found[here])
-                curves = (high, held, lowest[:kept], begins)
-                _compare_column(curves, first_layer + layer, column, sizes, over_z)
+        here = slice(starts[x], starts[x + 1])
+        column = (layer_of[here], line_of[here], best[here], found[here])
+        curves = (steps[:, :, x], held, lowest, begins, counts, kept, least)
+        _compare_column(curves, column, sizes, over_z)
     offsets = np.empty_like(found)
     for i in range(order.size):
         offsets[order[i]] = found[i]
@@ -130,40 +135,68 @@ def _lowest_parabolas(steps, held, size_x, size_across, tops, lowest, begins):
 
 
 @kernel
-def _compare_column(curves, layer, column, sizes, over_z):
-    """Compare what the elements of a column found before with the lowest parabolas of a slice.
-
-    Squares are added up in the order of SciPy's distance transform, x, y, z, whatever the slices are.
-    """
-    steps, held, lowest, begins = curves
+def _compare_column(curves, column, sizes, over_z):
+    """Find the nearest of the lowest parabolas for each element of a column, its own slice first."""
+    steps, held, lowest, begins, counts, kept, least = curves
     layer_of, line_of, best, found = column
     size_layer, size_line = (sizes[2], sizes[1]) if over_z else (sizes[1], sizes[2])
-    least = (steps.min() * sizes[0]) ** 2
-    low, high = held[0], held[steps.size - 1]
-    k = 0
+    # Where the walk across has come to in each slice.
+    walked = np.zeros(counts.size, np.int64)
     for i in range(line_of.size):
-        line, apart = line_of[i], abs(layer - layer_of[i])
-        square = (apart * size_layer) * (apart * size_layer)
-        beside = max(low - line, line - high, 0) * size_line
-        if (least + beside * beside + square) * _SURELY >= best[i]:
-            continue
-        while k + 1 < lowest.size and begins[k + 1] < line:
-            k += 1
-        first, last = k, k
-        while first and begins[first] >= line - 2 * _CLOSE:
-            first -= 1
-        while last + 1 < lowest.size and begins[last + 1] <= line + 2 * _CLOSE:
-            last += 1
-        for candidate in range(first, last + 1):
-            nearest = lowest[candidate]
-            along, across = steps[nearest] * sizes[0], (held[nearest] - line) * size_line
-            if over_z:
-                whole = ((along * along) + (across * across)) + square
-            else:
-                whole = ((along * along) + square) + (across * across)
-            if whole < best[i]:
-                best[i] = whole
-                found[i, 0], found[i, 1] = apart, abs(held[nearest] - line)
-                if not over_z:
-                    found[i, 0], found[i, 1] = found[i, 1], apart
-                found[i, 2] = steps[nearest]
+        line, own = line_of[i], layer_of[i]
+        down = min(max(own, 0), counts.size - 1)
+        up = down + 1
+        for _ in range(counts.size):
+            layer = _nearer_layer(own, down, up, counts.size)
+            down, up = (down - 1, up) if layer == down else (down, up + 1)
+            apart = abs(layer - own)
+            square = (apart * size_layer) * (apart * size_layer)
+            if square >= best[i]:
+                break
+            beside = _gap(line, held[layer, 0], held[layer, counts[layer] - 1]) * size_line
+            if counts[layer] == 0 or (least[layer] + beside * beside + square) * _SURELY >= best[i]:
+                continue
+            k, begin = walked[layer], begins[layer]
+            while k + 1 < kept[layer] and begin[k + 1] < line:
+                k += 1
+            walked[layer] = k
+            first = _first_close(begin, k, line)
+            while first < kept[layer] and (first <= k or begin[first] <= line + 2 * _CLOSE):
+                nearest = lowest[layer, first]
+                across = abs(held[layer, nearest] - line)
+                dz, dy = (apart, across) if over_z else (across, apart)
+                whole = _square(dz, dy, steps[layer, nearest], sizes)
+                if whole < best[i]:
+                    best[i] = whole
+                    found[i, 0], found[i, 1], found[i, 2] = dz, dy, steps[layer, nearest]
+                first += 1
+
+
+@kernel
+def _nearer_layer(own, down, up, layers):
+    """Return the nearer of two slices, one on each side, of which one may be outside of them all."""
+    if down < 0:
+        return up
+    if up >= layers:
+        return down
+    return down if abs(own - down) <= abs(up - own) else up
+
+
+@kernel
+def _gap(place, first, last):
+    return max(first - place, place - last, 0)
+
+
+@kernel
+def _first_close(begins, k, place):
+    """Return the first parabola that a place may belong to, given the last one that begins before it."""
+    while k and begins[k] >= place - 2 * _CLOSE:
+        k -= 1
+    return k
+
+
+@kernel
+def _square(dz, dy, dx, sizes):
+    """Return the squared length of an offset, in the order of operations of SciPy's distance transform."""
+    x, y, z = dx * sizes[0], dy * sizes[1], dz * sizes[2]
+    return ((x * x) + (y * y)) + (z * z)
