@@ -62,7 +62,7 @@ def parse_options() -> Options:
 
 def make_setup(options: Options) -> Setup:
     """Read the table of annotations and the recipes."""
-    from distilled.annotation import read_annotations
+    from segkit.partial.annotation import read_annotations
 
     recipes = load_recipes(options.recipes or HERE / "plans", options.schedule)
     if options.hours is not None:

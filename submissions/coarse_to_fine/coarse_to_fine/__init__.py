@@ -1,1 +1,1 @@
-"""Coarse, tumour and organ models: each of a case's three stages works where the one before found something."""
+"""Coarse, tumour and organ models: the first finds the abdomen, the others work in its box."""

@@ -214,8 +214,8 @@ def test_a_folder_without_images_says_what_it_should_hold(submissions, recipes, 
 def test_organ_pseudo_labels_are_made_on_the_gpu_where_there_is_one(
     tmp_path, monkeypatch, tiny_model, gpu, engine
 ):
-    from distilled import unet_model
     from segkit.model import save_model
+    from segkit.partial import unet_labeller as unet_model
 
     if not gpu:
         pytest.importorskip("openvino")

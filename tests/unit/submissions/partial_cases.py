@@ -1,4 +1,4 @@
-"""Tiny data sets in FLARE's layout for the tests of distilled_student."""
+"""Tiny data sets in FLARE's layout for the tests of segkit.partial."""
 
 from __future__ import annotations
 
