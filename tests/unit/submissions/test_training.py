@@ -268,11 +268,11 @@ def test_an_interrupted_preprocessing_goes_on_with_the_cases_that_are_left(data,
 
     read = []
 
-    def reading(pair, task):
+    def reading(pair, task, *how):
         read.append(pair.case)
         if len(read) == 4:
             raise KeyboardInterrupt
-        return read_case(pair, task)
+        return read_case(pair, task, *how)
 
     monkeypatch.setattr(prepare, "read_case", reading)
     job = (

@@ -58,7 +58,7 @@ class Steps:
         *,
         labels: Path | None = None,
         start_from: Path | None = None,
-        fold: str | int | None = None,
+        seed: int | None = None,
     ) -> Path:
         """Train a recipe on cases; returns the newest checkpoint.
 
@@ -69,7 +69,7 @@ class Steps:
             folder: The training's own work folder.
             labels: Folder of fused labels; the cases' own label files if None.
             start_from: Model folder whose weights the training begins with.
-            fold: In place of that of the options.
+            seed: In place of that of the options.
 
         Raises:
             PipelineError: A case's label file is not there.
@@ -85,8 +85,8 @@ class Steps:
         settings = dict(self.recipes[recipe])
         architecture = settings.pop("architecture")
         options = dataclasses.replace(self.options, work=folder, start_from=start_from)
-        if fold is not None:
-            options = dataclasses.replace(options, fold=fold)
+        if seed is not None:
+            options = dataclasses.replace(options, seed=seed)
         return train(pairs, task, settings, architecture, options)
 
     def label(self, cases: Sequence[Case], weights: Path, load: Callable[[], Segment], out: Path) -> None:
