@@ -178,9 +178,11 @@ def check_sources(pairs: Sequence[Pair], task: Task, path: Path, how: Preparatio
         for case in known["cases"].keys() | sources["cases"].keys()
         if known["cases"].get(case) != sources["cases"].get(case)
     )
-    what = "the labels or their preparation differ"
+    what = "the labels differ"
     if differing:
         what = f"{len(differing)} cases differ, the first is {differing[0]}"
+    elif known.get("preparation") != sources.get("preparation"):
+        what = "they were prepared in another way"
     raise TrainingDataError(
         f"{path.parent} was made from other data ({what}); delete the work folder or name another"
     )
