@@ -5,7 +5,7 @@
 MODEL holds the compiled networks (`python -m coarse_to_fine.export weights MODEL`), DIR has imagesVal and
 labelsVal. Dice is the mean over organs that a reference holds and over cases, of the organ model alone and
 without the rule of largest parts, so that nothing but the choice differs. Changed voxels are counted against
-the way that is named, among those that either of two maps marks. Time is that of the processor, relative to the
+the way that is named, among those that either of two maps marks. Time is the processor's, relative to the
 first row.
 """
 
