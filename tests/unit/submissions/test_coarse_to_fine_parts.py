@@ -221,6 +221,19 @@ def test_a_model_that_was_not_trained_on_turned_volumes_is_refused(tmp_path):
         plan_of(tmp_path, "coarse")
 
 
+def test_shipped_weights_are_whole_small_and_have_a_card(submissions):
+    weights = submissions / "coarse_to_fine/weights"
+    plan = load_plan(weights)
+    assert sum(path.stat().st_size for path in weights.rglob("*") if path.is_file()) < 20e6
+    assert (weights / "MODEL_CARD.md").is_file()
+    for name in plan.models:
+        load_in_torch(weights, plan, name)
+    # The same distance as in the source, whose slices are 2.301 mm thick.
+    slice_mm = plan_of(weights, "coarse").spacing_mm[0]
+    assert plan.coarse.reach_voxels * slice_mm == pytest.approx(170 / 3 * 2.3009669, rel=1e-3)
+    assert plan.single == MethodPlan().single
+
+
 # ---- beginning with another model ----------------------------------------------------------------
 
 
