@@ -1,3 +1,3 @@
 """The evaluator's version: it changes when a score could."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -28,6 +28,7 @@ sys.path[:0] = [
     str(HERE / "segkit"),
     str(HERE / "cascade"),
     str(HERE / "distilled_student"),
+    str(HERE / "coarse_to_fine"),
     str(HERE.parent),
 ]
 
@@ -62,6 +63,10 @@ STEPS = (
     Step("organs", "distilled_student/plans/phantom.organs.json", 180),
     Step("teacher", "distilled_student/plans/phantom.teacher.json", 90),
     Step("student", "distilled_student/plans/phantom.student.json", 120, start="organs"),
+    Step("fine_organs", "coarse_to_fine/plans/phantom.organs.json", 90, start="organs"),
+    Step("coarse", "coarse_to_fine/plans/phantom.coarse.json", 30, start="fine_organs"),
+    Step("fine_tumour1", "coarse_to_fine/plans/phantom.tumour1.json", 60, start="fine_organs"),
+    Step("fine_tumour2", "coarse_to_fine/plans/phantom.tumour2.json", 60, start="fine_organs"),
     Step("small_unet_tumour", "small_unet/plans/phantom.tumour.json", 60),
 )
 REHEARSAL_STEPS, REHEARSAL_CASES, REHEARSAL_SIDE = 3, 8, 32

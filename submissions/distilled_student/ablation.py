@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from distilled.labelling import label_cases
-from distilled.unet_model import load_unet
-from distilled.values import TUMOUR
 from segkit.cases import IMAGE_ENDING
 from segkit.errors import SegkitError
 from segkit.log import log
+from segkit.partial.labelling import label_cases
+from segkit.partial.unet_labeller import load_unet
+from segkit.partial.values import TUMOUR
 from segkit.program import run_program
 
 from evaluator import label_table, score_folder

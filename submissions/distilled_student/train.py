@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from distilled.pipeline import STEPS, WHAT_STUDENTS_LEARN_FROM, Pipeline, Setup
-from segkit.training import Options as TrainingOptions
-from segkit.training.program import Options, train_main, training_parser, with_places
+from segkit.partial.program import completed, share_hours, steps_parser, table_of, training_options
+from segkit.training.program import Options, train_main
 
 HERE = Path(__file__).resolve().parent
 RECIPES = ("teacher", "organs", "student")
@@ -30,17 +30,7 @@ def train(options: Options) -> None:
 
 def parse_options() -> Options:
     """The command line."""
-    parser = training_parser(__doc__, epilog=f"steps in order: {', '.join(STEPS)}")
-    steps = parser.add_mutually_exclusive_group()
-    steps.add_argument("--until", choices=STEPS, help="the last step to run")
-    steps.add_argument("--only", choices=STEPS, help="one step, from what the others left")
-    parser.add_argument("--annotated", type=Path, help="JSON or CSV: which label values each case annotates")
-    parser.add_argument(
-        "--complete", action="store_true", help="every case with a label file annotates every class"
-    )
-    parser.add_argument(
-        "--organ-labels", type=Path, help="organ pseudo labels of another model, <case>.nii.gz"
-    )
+    parser = steps_parser(__doc__, STEPS)
     parser.add_argument(
         "--student-labels",
         choices=sorted(WHAT_STUDENTS_LEARN_FROM),
@@ -48,43 +38,20 @@ def parse_options() -> Options:
         help="what the student learns from; "
         + "; ".join(f"{name}: {what}" for name, what in WHAT_STUDENTS_LEARN_FROM.items()),
     )
-    parser.add_argument(
-        "--recipes", type=Path, help="folder with teacher, organs and student recipes of your own"
-    )
-    parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the patches of a step")
-    options = parser.parse_args()
-    if options.only:
-        options.steps = [options.only]
-    else:
-        options.steps = STEPS[: STEPS.index(options.until or STEPS[-1]) + 1]
-    return with_places(options, HERE.name, options.schedule)
+    return completed(parser.parse_args(), HERE.name, STEPS)
 
 
 def make_setup(options: Options) -> Setup:
     """Read the table of annotations and the recipes."""
-    from distilled.annotation import read_annotations
-
     recipes = load_recipes(options.recipes or HERE / "plans", options.schedule)
-    if options.hours is not None:
-        share_hours(recipes, options.hours)
+    share_hours(recipes, options.hours)
     starts_from_organs = recipes["student"].pop("starts_from_organs", False) and not options.organ_labels
     return Setup(
-        table=read_annotations(options.data, options.annotated, complete=options.complete),
+        table=table_of(options),
         recipes=recipes,
         work=options.work,
         out=options.out,
-        options=TrainingOptions(
-            work=options.work,
-            threads=options.threads,
-            device=options.device,
-            fold="all",
-            hours=None,
-            seed=options.seed,
-            start_from=None,
-            import_from=(HERE,),
-            processes=options.processes,
-            gpus=options.gpus,
-        ),
+        options=training_options(options, import_from=HERE),
         organ_labels=options.organ_labels,
         student_labels=options.student_labels,
         student_starts_from_organs=starts_from_organs,
@@ -97,14 +64,6 @@ def load_recipes(folder: Path, schedule: str) -> dict[str, dict[str, Any]]:
     for name in ("organs", "student"):
         recipes[name]["architecture"] = json.loads((folder / "architecture.student.json").read_text())
     return recipes
-
-
-def share_hours(recipes: dict[str, dict[str, Any]], hours: float) -> None:
-    """Give each recipe its part of `hours`; schedules that count epochs alone stay as they are."""
-    timed = [recipe["schedule"] for recipe in recipes.values() if "hours" in recipe.get("schedule", {})]
-    whole = sum(schedule["hours"] for schedule in timed)
-    for schedule in timed:
-        schedule["hours"] *= hours / whole
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from segkit.components import without_small_parts
+from segkit.region import box_around
 from segkit.resample import Shape, linear_taps
 from segkit.windows import Box
 
@@ -60,14 +61,5 @@ def find_region(
     extent_mm = [size * spacing for size, spacing in zip(shape, spacing_mm, strict=True)]
     voxel_ml = float(np.prod(extent_mm)) / mask.size / 1000
     kept = without_small_parts(mask, smallest_part_ml / voxel_ml)
-    if not kept.any():
-        return None
-    box = []
-    for axis in range(3):
-        present = np.flatnonzero(kept.any(axis=tuple(other for other in range(3) if other != axis)))
-        scale = shape[axis] / mask.shape[axis]
-        margin = margin_mm / spacing_mm[axis]
-        first = max(0, int(np.floor(present[0] * scale - margin)))
-        last = min(shape[axis], int(np.ceil((present[-1] + 1) * scale + margin)))
-        box.append(slice(first, last))
-    return Region(box=(box[0], box[1], box[2]), mask=kept, shape=shape)
+    box = box_around(kept, shape, spacing_mm, margin_mm)
+    return None if box is None else Region(box=box, mask=kept, shape=shape)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from segkit.model import load_model
+from segkit.partial.rules import fuse
+from segkit.partial.values import ORGANS, TUMOUR
 from segkit.plan import Intensity
 from segkit.resample import grid_shape, resample_image
 from segkit.torch_engine import TorchEngine
@@ -24,9 +26,7 @@ from segkit.windows import run_tiles
 from torch.nn import functional
 
 from distilled.attention_unet import AttentionUNet2d
-from distilled.rules import fuse
 from distilled.teacher_plan import TeacherPlan, load_network, network_of, write_teacher
-from distilled.values import ORGANS, TUMOUR
 
 Triple = tuple[int, int, int]
 Run = Callable[[np.ndarray], np.ndarray]

@@ -146,6 +146,7 @@ def run_tiles(
     logits_of: Callable[[np.ndarray], np.ndarray],
     worth_looking: Callable[[Box], bool],
     on_tile: Callable[[int, int], None] = lambda done, total: None,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Run a network over a volume in overlapping tiles.
 
@@ -159,6 +160,8 @@ def run_tiles(
         logits_of: Logits (class, z, y, x), float32, of one tile (z, y, x).
         worth_looking: Whether a tile, given as slices of `volume`, may hold foreground.
         on_tile: Told after each tile how many are done and how many there are.
+        weights: What each voxel of a tile counts where tiles overlap (z, y, x), float32 and positive; those
+            of `gaussian_weights` if None.
 
     Returns:
         float32 logits, shape (class, z, y, x). Where no tile was run they are zero for all classes,
@@ -168,7 +171,7 @@ def run_tiles(
     volume = padding.applied(volume)
     todo = [where for where in tiles(volume.shape, tile, step) if worth_looking(padding.removed(where))]
 
-    weights = gaussian_weights(tile)
+    weights = gaussian_weights(tile) if weights is None else weights
     weight_sum = np.zeros(volume.shape, dtype=np.float32)
     for where in todo:
         weight_sum[where] += weights

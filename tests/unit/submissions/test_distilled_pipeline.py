@@ -19,7 +19,7 @@ pytest.importorskip("nnunetv2")
 import SimpleITK as sitk
 from segkit.model import load_model
 
-from .conftest import make_body_hu
+from .partial_cases import make_patients, write_patient
 
 ANNOTATED = {
     "everything": list(range(1, 15)),
@@ -32,35 +32,7 @@ ANNOTATED = {
 @pytest.fixture
 def data(tmp_path):
     """Four cases with a block for each organ and a tumour in the liver; labels show what is annotated."""
-    folder = tmp_path / "data"
-    (folder / "imagesTr").mkdir(parents=True)
-    (folder / "labelsTr").mkdir()
-    for number, (case, annotated) in enumerate(ANNOTATED.items()):
-        image, labels = patient(number)
-        write(image, folder / f"imagesTr/{case}_0000.nii.gz")
-        if annotated:
-            write(np.where(np.isin(labels, annotated), labels, 0), folder / f"labelsTr/{case}.nii.gz")
-    (folder / "dataset.json").write_text(json.dumps({"annotated": ANNOTATED}))
-    return folder
-
-
-def patient(seed):
-    """A CT in Hounsfield units and its 14 labels, 16 x 48 x 48 voxels."""
-    image = make_body_hu((16, 48, 48), seed=seed)
-    labels = np.zeros(image.shape, dtype=np.uint8)
-    for value in range(1, 14):
-        row, column = divmod(value - 1, 4)
-        labels[2:14, 9 + 8 * row : 15 + 8 * row, 9 + 8 * column : 15 + 8 * column] = value
-    labels[6:10, 10:13, 10:13] = 14
-    image[labels > 0] += (10 * labels[labels > 0]).astype(np.int16)
-    return image, labels
-
-
-def write(array, path):
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing((2.0, 2.0, 4.0))
-    image.SetOrigin((-40.0, -50.0, 700.0))
-    sitk.WriteImage(image, str(path))
+    return make_patients(tmp_path / "data", ANNOTATED)
 
 
 @pytest.fixture
@@ -197,7 +169,7 @@ def test_without_a_case_of_all_organs_other_organ_labels_are_asked_for(submissio
     (data / "dataset.json").write_text(json.dumps({"annotated": {**ANNOTATED, "everything": [14]}}))
     label = data / "labelsTr/everything.nii.gz"
     array = sitk.GetArrayFromImage(sitk.ReadImage(str(label)))
-    write(np.where(array == 14, 14, 0).astype(np.uint8), label)
+    write_patient(np.where(array == 14, 14, 0).astype(np.uint8), label)
     done = run(submissions, data, recipes, tmp_path, "--only", "organs")
     assert done.returncode == 2
     assert "--organ-labels DIR" in done.stderr
@@ -214,8 +186,8 @@ def test_a_folder_without_images_says_what_it_should_hold(submissions, recipes, 
 def test_organ_pseudo_labels_are_made_on_the_gpu_where_there_is_one(
     tmp_path, monkeypatch, tiny_model, gpu, engine
 ):
-    from distilled import unet_model
     from segkit.model import save_model
+    from segkit.partial import unet_labeller as unet_model
 
     if not gpu:
         pytest.importorskip("openvino")

@@ -19,6 +19,10 @@ from segkit.training.phantoms.shards import join, split
 MODELS = {
     "cascade_location",
     "cascade_organs",
+    "coarse",
+    "fine_organs",
+    "fine_tumour1",
+    "fine_tumour2",
     "organs",
     "small_unet_organs_tumour",
     "small_unet_tumour",

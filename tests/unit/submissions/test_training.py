@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -22,10 +23,11 @@ pytest.importorskip("nnunetv2")
 
 import SimpleITK as sitk
 from segkit.errors import SegkitError
+from segkit.log import show
 from segkit.model import load_model, save_model
 from segkit.training import Options, Task, TrainingDataError, export, newest_checkpoint, pairs_of, run, train
 from segkit.training.data import check_sources, read_case
-from segkit.training.recipe import Recipe, Schedule
+from segkit.training.recipe import Preparation, Recipe, Schedule
 
 from .conftest import make_body_hu
 from .nnunet_files import plain_unet
@@ -63,6 +65,12 @@ class Stub(nn.Module):
         x = self.first(x).relu()
         return self.decoder([x, nn.functional.avg_pool2d(x, 2)])
 '''
+
+
+@pytest.fixture(autouse=True)
+def shown():
+    """What trainings tell is on stderr, as their programs have it."""
+    show()
 
 
 @pytest.fixture
@@ -250,6 +258,73 @@ def test_a_work_folder_of_other_data_is_refused(data, tmp_path):
         check_sources(pairs_of(data), TASK, note)
 
 
+def test_a_recipe_may_keep_the_slices_around_the_labels_and_clip(data):
+    first, _ = pairs_of(data)
+    whole, all_labels, _ = read_case(first, TASK)
+    held = np.flatnonzero(all_labels.any(axis=(1, 2)))
+    how = Preparation(slices_around_labels=2, clip_hu=(-100, 60))
+    hu, labels, _ = read_case(first, TASK, how)
+    kept = slice(max(0, held[0] - 2), held[-1] + 3)
+    assert hu.shape[0] == len(held) + 4 < whole.shape[0]
+    assert np.array_equal(labels, all_labels[kept])
+    assert np.array_equal(hu, whole[kept].clip(-100, 60))
+    # More than there are is all; and where no label is, nothing can be cut.
+    assert read_case(first, TASK, Preparation(slices_around_labels=99))[0].shape == whole.shape
+    nothing = Task("none", TASK.labels, {7: 1})
+    assert read_case(first, nothing, how)[0].shape == whole.shape
+
+
+def test_a_work_folder_of_another_preparation_is_refused(data, tmp_path):
+    note = tmp_path / "work/sources.json"
+    check_sources(pairs_of(data), TASK, note, Preparation(label_order=0))
+    check_sources(pairs_of(data), TASK, note, Preparation(label_order=0))
+    with pytest.raises(TrainingDataError, match="prepared in another way"):
+        check_sources(pairs_of(data), TASK, note)
+
+
+def test_splines_of_a_recipe_reach_the_plans_and_the_cases(data, tmp_path):
+    """Against scipy's splines, on the grid that halves y and x."""
+    from scipy import ndimage
+    from segkit.training import prepare
+    from segkit.training.nnunet import Layout, write_plans
+
+    made = {}
+    for order in (1, 3):
+        how = Preparation(image_order=order, label_order=0)
+        recipe = Recipe.from_dict({**SPATIAL, "spacing": [3.0, 4.0, 4.0], "schedule": EPOCHS})
+        recipe = dataclasses.replace(recipe, preparation=how)
+        layout = Layout(tmp_path / str(order), TASK.name, 3)
+        prepare.write_description(TASK, 2, layout)
+        pairs = pairs_of(data)
+        fingerprint = prepare.make_fingerprint(pairs, TASK, layout, 1, how)
+        plans = write_plans(layout, fingerprint, recipe, plain_network())
+        kwargs = plans["configurations"]["3d"]["resampling_fn_data_kwargs"]
+        assert (kwargs["order"], kwargs["order_z"]) == (order, order)
+        assert plans["configurations"]["3d"]["resampling_fn_seg_kwargs"]["order"] == 0
+        prepare.preprocess(pairs, TASK, layout, plans, 1, how)
+        made[order] = preprocessed(layout, pairs[0].case)
+    hu, _, _ = read_case(pairs[0], TASK)
+    intensity = plans["foreground_intensity_properties_per_channel"]["0"]
+    window = (intensity["percentile_00_5"], intensity["percentile_99_5"])
+    scaled = (hu.clip(*window) - intensity["mean"]) / intensity["std"]
+    y, x = (np.arange(size) * 2 + 0.5 for size in made[3].shape[1:])
+    wanted = ndimage.map_coordinates(
+        scaled, np.meshgrid(np.arange(len(scaled)), y, x, indexing="ij"), order=3, mode="nearest"
+    )
+    wanted = wanted.clip(scaled.min(), scaled.max())  # the resampler does not overshoot
+    inner = (slice(2, -2),) * 3  # nor does it reflect at the border as scipy does
+    error = {order: float(np.abs(image - wanted)[inner].mean()) for order, image in made.items()}
+    assert error[3] < 0.1 * error[1]
+
+
+def preprocessed(layout, case):
+    """The image of a case as the training reads it."""
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    folder = layout.preprocessed / f"segkit_{layout.configuration}"
+    return np.asarray(nnUNetDatasetBlosc2(str(folder), [case]).load_case(case)[0][:])[0]
+
+
 @pytest.mark.parametrize(
     ("array", "said"),
     [
@@ -268,11 +343,11 @@ def test_an_interrupted_preprocessing_goes_on_with_the_cases_that_are_left(data,
 
     read = []
 
-    def reading(pair, task):
+    def reading(pair, task, *how):
         read.append(pair.case)
         if len(read) == 4:
             raise KeyboardInterrupt
-        return read_case(pair, task)
+        return read_case(pair, task, *how)
 
     monkeypatch.setattr(prepare, "read_case", reading)
     job = (

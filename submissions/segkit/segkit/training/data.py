@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from segkit.cases import IMAGE_ENDING, LABEL_ENDING
 from segkit.errors import TrainingDataError
 from segkit.files import file_sha256
 from segkit.image import read_ct, read_labels
+from segkit.training.recipe import Preparation
+
+_AS_INFERENCE = Preparation()
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,10 @@ def pairs_of(data: Path, labels: Path | None = None, cases: Collection[str] | No
     return [Pair(case, images[case], labels / f"{case}{LABEL_ENDING}") for case in wanted]
 
 
-def read_case(pair: Pair, task: Task) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """A case as inference sees it: turned to LPS and cropped to the body.
+def read_case(
+    pair: Pair, task: Task, how: Preparation = _AS_INFERENCE
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """A case as inference sees it, turned to LPS and cropped to the body, and further as a recipe says.
 
     Returns:
         Hounsfield units and outputs, float32 and uint8, both (z, y, x); and the voxel size in mm (z, y, x).
@@ -116,24 +121,35 @@ def read_case(pair: Pair, task: Task) -> tuple[np.ndarray, np.ndarray, tuple[flo
             f"and fit the task {task.name}"
         )
     body = find_body(ct.array, ct.spacing_mm)
-    box = body.box if body else (slice(None),) * 3
-    return (
-        np.ascontiguousarray(ct.array[box], dtype=np.float32),
-        np.ascontiguousarray(labels[box], dtype=np.uint8),
-        ct.spacing_mm,
-    )
+    z, y, x = body.box if body else (slice(0, size) for size in labels.shape)
+    if how.slices_around_labels is not None:
+        z = _slices_with_labels(labels, z, how.slices_around_labels)
+    hu = np.ascontiguousarray(ct.array[z, y, x], dtype=np.float32)
+    if how.clip_hu is not None:
+        np.clip(hu, *how.clip_hu, out=hu)
+    return hu, np.ascontiguousarray(labels[z, y, x], dtype=np.uint8), ct.spacing_mm
 
 
-def check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
+def _slices_with_labels(labels: np.ndarray, z: slice, around: int) -> slice:
+    """Those of the slices that hold a label, and some on both sides; all of them where none holds any."""
+    held = np.flatnonzero(labels[z].any(axis=(1, 2)))
+    if not held.size:
+        return z
+    first, last = z.start + int(held[0]), z.start + int(held[-1]) + 1
+    return slice(max(z.start, first - around), min(z.stop, last + around))
+
+
+def check_sources(pairs: Sequence[Pair], task: Task, path: Path, how: Preparation = _AS_INFERENCE) -> None:
     """Refuse a work folder that was begun with other data; its later steps would silently keep them.
 
     Args:
         pairs: What is learnt from.
         task: What is learnt.
         path: The file that says what the folder was begun with; made where missing.
+        how: How cases are brought to the grid.
 
     Raises:
-        TrainingDataError: The folder was begun with other data or another task.
+        TrainingDataError: The folder was begun with other data, another task or another preparation.
     """
     with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock to others
         digests = list(pool.map(lambda pair: file_sha256(pair.label), pairs))
@@ -147,6 +163,8 @@ def check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
             for pair, digest in zip(pairs, digests, strict=True)
         },
     }
+    if how != _AS_INFERENCE:
+        sources["preparation"] = asdict(how)
     sources = json.loads(json.dumps(sources))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +178,11 @@ def check_sources(pairs: Sequence[Pair], task: Task, path: Path) -> None:
         for case in known["cases"].keys() | sources["cases"].keys()
         if known["cases"].get(case) != sources["cases"].get(case)
     )
-    what = f"{len(differing)} cases differ, the first is {differing[0]}" if differing else "the labels differ"
+    what = "the labels differ"
+    if differing:
+        what = f"{len(differing)} cases differ, the first is {differing[0]}"
+    elif known.get("preparation") != sources.get("preparation"):
+        what = "they were prepared in another way"
     raise TrainingDataError(
         f"{path.parent} was made from other data ({what}); delete the work folder or name another"
     )

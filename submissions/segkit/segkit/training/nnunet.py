@@ -19,7 +19,6 @@ from segkit.training.recipe import Recipe
 DATASET_ID = 1
 PLANS_NAME = "segkit"
 _RESAMPLING = "resample_data_or_seg_to_shape"
-_LINEAR = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": False}
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def write_plans(
 ) -> dict[str, Any]:
     """Write nnU-Net's plans: intensities of the data unless the recipe has its own, the rest from the recipe.
 
-    Resampling is linear on all axes, as at inference.
+    Resampling is that of the recipe on all axes, linear unless it says otherwise, and linear at inference.
 
     Returns:
         The plans.
@@ -124,11 +123,11 @@ def write_plans(
         "normalization_schemes": ["CTNormalization"],
         "use_mask_for_norm": [False],
         "resampling_fn_data": _RESAMPLING,
-        "resampling_fn_data_kwargs": _LINEAR,
+        "resampling_fn_data_kwargs": _splines(recipe.preparation.image_order, is_label=False),
         "resampling_fn_seg": _RESAMPLING,
-        "resampling_fn_seg_kwargs": {**_LINEAR, "is_seg": True},
+        "resampling_fn_seg_kwargs": _splines(recipe.preparation.label_order, is_label=True),
         "resampling_fn_probabilities": _RESAMPLING,
-        "resampling_fn_probabilities_kwargs": _LINEAR,
+        "resampling_fn_probabilities_kwargs": _splines(1, is_label=False),
         "architecture": {"_kw_requires_import": [], **architecture},
         "batch_dice": recipe.batch_dice,
         "schedule": recipe.schedule.to_dict(),
@@ -148,6 +147,11 @@ def write_plans(
     }
     (layout.preprocessed / f"{PLANS_NAME}.json").write_text(json.dumps(plans, indent=2))
     return plans
+
+
+def _splines(order: int, *, is_label: bool) -> dict[str, Any]:
+    """The same splines along all axes, whatever the anisotropy."""
+    return {"is_seg": is_label, "order": order, "order_z": order, "force_separate_z": False}
 
 
 def _check_architecture(architecture: Mapping[str, Any], recipe: Recipe) -> None:

@@ -21,6 +21,7 @@ from segkit.files import whole_file, write_whole
 from segkit.log import log
 from segkit.training.data import Pair, Task, read_case
 from segkit.training.nnunet import PLANS_NAME, Layout
+from segkit.training.recipe import Preparation
 
 _INTENSITIES = 10_000_000
 _MEMORY_EACH = 4 * 2**30
@@ -40,7 +41,9 @@ def process_count(wanted: int | None, threads: int) -> int:
     return max(1, min(-(-threads // 2), int(free // _MEMORY_EACH)))
 
 
-def make_fingerprint(pairs: Sequence[Pair], task: Task, layout: Layout, processes: int) -> dict[str, Any]:
+def make_fingerprint(
+    pairs: Sequence[Pair], task: Task, layout: Layout, processes: int, how: Preparation
+) -> dict[str, Any]:
     """nnU-Net's fingerprint of the data: sizes, spacings and the intensities of the foreground.
 
     Raises:
@@ -53,7 +56,7 @@ def make_fingerprint(pairs: Sequence[Pair], task: Task, layout: Layout, processe
     folder.mkdir(parents=True, exist_ok=True)
     todo = [pair for pair in pairs if not (folder / f"{pair.case}.npz").exists()]
     samples = max(1, _INTENSITIES // len(pairs))
-    _for_all("fingerprint", partial(_measure, task, folder, samples), todo, len(pairs), processes)
+    _for_all("fingerprint", partial(_measure, task, how, folder, samples), todo, len(pairs), processes)
     shapes, spacings, values = [], [], []
     for pair in pairs:
         with np.load(folder / f"{pair.case}.npz") as case:
@@ -90,7 +93,12 @@ def write_description(task: Task, cases: int, layout: Layout) -> None:
 
 
 def preprocess(
-    pairs: Sequence[Pair], task: Task, layout: Layout, plans: Mapping[str, Any], processes: int
+    pairs: Sequence[Pair],
+    task: Task,
+    layout: Layout,
+    plans: Mapping[str, Any],
+    processes: int,
+    how: Preparation,
 ) -> None:
     """Normalise and resample every case that is not there yet, as nnU-Net does.
 
@@ -112,25 +120,25 @@ def preprocess(
     (folder / "part").mkdir(parents=True, exist_ok=True)
     # The properties are moved last, so where they are, the case is whole.
     todo = [pair for pair in pairs if not (folder / f"{pair.case}.pkl").exists()]
-    _for_all("preprocessing", partial(_preprocess, task, layout, folder), todo, len(pairs), processes)
+    _for_all("preprocessing", partial(_preprocess, task, how, layout, folder), todo, len(pairs), processes)
 
 
-def _measure(task: Task, folder: Path, samples: int, pair: Pair) -> None:
-    hu, labels, spacing_mm = read_case(pair, task)
+def _measure(task: Task, how: Preparation, folder: Path, samples: int, pair: Pair) -> None:
+    hu, labels, spacing_mm = read_case(pair, task, how)
     foreground = hu[labels > 0]
     chosen = np.random.default_rng(1234).choice(foreground, samples) if foreground.size else foreground
     with whole_file(folder / f"{pair.case}.npz") as part:
         np.savez(part, shape=hu.shape, spacing=spacing_mm, values=chosen.astype(np.float32))
 
 
-def _preprocess(task: Task, layout: Layout, folder: Path, pair: Pair) -> None:
+def _preprocess(task: Task, how: Preparation, layout: Layout, folder: Path, pair: Pair) -> None:
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(str(layout.preprocessed / f"{PLANS_NAME}.json"))
     configuration = manager.get_configuration(layout.configuration)
-    hu, labels, spacing_mm = read_case(pair, task)
+    hu, labels, spacing_mm = read_case(pair, task, how)
     description = json.loads((layout.preprocessed / "dataset.json").read_text())
     data, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
         hu[None],

@@ -72,6 +72,37 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How a case is brought to the network's grid; the defaults are what inference does.
+
+    Attributes:
+        slices_around_labels: Slices that are kept above and below those that hold a label; None keeps all.
+        clip_hu: Hounsfield units below the first or above the second become these, before intensities are
+            measured; None for none.
+        image_order: Order of the splines that resample images; 1 is linear.
+        label_order: That of labels: 1 interpolates each label's mask, 0 takes the nearest voxel.
+    """
+
+    slices_around_labels: int | None = None
+    clip_hu: tuple[float, float] | None = None
+    image_order: int = 1
+    label_order: int = 1
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Preparation:
+        """Read the "preparation" table of a recipe.
+
+        Raises:
+            TrainingDataError: An entry is unknown.
+        """
+        content = _checked(cls, content, "preparation")
+        if content.get("clip_hu") is not None:
+            low, high = content["clip_hu"]
+            content["clip_hu"] = (low, high)
+        return cls(**content)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything about a training but its data and its network.
 
@@ -85,6 +116,7 @@ class Recipe:
         batch_dice: Whether the Dice loss takes the batch as one volume.
         intensity: Entries of nnU-Net's intensity statistics (percentile_00_5, percentile_99_5, mean, std;
             HU) that replace those of the data.
+        preparation: How cases are brought to the grid.
     """
 
     spacing: tuple[float, ...]
@@ -93,6 +125,7 @@ class Recipe:
     schedule: Schedule
     batch_dice: bool = True
     intensity: Mapping[str, float] = field(default_factory=dict)
+    preparation: Preparation = Preparation()
 
     def __post_init__(self) -> None:
         if len(self.spacing) not in (2, 3) or len(self.spacing) != len(self.patch_size):
@@ -116,6 +149,7 @@ class Recipe:
         content = {key: value for key, value in content.items() if key != "architecture"}
         content = _checked(cls, content, "recipe")
         content["schedule"] = Schedule.from_dict(content["schedule"])
+        content["preparation"] = Preparation.from_dict(content.get("preparation", {}))
         for key in ("spacing", "patch_size"):
             content[key] = tuple(content[key])
         return cls(**content)

@@ -92,11 +92,12 @@ def train(
     layout = Layout(options.work, task.name, len(settings.spacing))
     with _stopping_on_sigterm(), environment(layout, options.threads, options.import_from):
         processes = process_count(options.processes, options.threads)
-        check_sources(pairs, task, layout.preprocessed / "sources.json")
+        how = settings.preparation
+        check_sources(pairs, task, layout.preprocessed / "sources.json", how)
         write_description(task, len(pairs), layout)
-        fingerprint = make_fingerprint(pairs, task, layout, processes)
+        fingerprint = make_fingerprint(pairs, task, layout, processes, how)
         plans = write_plans(layout, fingerprint, settings, architecture)
-        preprocess(pairs, task, layout, plans, processes)
+        preprocess(pairs, task, layout, plans, processes, how)
         if options.gpus > 1:
             _train_on_several(layout, plans, settings, options)
         else:

@@ -1,6 +1,6 @@
 """What a data set annotates: every label file read once, compared with the table, and counted.
 
-    python -m distilled.survey DATA [--annotated FILE] [--json FILE] [--draft FILE.csv]
+    python -m segkit.partial.survey DATA [--annotated FILE] [--json FILE] [--draft FILE.csv]
 
 `--draft` writes the table that the label files suggest: a class counts as annotated where it occurs. That is
 a first guess to go over by hand, since an organ that a patient lacks looks like one that nobody annotated.
@@ -21,12 +21,11 @@ from typing import Any
 
 from segkit.errors import SegkitError
 from segkit.log import log
+from segkit.partial.annotation import AnnotationTable, Case, read_annotations
+from segkit.partial.errors import AnnotationError, VolumeError
+from segkit.partial.values import LABEL_NAMES
+from segkit.partial.volumes import file_sha256, read_grid, read_labels, voxels_by_value
 from segkit.program import run_program
-
-from distilled.annotation import AnnotationTable, Case, read_annotations
-from distilled.errors import AnnotationError, VolumeError
-from distilled.values import LABEL_NAMES
-from distilled.volumes import file_sha256, read_grid, read_labels, voxels_by_value
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class CaseSurvey:
         annotated: The annotated label values, ascending.
         label_sha256: Of the label file; None if there is none.
         voxels: Voxels by label value, those that occur.
-        grid: The CT's grid, see `distilled.volumes.Grid`.
+        grid: The CT's grid, see `segkit.partial.volumes.Grid`.
     """
 
     case: str
@@ -173,7 +172,9 @@ def _earlier(path: Path) -> dict[str, CaseSurvey]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m distilled.survey", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m segkit.partial.survey", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr, dataset.json")
     parser.add_argument("--annotated", type=Path, help="table of annotations, .json or .csv")
     parser.add_argument("--json", type=Path, default=Path("survey.json"), help="default: ./survey.json")

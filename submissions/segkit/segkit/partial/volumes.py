@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+
 from segkit import files
 from segkit.errors import ImageError, unreadable_image
 from segkit.nifti import check_whole
-
-from distilled.errors import VolumeError
-from distilled.values import voxels_by_value as voxels_by_value
+from segkit.partial.errors import VolumeError
+from segkit.partial.values import voxels_by_value as voxels_by_value
 
 CORNER_TOLERANCE = 0.1
 """How far, in the CT's smallest voxel side, the corners of two grids may lie apart. NIfTI holds geometry in

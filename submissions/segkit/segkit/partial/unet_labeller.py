@@ -8,11 +8,10 @@ from pathlib import Path
 from segkit.engine import Engine
 from segkit.forms import FLOAT_IR
 from segkit.model import load_model
+from segkit.partial.labelling import Segment
 from segkit.plan import load_plan
 from segkit.predict import Segmenter, Settings
 from segkit.torch_engine import TorchEngine, best_device
-
-from distilled.labelling import Segment
 
 
 def load_unet(

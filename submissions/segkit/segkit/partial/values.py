@@ -1,8 +1,9 @@
-"""The label values of the method, and how often they occur."""
+"""The label values, and how often they occur."""
 
 from __future__ import annotations
 
 import numpy as np
+
 from segkit.plan import ABDOMINAL_ORGANS
 
 TUMOUR = len(ABDOMINAL_ORGANS) + 1

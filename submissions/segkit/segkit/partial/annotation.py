@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from segkit.cases import IMAGE_ENDING, LABEL_ENDING
-
-from distilled.errors import AnnotationError
-from distilled.values import EVERYTHING, LABEL_NAMES, ORGANS, TUMOUR
+from segkit.partial.errors import AnnotationError
+from segkit.partial.values import EVERYTHING, LABEL_NAMES, ORGANS, TUMOUR
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class AnnotationTable:
         return self._where(lambda annotated: annotated >= ORGANS)
 
     def with_tumour(self) -> tuple[Case, ...]:
-        """Cases that annotate the tumour: what the teacher can learn from."""
+        """Cases that annotate the tumour: what a tumour model can learn from."""
         return self._where(lambda annotated: TUMOUR in annotated)
 
     def with_everything(self) -> tuple[Case, ...]:
@@ -131,8 +130,8 @@ def _images_and_labels(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 def read_annotations(data: Path, table: Path | None = None, *, complete: bool = False) -> AnnotationTable:
     """Find the cases of a FLARE-layout folder and what each of them annotates.
 
-    No image and no label file is opened; `distilled.survey` and `distilled.fusion` compare the label files
-    with the table when they read them.
+    No image and no label file is opened; `segkit.partial.survey` and `segkit.partial.fusion` compare the
+    label files with the table when they read them.
 
     Args:
         data: Holds imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz where there is a label, and
@@ -166,8 +165,8 @@ def read_annotations(data: Path, table: Path | None = None, *, complete: bool = 
     if "annotated" not in content and table is None and not complete:
         raise AnnotationError(
             f"{data} does not say which labels each case annotates: {description} has no field `annotated`; "
-            "give a table with --annotated FILE (python -m distilled.survey drafts one), or say --complete "
-            "if every label file annotates every class."
+            "give a table with --annotated FILE (python -m segkit.partial.survey drafts one), or say "
+            "--complete if every label file annotates every class."
         )
     if unknown := sorted(rows.keys() - images.keys()):
         raise AnnotationError(

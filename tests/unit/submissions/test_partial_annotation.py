@@ -9,12 +9,12 @@ import pytest
 pytest.importorskip("isal")
 
 
-from distilled.annotation import EVERYTHING, ORGANS, TUMOUR, read_annotations
-from distilled.errors import AnnotationError
-from distilled.survey import main as survey_main
-from distilled.survey import survey, write_draft
+from segkit.partial.annotation import EVERYTHING, ORGANS, TUMOUR, read_annotations
+from segkit.partial.errors import AnnotationError
+from segkit.partial.survey import main as survey_main
+from segkit.partial.survey import survey, write_draft
 
-from .distilled_cases import label_map, make_data, write_image
+from .partial_cases import label_map, make_data, write_image
 
 FOUR = {"all": [1, 14], "organs": [1, 2], "some": [2], "nothing": None}
 FOUR_ANNOTATED = {"all": list(range(1, 15)), "organs": list(range(1, 14)), "some": [2, 14], "nothing": []}
@@ -236,7 +236,8 @@ def test_a_survey_does_not_read_a_label_file_twice(four, tmp_path, monkeypatch):
     first = survey(table, out)
     read = []
     monkeypatch.setattr(
-        "distilled.survey.read_labels", lambda path, *_: read.append(path.name) or label_map(values=[2, 2])
+        "segkit.partial.survey.read_labels",
+        lambda path, *_: read.append(path.name) or label_map(values=[2, 2]),
     )
     assert survey(table, out) == first
     assert read == []
@@ -257,7 +258,7 @@ def test_a_survey_that_was_stopped_goes_on(four, tmp_path, monkeypatch):
     assert not out.exists()
     read = []
     monkeypatch.setattr(
-        "distilled.survey.read_labels", lambda path, *_: read.append(path.name) or label_map(values=[2])
+        "segkit.partial.survey.read_labels", lambda path, *_: read.append(path.name) or label_map(values=[2])
     )
     survey(table, out)
     assert read == ["some.nii.gz"]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+
 from segkit.cases import LABEL_ENDING
 from segkit.image import CT, read_ct, write_labels
-
-from distilled.volumes import file_sha256, scratch_folder
+from segkit.partial.volumes import file_sha256, scratch_folder
 
 Segment = Callable[[CT], np.ndarray]
 MADE_BY = "made_by.json"

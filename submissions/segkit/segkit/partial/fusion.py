@@ -1,10 +1,10 @@
 """Label fusion on files: annotations and pseudo labels in, one label map and one sidecar for each case out.
 
-    python -m distilled.fusion --data DIR --organ-labels DIR --tumour-labels DIR --out DIR [--annotated FILE]
+    python -m segkit.partial.fusion --data DIR --organ-labels DIR --tumour-labels DIR --out DIR
 
 For each case OUT gets <case>.nii.gz and <case>.json, which says where each label came from. A case whose
 files are there and fit their inputs, by SHA-256, is left alone. No input is ever written to. The rules stand
-in `distilled.rules`, the table of annotations in `distilled.annotation`.
+in `segkit.partial.rules`, the table of annotations in `segkit.partial.annotation`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from typing import Any
 
 from segkit.cases import LABEL_ENDING
 from segkit.log import log
+from segkit.partial.annotation import AnnotationTable, Case, lacks_organs, lacks_tumour, read_annotations
+from segkit.partial.errors import FusionError
+from segkit.partial.rules import FusedLabels, Source, Tally, fuse
+from segkit.partial.values import EVERYTHING, LABEL_NAMES, TUMOUR
+from segkit.partial.volumes import Grid, file_sha256, read_grid, read_labels, scratch_folder, write_labels
 from segkit.program import run_program
-
-from distilled.annotation import AnnotationTable, Case, lacks_organs, lacks_tumour, read_annotations
-from distilled.errors import FusionError
-from distilled.rules import FusedLabels, Source, Tally, fuse
-from distilled.values import EVERYTHING, LABEL_NAMES, TUMOUR
-from distilled.volumes import Grid, file_sha256, read_grid, read_labels, scratch_folder, write_labels
 
 __all__ = ["FusedCase", "FusedLabels", "Source", "Tally", "fuse", "fuse_case", "fuse_folder"]
 
@@ -67,7 +66,7 @@ def fuse_folder(
         table: The cases and what they annotate.
         out: A folder of its own for the results.
         organ_labels: Holds <case>.nii.gz with an organ model's predictions; None to go without.
-        tumour_labels: Holds <case>.nii.gz with the teacher's predictions; None to go without.
+        tumour_labels: Holds <case>.nii.gz with a tumour model's predictions; None to go without.
         cases: Ids of the cases to fuse; by default all of which any source says something.
         on_case: Is called with each case when it is done.
 
@@ -191,13 +190,13 @@ def _fuse_files(case: Case, sources: Mapping[Source, Path], grid: Grid) -> Fused
         Source.ANNOTATION: case.annotated,
         # A model of organs and tumour will do; the rules drop its tumour.
         Source.ORGAN_PSEUDO: EVERYTHING,
-        # 0 and 1 as the teacher writes them, or the tumour's own value.
+        # 0 and 1 as a model of the tumour alone writes them, or the tumour's own value.
         Source.TUMOUR_PSEUDO: frozenset({1, TUMOUR}),
     }
     mends = {
         Source.ANNOTATION: f"the table says that {case.name} annotates no other; mend the table or the file",
         Source.ORGAN_PSEUDO: "give the folder of an organ model's predictions",
-        Source.TUMOUR_PSEUDO: "give the folder of the teacher's predictions",
+        Source.TUMOUR_PSEUDO: "give the folder of a tumour model's predictions",
     }
     arrays = {
         source: read_labels(path, grid, allowed[source], mends[source]) for source, path in sources.items()
@@ -269,7 +268,9 @@ def _is_current(earlier: Mapping[str, Any], made_from: Mapping[str, Any], labels
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m distilled.fusion", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m segkit.partial.fusion", description=__doc__.split("\n")[0]
+    )
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with imagesTr, labelsTr, dataset.json"
     )

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to a student, each with one clear sentence."""
+"""What can go wrong with data that are annotated in part, each with one clear sentence."""
 
 from __future__ import annotations
 

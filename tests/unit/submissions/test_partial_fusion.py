@@ -16,11 +16,11 @@ from hypothesis.extra import numpy as arrays
 pytest.importorskip("isal")
 
 
-from distilled.annotation import EVERYTHING, ORGANS, read_annotations
-from distilled.errors import AnnotationError, FusionError, VolumeError
-from distilled.fusion import Source, fuse, fuse_case, fuse_folder, main, sources_of
+from segkit.partial.annotation import EVERYTHING, ORGANS, read_annotations
+from segkit.partial.errors import AnnotationError, FusionError, VolumeError
+from segkit.partial.fusion import Source, fuse, fuse_case, fuse_folder, main, sources_of
 
-from .distilled_cases import DIRECTION, ORIGIN_MM, SHAPE, SPACING_MM, label_map, make_data, write_image
+from .partial_cases import DIRECTION, ORIGIN_MM, SHAPE, SPACING_MM, label_map, make_data, write_image
 
 LIVER, RIGHT_KIDNEY, SPLEEN, TUMOUR = 1, 2, 3, 14
 # A host that trains a network at the same time is no reason to fail.
@@ -488,7 +488,7 @@ def test_whole_numbers_of_another_type_are_labels(folders, dtype):
 @pytest.mark.parametrize("value", [2, 13])
 def test_a_tumour_map_with_organs_is_refused(folders, value):
     write_image(folders.tumours / "some.nii.gz", label_map(values=[value]))
-    with pytest.raises(VolumeError, match=r"where only 1, 14 may be.*teacher"):
+    with pytest.raises(VolumeError, match=r"where only 1, 14 may be.*tumour model"):
         folders.fuse(cases=["some"])
 
 

@@ -7,7 +7,7 @@ A voxel gets the first of these that has something to say of it:
 2. the annotation;
 3. the organ pseudo label, of classes that the case does not annotate. Of an annotated class the annotation
    knows every voxel, so that its background wins: the organ pseudo label of that class is removed
-   everywhere. So is what the organ model calls tumour; that is the teacher's business.
+   everywhere. So is what the organ model calls tumour; that is the tumour model's business.
 
 Fusion A of the method is this for a case that annotates some classes, fusion B for one that annotates none,
 and a case that annotates every class keeps its annotation as it is.
@@ -25,8 +25,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from distilled.errors import FusionError
-from distilled.values import TUMOUR, voxels_by_value
+from segkit.partial.errors import FusionError
+from segkit.partial.values import TUMOUR, voxels_by_value
 
 
 class Source(IntEnum):
@@ -97,7 +97,7 @@ def fuse(
         annotation: The case's labels, of annotated values only; None if it has none.
         annotated: The label values that `annotation` vouches for, their background included.
         organ_pseudo: What an organ model predicts, values 0 to `tumour_value`; None to go without.
-        tumour_pseudo: What the teacher predicts, tumour where it is not 0; None to go without.
+        tumour_pseudo: What a tumour model predicts, tumour where it is not 0; None to go without.
         tumour_value: The tumour's label value, above those of all organs.
 
     Raises:

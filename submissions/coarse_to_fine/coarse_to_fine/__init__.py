@@ -1,0 +1,1 @@
+"""Coarse, tumour and organ models: the first finds the abdomen, the others work in its box."""
