@@ -70,10 +70,10 @@ def _plan(work: Work) -> None:
 
 def adapt(plans: dict[str, Any], work: Work) -> None:
     """Put into nnU-Net's plans what the schedule says of networks, batches and trainers."""
-    for configuration in plans["configurations"].values():
+    for name, configuration in plans["configurations"].items():
         configuration[MIRRORED] = work.mirrored
         if work.how.schedule is not None:
-            configuration["schedule"] = dict(work.how.schedule)
+            configuration["schedule"] = work.how.schedule_of(name)
         if "architecture" in configuration:
             numbers = configuration["architecture"]["arch_kwargs"]
             numbers["features_per_stage"] = [

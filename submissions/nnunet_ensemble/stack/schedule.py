@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class HowToTrain:
         batch_size: In place of the planned one.
         schedule: As `segkit.training.recipe.Schedule`, for training by segkit's trainers; nnU-Net's own
             trainer, 1000 epochs of 250 steps, if None.
+        changes: By configuration, entries of the schedule that differ.
     """
 
     planner: str = "ExperimentPlanner"
@@ -30,6 +31,11 @@ class HowToTrain:
     features_divided_by: int = 1
     batch_size: int | None = None
     schedule: Mapping[str, Any] | None = None
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def schedule_of(self, configuration: str) -> dict[str, Any]:
+        """The schedule of a configuration, with its own changes."""
+        return {**(self.schedule or {}), **self.changes.get(configuration, {})}
 
     @property
     def trainer(self) -> str:
