@@ -54,7 +54,9 @@ def from_nnunet(
             f"{team!r} cannot be a submission's name", mend="Use lower case letters, digits, `_` and `-`."
         )
     if folder.exists():
-        raise ConfigurationError("there is a submission of that name", where=folder, mend="Choose another, or remove it.")
+        raise ConfigurationError(
+            "there is a submission of that name", where=folder, mend="Choose another, or remove it."
+        )
     submissions.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=submissions, prefix=f".new-{team}-") as place:
         made = Path(place) / team
@@ -79,7 +81,9 @@ def files_of(team: str, bundle: Mapping[str, Any]) -> dict[str, str]:
         "Dockerfile": _DOCKERFILE,
         ".dockerignore": "README.md\nchallenge.toml\n__pycache__\n",
         CHALLENGE: challenge_of(team, bundle),
-        "README.md": _README.format(team=team, title=title, networks=_networks(bundle), labels=_labels(bundle)),
+        "README.md": _README.format(
+            team=team, title=title, networks=_networks(bundle), labels=_labels(bundle)
+        ),
     }
 
 
@@ -107,7 +111,9 @@ def written_labels(bundle: Mapping[str, Any]) -> dict[int, str]:
     A region writes a value, over which later regions write theirs.
     """
     if not bundle["regions_order"]:
-        return {value: name for name, value in sorted(bundle["labels"].items(), key=lambda each: each[1]) if value}
+        return {
+            value: name for name, value in sorted(bundle["labels"].items(), key=lambda each: each[1]) if value
+        }
     regions = [name for name, told in bundle["labels"].items() if told not in (0, [0])]
     return dict(sorted(zip(bundle["regions_order"], regions, strict=True)))
 
@@ -136,7 +142,9 @@ def _convert(results: Path, out: Path, options: Sequence[str], progress: Progres
     paths = [str(checkout() / "submissions" / "segkit"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     last = ""
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as running:
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as running:
         for line in running.stderr or ():
             last = line.strip() or last
             if not last.startswith("error: "):
@@ -155,7 +163,8 @@ def _networks(bundle: Mapping[str, Any]) -> str:
         kind = "residual encoder" if network["residual"] else "plain"
         used = "" if name in bundle["ensemble"] else "; its labels are channels of the next"
         spacing = " x ".join(f"{size:.3g}" for size in told["spacing_mm"])
-        lines.append(f"- {name}: {kind}, {len(network['features'])} stages, {spacing} mm, {len(told['folds'])} fold(s){used}")
+        stages, folds = len(network["features"]), len(told["folds"])
+        lines.append(f"- {name}: {kind}, {stages} stages, {spacing} mm, {folds} fold(s){used}")
     return "\n".join(lines)
 
 
@@ -186,8 +195,8 @@ exec python3 "$(dirname "$0")/predict.py" "$@"
 
 _PREDICT_PY = '''"""What happens to one case: nnU-Net's steps with the bundle in weights/, without nnU-Net.
 
-settings.json names the ways to run it. `exact`: as nnU-Net predicts, in float32. `fast`: images resampled linearly,
-fewer tiles, 8-bit integers where the weights have such a form. `mirrored`: with test-time mirroring.
+settings.json names the ways to run it. `exact`: as nnU-Net predicts, in float32. `fast`: images resampled
+linearly, fewer tiles, 8-bit integers where the weights have such a form. `mirrored`: mirrored as in training.
 """
 
 import sys
@@ -237,9 +246,9 @@ Labels: {labels}.
     harness check {team} --challenge submissions/{team}/challenge.toml --data DATA
     harness evaluate {team} --challenge submissions/{team}/challenge.toml --data DATA
 
-`challenge.toml` has the labels and channels of the training; set its tolerances and limits. `MODE` under `[build_args]`
-of `submission.toml` chooses a way of `settings.json`: `exact`, `fast` or `mirrored`. For 8-bit integers, with a
-certificate of what they lose on cases of yours in `weights/int8.json`:
+`challenge.toml` has the labels and channels of the training; set its tolerances and limits. `MODE` under
+`[build_args]` of `submission.toml` chooses a way of `settings.json`: `exact`, `fast` or `mirrored`. For 8-bit
+integers, with a certificate of what they lose on cases of yours in `weights/int8.json`:
 
     python -m segkit.nnunet.quantise submissions/{team}/weights --data DATA
 """

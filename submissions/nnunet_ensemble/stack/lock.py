@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from segkit.log import log
+
 _BEAT_S = 30.0
 _STALE_S = 600.0
+_LOOK_S = 2.0
 
 
 @contextmanager
@@ -38,6 +41,26 @@ def held(path: Path) -> Iterator[bool]:
         done.set()
         beat.join()
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def waited_for(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock while the block runs, once nobody else does.
+
+    Args:
+        path: The lock.
+        what: What the other is doing, for the line that says why nothing happens.
+    """
+    told = False
+    while True:
+        with held(path) as free:
+            if free:
+                yield
+                return
+        if not told:
+            log.info(f"{what} by {holder(path)}; waiting")
+            told = True
+        time.sleep(_LOOK_S)
 
 
 def holder(path: Path) -> str:

@@ -10,7 +10,8 @@ from segkit.errors import TrainingDataError
 from segkit.log import log
 
 from stack.lock import held, holder
-from stack.words import FOLDS
+from stack.start import begin_with
+from stack.words import ALL, FOLDS
 from stack.work import PLANS, Work, done, mark
 
 _LOWRES = "3d_lowres"
@@ -18,12 +19,12 @@ _CASCADE = "3d_cascade_fullres"
 _WAIT_S = 5.0
 
 
-def finished(work: Work, configuration: str, fold: int) -> bool:
+def finished(work: Work, configuration: str, fold: str) -> bool:
     """Whether a member is trained and its held-out cases are predicted."""
     return done(_mark(work, configuration, fold))
 
 
-def train_members(work: Work, members: list[tuple[str, int]], *, wait: bool) -> None:
+def train_members(work: Work, members: list[tuple[str, str]], *, wait: bool) -> None:
     """Train members one after another; those that another machine trains are left to it.
 
     Args:
@@ -35,41 +36,51 @@ def train_members(work: Work, members: list[tuple[str, int]], *, wait: bool) -> 
         TrainingDataError: A member is trained elsewhere and `wait` is false, or needs others first.
     """
     left = [member for member in members if not finished(work, *member)]
+    told: list[tuple[str, str]] = []
     while left:
         elsewhere = [member for member in left if not _train_if_free(work, *member)]
         left = [member for member in elsewhere if not finished(work, *member)]
         if left and not wait:
-            name = f"{left[0][0]}_{left[0][1]}"
-            raise TrainingDataError(
-                f"{left[0][0]}:{left[0][1]} is being trained by {holder(work.lock(name))}; it is left to it"
-            )
-        if left:
+            raise TrainingDataError(_why_not(work, *left[0]))
+        if left and left != told:
             log.info(f"waiting for {', '.join(f'{name}:{fold}' for name, fold in left)}, trained elsewhere")
+            told = left
+        if left:
             time.sleep(_WAIT_S)
 
 
-def _train_if_free(work: Work, configuration: str, fold: int) -> bool:
+def _train_if_free(work: Work, configuration: str, fold: str) -> bool:
     """Train a member unless somebody else does; False in that case."""
     if finished(work, configuration, fold):
         return True
-    if configuration == _CASCADE:
-        _check_first_stage(work)
+    if configuration == _CASCADE and _untrained_before(work):
+        return False
     with held(work.lock(f"{configuration}_{fold}")) as free:
         if free and not finished(work, configuration, fold):
             _train(work, configuration, fold)
         return free
 
 
-def _check_first_stage(work: Work) -> None:
-    # Every case must have been predicted by the low-resolution network that did not see it.
-    if missing := [fold for fold in FOLDS if not finished(work, _LOWRES, fold)]:
-        raise TrainingDataError(
-            f"{_CASCADE} learns from what {_LOWRES} predicts, whose folds {missing} are not trained; train "
-            f"those first, with --only {_LOWRES}:{missing[0]}"
+def _untrained_before(work: Work) -> list[str]:
+    """The folds of the first stage that the cascade still waits for.
+
+    Every case must have been predicted by the low-resolution network that did not see it.
+    """
+    return [fold for fold in FOLDS if not finished(work, _LOWRES, fold)]
+
+
+def _why_not(work: Work, configuration: str, fold: str) -> str:
+    """Why a member cannot be trained now."""
+    if configuration == _CASCADE and (missing := _untrained_before(work)):
+        return (
+            f"{_CASCADE} learns from what {_LOWRES} predicts, whose folds {', '.join(missing)} are not "
+            f"trained; train those first, with --only {_LOWRES}:{missing[0]}"
         )
+    where = holder(work.lock(f"{configuration}_{fold}"))
+    return f"{configuration}:{fold} is being trained by {where}; it is left to it"
 
 
-def _train(work: Work, configuration: str, fold: int) -> None:
+def _train(work: Work, configuration: str, fold: str) -> None:
     import torch
 
     from stack.trainers import trainer_named
@@ -84,18 +95,22 @@ def _train(work: Work, configuration: str, fold: int) -> None:
         trainer = trainer_named(work.how.trainer)(
             plans={**plans, "continue_training": checkpoint is not None},
             configuration=configuration,
-            fold=fold,
+            fold=fold if fold == ALL else int(fold),
             dataset_json=json.loads((work.preprocessed / "dataset.json").read_text(encoding="utf-8")),
             device=torch.device(work.device),
         )
         if checkpoint is not None:
             trainer.load_checkpoint(str(checkpoint))
             log.info(f"going on from epoch {trainer.current_epoch}")
+        elif work.start_from is not None:
+            trainer.initialize()
+            begin_with(work.start_from, configuration, trainer.network)
         if checkpoint is None or checkpoint.name != _FINAL:
             trainer.run_training()
         trained_s = time.monotonic() - began
-        log.info(f"{configuration}:{fold}: predicting the cases that were held out")
-        trainer.perform_actual_validation(save_probabilities=True)
+        if fold != ALL:
+            log.info(f"{configuration}:{fold}: predicting the cases that were held out")
+            trainer.perform_actual_validation(save_probabilities=True)
     mark(
         _mark(work, configuration, fold),
         {
@@ -116,5 +131,5 @@ def _newest(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _mark(work: Work, configuration: str, fold: int) -> Path:
+def _mark(work: Work, configuration: str, fold: str) -> Path:
     return work.model(configuration) / f"fold_{fold}" / "member.json"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from stack.work import PLANS, Work, done, mark
 
 _FULLRES = "3d_fullres"
 _CASCADE = "3d_cascade_fullres"
+_AUGMENTING = "nnUNet_n_proc_DA"
 
 
 def prepare(work: Work, data: Path, wanted: Sequence[str]) -> None:
@@ -43,8 +46,8 @@ def prepare(work: Work, data: Path, wanted: Sequence[str]) -> None:
         raise TrainingDataError(f"the plans have {', '.join(planned)}, and none of {', '.join(wanted)}")
     if missing := [name for name in wanted if name not in planned]:
         log.info(
-            f"the planner makes no {', '.join(missing)} for this data: the patch of {_FULLRES} covers a quarter "
-            "of the median volume or more. A smaller gpu_memory_gb of the schedule makes smaller patches"
+            f"the planner makes no {', '.join(missing)} for this data: the patch of {_FULLRES} covers a "
+            "quarter of the median volume or more; a smaller gpu_memory_gb makes smaller patches"
         )
 
 
@@ -53,16 +56,29 @@ def _plan(work: Work) -> None:
 
     number = int(work.dataset[7:10])
     log.info("== fingerprint and plans")
-    nnunet.extract_fingerprints([number], num_processes=work.processes, check_dataset_integrity=False, clean=False)
-    augmenting = os.environ["nnUNet_n_proc_DA"]
-    # The planner counts threads by it, and knows no zero.
-    os.environ["nnUNet_n_proc_DA"] = "1"
-    nnunet.plan_experiments(
-        [number], work.how.planner, gpu_memory_target_in_gb=work.how.gpu_memory_gb, overwrite_plans_name=PLANS
+    nnunet.extract_fingerprints(
+        [number], num_processes=work.processes, check_dataset_integrity=False, clean=False
     )
-    os.environ["nnUNet_n_proc_DA"] = augmenting
-    plans = json.loads(work.plans.read_text(encoding="utf-8"))
-    adapt(plans, work)
+    augmenting = os.environ[_AUGMENTING]
+    # The planner counts threads by it, and knows no zero.
+    os.environ[_AUGMENTING] = "1"
+    if work.given_plans is None:
+        nnunet.plan_experiments(
+            [number],
+            work.how.planner,
+            gpu_memory_target_in_gb=work.how.gpu_memory_gb,
+            overwrite_plans_name=PLANS,
+        )
+    os.environ[_AUGMENTING] = augmenting
+    if work.given_plans is not None:
+        # What was divided in them is not divided again.
+        plans = json.loads(work.given_plans.read_text(encoding="utf-8"))
+        adapt(plans, dataclasses.replace(work, how=dataclasses.replace(work.how, features_divided_by=1)))
+        plans["dataset_name"] = work.dataset
+        shutil.copyfile(work.raw / "dataset.json", work.preprocessed / "dataset.json")
+    else:
+        plans = json.loads(work.plans.read_text(encoding="utf-8"))
+        adapt(plans, work)
     write_whole(work.plans, json.dumps(plans, indent=1))
     mark(work.preprocessed / "planned.json", {"configurations": work.configurations()})
     log.info(f"planned: {', '.join(work.configurations())}")

@@ -53,13 +53,17 @@ def cases_of(data: Path) -> list[RawCase]:
             )
         channels.setdefault(match[1], {})[int(match[2])] = path
     if not channels:
-        raise TrainingDataError(f"no imagesTr/<case>_0000{ENDING} in {data}; give the folder that holds imagesTr")
+        raise TrainingDataError(
+            f"no imagesTr/<case>_0000{ENDING} in {data}; give the folder that holds imagesTr"
+        )
     count = max(len(found) for found in channels.values())
     cases = []
     for name, found in channels.items():
         label = data / "labelsTr" / f"{name}{ENDING}"
         if sorted(found) != list(range(count)):
-            raise TrainingDataError(f"{data / 'imagesTr'}: case {name} has channels {sorted(found)} of {count}")
+            raise TrainingDataError(
+                f"{data / 'imagesTr'}: case {name} has channels {sorted(found)} of {count}"
+            )
         if not label.is_file():
             raise TrainingDataError(f"{label} is missing; every training image needs its label")
         cases.append(RawCase(name, tuple(found[number] for number in range(count)), label))
@@ -83,7 +87,11 @@ def description_of(data: Path, cases: list[RawCase]) -> dict[str, Any]:
         labels = {str(name): int(value) for value, name in labels.items()}
     labels = {name: value if isinstance(value, list) else int(value) for name, value in labels.items()}
     names = told.get("channel_names") or told.get("modality") or {}
-    names = dict(enumerate(names)) if isinstance(names, list) else {int(key): str(name) for key, name in names.items()}
+    names = (
+        dict(enumerate(names))
+        if isinstance(names, list)
+        else {int(key): str(name) for key, name in names.items()}
+    )
     channels = len(cases[0].images)
     if names and len(names) != channels:
         raise TrainingDataError(f"{path} names {len(names)} channels, and the images have {channels}")
@@ -137,7 +145,9 @@ def _turned(source: Path, target: Path) -> None:
             target.symlink_to(source.resolve())
             return
         with whole_file(target) as part:
-            sitk.WriteImage(sitk.DICOMOrient(image, "LPS"), str(part), useCompression=True, compressionLevel=1)
+            sitk.WriteImage(
+                sitk.DICOMOrient(image, "LPS"), str(part), useCompression=True, compressionLevel=1
+            )
     except RuntimeError as error:
         raise TrainingDataError(f"{source} cannot be read ({str(error).strip().splitlines()[-1]})") from error
 
@@ -151,9 +161,14 @@ def _labels_found(cases: list[RawCase]) -> Mapping[str, int]:
 
 
 def _check_same(cases: list[RawCase], path: Path) -> None:
-    sources = {case.name: [file_sha256(case.label), *(image.stat().st_size for image in case.images)] for case in cases}
+    sources = {
+        case.name: [file_sha256(case.label), *(image.stat().st_size for image in case.images)]
+        for case in cases
+    }
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(sources, indent=1))
     elif json.loads(path.read_text(encoding="utf-8")) != sources:
-        raise TrainingDataError(f"{path.parent} was made from other data; delete the work folder or name another")
+        raise TrainingDataError(
+            f"{path.parent} was made from other data; delete the work folder or name another"
+        )

@@ -17,6 +17,8 @@ MIRRORED = "mirrored_at_test"
 class _AsPackaged(nnUNetTrainer):
     """Validates with the mirroring that the plans say."""
 
+    inference_allowed_mirroring_axes: Any
+
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Predict this fold's held-out cases."""
         allowed = self.inference_allowed_mirroring_axes
@@ -35,6 +37,8 @@ class PublishedTrainer(_AsPackaged):
 
 class ShortTrainer(_AsPackaged, ClockTrainer):
     """By the clock: AdamW, warm-up, cosine, bfloat16 where the CPU has it."""
+
+    inference_allowed_mirroring_axes: Any
 
 
 def trainer_named(name: str) -> Any:

@@ -10,7 +10,8 @@ from segkit.errors import TrainingDataError
 from segkit.log import log
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
-FOLDS = (0, 1, 2, 3, 4)
+FOLDS = ("0", "1", "2", "3", "4")
+ALL = "all"
 _OF_V1 = {"3d": "3d_fullres", "3d_cascade": "3d_cascade_fullres", "cascade": "3d_cascade_fullres"}
 _NUMBERED = re.compile(r"(?:Task|Dataset)?(\d{1,3})(?:_(.+))?")
 
@@ -35,16 +36,18 @@ def configuration_named(word: str) -> str:
     return name
 
 
-def member_named(text: str) -> tuple[str, int]:
+def member_named(text: str) -> tuple[str, str]:
     """The configuration and the fold of CONFIGURATION:FOLD.
 
     Raises:
         TrainingDataError: The text names no member.
     """
     word, _, fold = text.rpartition(":")
-    if not word or fold not in {str(number) for number in FOLDS}:
-        raise TrainingDataError(f"{text!r} is no CONFIGURATION:FOLD, such as 3d_fullres:0; folds are 0 to 4")
-    return configuration_named(word), int(fold)
+    if not word or fold not in (*FOLDS, ALL):
+        raise TrainingDataError(
+            f"{text!r} is no CONFIGURATION:FOLD, such as 3d_fullres:0; folds are 0 to 4, and all"
+        )
+    return configuration_named(word), fold
 
 
 def dataset_named(folder: str) -> str:
@@ -85,7 +88,10 @@ def data_named(word: str, environment: Mapping[str, str]) -> Path:
 
 
 def _raw_folders(environment: Mapping[str, str]) -> Sequence[Path]:
-    named = [(environment.get("nnUNet_raw"), ""), (environment.get("nnUNet_raw_data_base"), "nnUNet_raw_data")]
+    named = [
+        (environment.get("nnUNet_raw"), ""),
+        (environment.get("nnUNet_raw_data_base"), "nnUNet_raw_data"),
+    ]
     return [Path(root) / below for root, below in named if root]
 
 

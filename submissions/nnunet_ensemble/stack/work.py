@@ -32,6 +32,8 @@ class Work:
         processes: Cases that nnU-Net prepares or scores at a time.
         device: "cpu" or "cuda".
         mirrored: Whether volumes are mirrored at test time.
+        start_from: A bundle whose weights members begin with.
+        given_plans: Plans of nnU-Net's to take in place of planning.
     """
 
     folder: Path
@@ -41,6 +43,8 @@ class Work:
     processes: int
     device: str
     mirrored: bool = False
+    start_from: Path | None = None
+    given_plans: Path | None = None
 
     @property
     def raw(self) -> Path:

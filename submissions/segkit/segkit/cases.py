@@ -59,8 +59,8 @@ def read_channels(first: Path) -> CT:
         channel = read_ct(path)
         if channel.array.shape != ct.array.shape or channel.orientation != ct.orientation:
             raise ImageError(
-                f"{path}: its grid {channel.array.shape} is not the {ct.array.shape} of {first.name}; resample "
-                "all channels of a case to one grid."
+                f"{path}: its grid {channel.array.shape} is not the {ct.array.shape} of {first.name}; "
+                "resample all channels of a case to one grid."
             )
         more.append(channel.array)
     return dataclasses.replace(ct, more_channels=tuple(more)) if more else ct

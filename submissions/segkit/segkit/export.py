@@ -43,7 +43,9 @@ def to_openvino(network: nn.Module, example: torch.Tensor, *, batches: bool = Fa
     network.eval()
     with torch.inference_mode(), tracing_quietly():
         return openvino.convert_model(
-            network, example_input=example, input=[-1 if batches else 1, example.shape[1], *[-1] * (example.dim() - 2)]
+            network,
+            example_input=example,
+            input=[-1 if batches else 1, example.shape[1], *[-1] * (example.dim() - 2)],
         )
 
 

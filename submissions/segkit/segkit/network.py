@@ -151,7 +151,12 @@ class _ResidualBlock(nn.Module):
             plan, channels_in=channels_in, channels_out=channels_out, kernel=kernel, stride=stride
         )
         self.conv2 = _Conv(
-            plan, channels_in=channels_out, channels_out=channels_out, kernel=kernel, stride=straight, leaky=False
+            plan,
+            channels_in=channels_out,
+            channels_out=channels_out,
+            kernel=kernel,
+            stride=straight,
+            leaky=False,
         )
         skip: list[nn.Module] = []
         if any(step != 1 for step in stride):

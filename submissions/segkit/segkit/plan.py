@@ -276,7 +276,9 @@ def network_of(settings: Mapping[str, Any], channels_out: int, channels_in: int 
     numbers = settings["architecture"]["arch_kwargs"]
     norm_op, nonlin = str(numbers["norm_op"]), str(numbers["nonlin"]).rsplit(".", 1)[-1]
     _refuse("InstanceNorm" not in norm_op, f"the network has {norm_op}, and segkit runs InstanceNorm")
-    _refuse(nonlin not in ("LeakyReLU", "ReLU"), f"the network has {nonlin}, and segkit runs LeakyReLU and ReLU")
+    _refuse(
+        nonlin not in ("LeakyReLU", "ReLU"), f"the network has {nonlin}, and segkit runs LeakyReLU and ReLU"
+    )
     _refuse(bool(numbers.get("nonlin_first")), "the network puts the nonlinearity before the norm")
     block = str(numbers.get("block") or "BasicBlockD")
     _refuse(not block.endswith("BasicBlockD"), f"the network has blocks {block}, and segkit runs BasicBlockD")

@@ -103,7 +103,9 @@ def plans_of(training: Training) -> dict:
     plans["transpose_backward"] = [int(axis) for axis in np.argsort(training.transpose)]
     plans["image_reader_writer"] = training.reader
     channels = len(training.schemes)
-    plans["foreground_intensity_properties_per_channel"] = {str(number): INTENSITY for number in range(channels)}
+    plans["foreground_intensity_properties_per_channel"] = {
+        str(number): INTENSITY for number in range(channels)
+    }
     full = {
         **plans["configurations"]["3d_fullres"],
         "normalization_schemes": list(training.schemes),
@@ -116,7 +118,12 @@ def plans_of(training: Training) -> dict:
     }
     spacing = [full["spacing"][axis] for axis in training.transpose]
     plans["configurations"] = {
-        "2d": {**copy.deepcopy(full), "patch_size": [24, 16], "spacing": spacing[1:], "architecture": architecture(2, training.residual)},
+        "2d": {
+            **copy.deepcopy(full),
+            "patch_size": [24, 16],
+            "spacing": spacing[1:],
+            "architecture": architecture(2, training.residual),
+        },
         "3d_fullres": {**full, "spacing": spacing},
         "3d_lowres": {
             **copy.deepcopy(full),
@@ -162,6 +169,10 @@ def random_network(plans: dict, name: str, training: Training, seed: int):
     with torch.no_grad():
         for head in network.decoder.seg_layers:
             head.weight *= 10
+        if more:
+            # A random cascade makes much of every voxel of the stage before, rounding errors included.
+            first = next(weight for weight in network.parameters() if weight.dim() > 1)
+            first[:, len(training.schemes) :] *= 0.2
         # A bundle keeps weights in float16: both shall have the same ones.
         for weight in network.parameters():
             weight.copy_(weight.half())
@@ -187,7 +198,7 @@ def write_case(folder: Path, channels: int, shape, spacing, direction=None, zero
 def labels_by_nnunet(
     results: Path, names: tuple[str, ...], inputs: Path, work: Path, *, mirror: bool = False, rules=()
 ) -> np.ndarray:
-    """What nnUNetv2_predict, _ensemble and _apply_postprocessing make of a case, step by step in this process."""
+    """What nnUNetv2_predict, _ensemble and _apply_postprocessing make of a case, in this process."""
     from nnunetv2.ensembling.ensemble import merge_files
     from nnunetv2.postprocessing.remove_connected_components import (
         load_postprocess_save,

@@ -43,14 +43,18 @@ KINDS = [
     pytest.param(Training(FOUR), COMMON, id="all four"),
     pytest.param(Training(labels=REGIONS), COMMON, id="regions"),
     pytest.param(Training(BOTH, labels=REGIONS), COMMON, id="regions of two"),
-    pytest.param(Training(("3d_lowres", "3d_cascade_fullres"), labels=REGIONS), COMMON, id="regions, cascade"),
+    pytest.param(
+        Training(("3d_lowres", "3d_cascade_fullres"), labels=REGIONS), COMMON, id="regions, cascade"
+    ),
     pytest.param(Training(**TWO_CHANNELS), COMMON, id="two channels"),
     pytest.param(Training(**TWO_CHANNELS, masked=True), COMMON, id="two channels, masked"),
     pytest.param(Training(schemes=("RescaleTo01Normalization",)), COMMON, id="rescaled"),
     pytest.param(Training(schemes=("NoNormalization",)), COMMON, id="not normalised"),
     pytest.param(Training(BOTH, transpose=(2, 0, 1)), COMMON, id="transposed"),
     pytest.param(Training(("2d",), transpose=(1, 0, 2)), FLAT, id="transposed 2d, flat"),
-    pytest.param(Training(("3d_lowres", "3d_cascade_fullres"), transpose=(1, 2, 0)), COMMON, id="transposed cascade"),
+    pytest.param(
+        Training(("3d_lowres", "3d_cascade_fullres"), transpose=(1, 2, 0)), COMMON, id="transposed cascade"
+    ),
     pytest.param(Training(reader="NibabelIOWithReorient"), COMMON, id="turned to RAS"),
     pytest.param(Training(reader="SimpleITKIOWithReorient"), COMMON, id="turned to RAS by ITK"),
     pytest.param(Training(reader="NibabelIO"), COMMON, id="nibabel"),
@@ -85,7 +89,9 @@ def test_post_processing(tmp_path, rules):
     assert (ours != theirs).sum() <= 1e-3 * ours.size
 
 
-def both(tmp_path, training, volume, *, direction=None, mirror=False, rules=()) -> tuple[np.ndarray, np.ndarray]:
+def both(
+    tmp_path, training, volume, *, direction=None, mirror=False, rules=()
+) -> tuple[np.ndarray, np.ndarray]:
     """The labels of a bundle and of nnU-Net, as stored."""
     results = write_results(tmp_path / "results", training)
     inputs = tmp_path / "inputs"

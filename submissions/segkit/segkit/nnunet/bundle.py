@@ -1,9 +1,9 @@
 """A bundle: one or several configurations of nnU-Net with their folds, as plain data.
 
-    bundle.json                             this
-    3d_fullres/fold_0/model.safetensors     weights in float16, a folder for each fold
-    3d_fullres/fold_0/network.xml, .bin     OpenVINO's form, made when the image is built
-    3d_fullres/fold_0/int8.xml, .bin        in 8-bit integers, where quantising held
+bundle.json                             this
+3d_fullres/fold_0/model.safetensors     weights in float16, a folder for each fold
+3d_fullres/fold_0/network.xml, .bin     OpenVINO's form, made when the image is built
+3d_fullres/fold_0/int8.xml, .bin        in 8-bit integers, where quantising held
 """
 
 from __future__ import annotations
@@ -139,13 +139,15 @@ def load_bundle(folder: Path) -> Bundle:
         return _bundle(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PlanError(
-            f"{path} is no bundle of this version ({error!r}); make it anew with python -m segkit.nnunet.convert."
+            f"{path} is no bundle of this version ({error!r}); make it anew with python -m "
+            "segkit.nnunet.convert."
         ) from error
 
 
 def _bundle(content: dict[str, Any]) -> Bundle:
     labels = {
-        name: tuple(value) if isinstance(value, list) else int(value) for name, value in content["labels"].items()
+        name: tuple(value) if isinstance(value, list) else int(value)
+        for name, value in content["labels"].items()
     }
     return Bundle(
         channels=tuple(content["channels"]),

@@ -1,6 +1,6 @@
 """A results folder of nnU-Net v2 to a bundle.
 
-    python -m segkit.nnunet.convert RESULTS OUT [--configurations 2d 3d_fullres] [--folds 0 1]
+    python -m segkit.nnunet.convert RESULTS OUT [--configuration 2d --configuration 3d_fullres] [--fold 0]
 
 Checkpoints and post-processing are pickles. They are opened here, with readers that build tensors and plain
 values and run no code; a bundle holds safetensors and JSON.
@@ -75,7 +75,7 @@ class Options:
     orientation: Orientation | None = None
 
 
-def convert(results: Path, out: Path, options: Options = Options()) -> Bundle:  # noqa: B008 - immutable
+def convert(results: Path, out: Path, options: Options = Options()) -> Bundle:
     """Write the bundle `out` from a results folder.
 
     Args:
@@ -95,7 +95,9 @@ def convert(results: Path, out: Path, options: Options = Options()) -> Bundle:  
     channels = _channels_of(first.dataset)
     for loaded in models.values():
         if _labels_of(loaded.dataset) != (labels, order) or _channels_of(loaded.dataset) != channels:
-            raise PlanError(f"{loaded.model.folder} was trained on other labels or channels than {first.model.folder}.")
+            raise PlanError(
+                f"{loaded.model.folder} was trained on other labels or channels than {first.model.folder}."
+            )
     bundle = Bundle(
         channels=channels,
         labels=labels,
@@ -160,7 +162,8 @@ def _with_checkpoints(ensemble: Sequence[Model], options: Options) -> dict[str, 
 def _load(model: Model, options: Options, *, averaged: bool) -> _Loaded:
     folds = folds_of(model, options.folds, options.checkpoint)
     plans, dataset = (
-        json.loads((model.folder / name).read_text(encoding="utf-8")) for name in ("plans.json", "dataset.json")
+        json.loads((model.folder / name).read_text(encoding="utf-8"))
+        for name in ("plans.json", "dataset.json")
     )
     content = load_checkpoint(next(iter(folds.values())))
     return _Loaded(model, plans, dataset, content, folds, averaged)
@@ -183,15 +186,21 @@ def _labels_of(dataset: Mapping[str, Any]) -> tuple[Labels, tuple[int, ...]]:
     for name, told in dataset["labels"].items():
         if name != "ignore":
             labels[name] = tuple(int(value) for value in told) if isinstance(told, list) else int(told)
-    values = sorted({value for told in labels.values() for value in (told if isinstance(told, tuple) else (told,))})
+    values = sorted(
+        {value for told in labels.values() for value in (told if isinstance(told, tuple) else (told,))}
+    )
     has_regions = any(isinstance(told, tuple) and len(set(told)) > 1 for told in labels.values())
     order = tuple(int(value) for value in dataset.get("regions_class_order") or ()) if has_regions else ()
     if max(values) > 255:
-        raise PlanError(f"label {max(values)} is above 255, and a submission's label maps are 8-bit; renumber the labels.")
+        raise PlanError(
+            f"label {max(values)} is above 255, and a submission's label maps are 8-bit; renumber the labels."
+        )
     if not has_regions and values != list(range(len(values))):
         raise PlanError(f"label values {values} are not 0, 1, 2, ...; nnU-Net v2 asks for that, too.")
     if has_regions and not order:
-        raise PlanError("dataset.json has regions and no regions_class_order, without which they have no label map.")
+        raise PlanError(
+            "dataset.json has regions and no regions_class_order, without which they have no label map."
+        )
     return labels, order
 
 
@@ -244,7 +253,9 @@ def _normalisation(
     found = []
     for number, (scheme, masked) in enumerate(zip(schemes, masks, strict=True)):
         if scheme not in _SCHEMES:
-            raise PlanError(f"channel {number} is normalised by {scheme}; segkit knows {', '.join(_SCHEMES)}.")
+            raise PlanError(
+                f"channel {number} is normalised by {scheme}; segkit knows {', '.join(_SCHEMES)}."
+            )
         numbers = plans["foreground_intensity_properties_per_channel"].get(str(number))
         intensity = None
         if _SCHEMES[scheme] == "ct":
@@ -262,12 +273,15 @@ def _resampling(settings: Mapping[str, Any], what: str) -> Resampling:
     name = settings.get(f"resampling_fn_{what}", "resample_data_or_seg_to_shape")
     numbers = settings.get(f"resampling_fn_{what}_kwargs") or {}
     if name == "resample_data_or_seg_to_shape":
-        return Resampling(numbers.get("order", 3), numbers.get("order_z", 0), numbers.get("force_separate_z", False))
+        return Resampling(
+            numbers.get("order", 3), numbers.get("order_z", 0), numbers.get("force_separate_z", False)
+        )
     if name == "resample_torch_fornnunet":
         # Linear; between slices that stay apart the nearest.
         return Resampling(1, 0, numbers.get("force_separate_z"))
     raise PlanError(
-        f"images are resampled by {name}; segkit knows resample_data_or_seg_to_shape and resample_torch_fornnunet."
+        f"images are resampled by {name}; segkit knows resample_data_or_seg_to_shape and "
+        "resample_torch_fornnunet."
     )
 
 
@@ -305,19 +319,26 @@ def _weights(content: Mapping[str, Any], network: UNet, checkpoint: Path) -> dic
     except RuntimeError as error:
         trainer = content.get("trainer_name", "unknown")
         raise PlanError(
-            f"{checkpoint}: the weights are not those of the planned network; the trainer {trainer} builds another "
-            f"one, which segkit does not run ({str(error).splitlines()[-1].strip()[:200]})."
+            f"{checkpoint}: the weights are not those of the planned network; the trainer {trainer} builds "
+            f"another one, which segkit does not run ({str(error).splitlines()[-1].strip()[:200]})."
         ) from error
     return state
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of what is bundled."""
-    parser.add_argument("--configurations", nargs="+", default=[], help="those to average, where there are several")
-    parser.add_argument("--folds", nargs="+", default=[], help="default: all numbered folds, else fold_all")
+    for name, help_text in (
+        ("configuration", "average this one; may be repeated. Default: the only one, or what nnU-Net chose"),
+        ("fold", "only this one; may be repeated. Default: all numbered folds, else fold_all"),
+    ):
+        parser.add_argument(f"--{name}", dest=f"{name}s", action="append", default=[], help=help_text)
     parser.add_argument("--checkpoint", default=CHECKPOINT, help=f"default: {CHECKPOINT}")
-    parser.add_argument("--postprocessing", help="a file of nnU-Net's, or none; default: what nnU-Net determined")
-    parser.add_argument("--orientation", choices=["stored", "canonical", "ras"], help="default: as nnU-Net's reader")
+    parser.add_argument(
+        "--postprocessing", help="a file of nnU-Net's, or none; default: what nnU-Net determined"
+    )
+    parser.add_argument(
+        "--orientation", choices=["stored", "canonical", "ras"], help="default: as nnU-Net's reader"
+    )
 
 
 def main() -> int:
@@ -331,7 +352,7 @@ def main() -> int:
 
     def work() -> None:
         bundle = convert(results, out, Options(**options))
-        log.info(f"{out}: {' + '.join(bundle.ensemble)}, {len(bundle.labels)} labels")
+        log.info(f"bundled {' + '.join(bundle.ensemble)}: {len(bundle.labels)} labels")
 
     return run_program(work)
 

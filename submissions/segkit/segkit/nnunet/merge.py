@@ -1,8 +1,9 @@
 """From what each configuration gives on its own grid to one label map on the image's, in bounded memory.
 
-Probabilities of several configurations are averaged voxel by voxel, as nnU-Net's ensemble does, without any of
-them being kept in full size. Where every configuration gives one and the same answer at all corners of its
-grid's cells, interpolation and averaging cannot change it, so only voxels where answers meet are interpolated.
+Probabilities of several configurations are averaged voxel by voxel, as nnU-Net's ensemble does, without any
+of them being kept in full size. Where every configuration gives one and the same answer at all corners of
+its grid's cells, interpolation and averaging cannot change it, so only voxels where answers meet are
+interpolated.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Grid:
     """What a configuration gives.
 
     Attributes:
-        values: Logits, or probabilities where they were averaged as such, float32 (output, z, y, x), axes laid
-            out like the image's.
+        values: Logits, or probabilities where they were averaged as such, float32 (output, z, y, x), axes
+            laid out like the image's.
         apart: The axis along which values are taken from the nearest slice; None for linear on all axes.
     """
 
@@ -34,7 +35,12 @@ class Grid:
     apart: int | None
 
 
-def grid_of(values: np.ndarray, transpose: Sequence[int], spacings_mm: tuple[Sequence[float], Sequence[float]], separate_z: bool | None) -> Grid:
+def grid_of(
+    values: np.ndarray,
+    transpose: Sequence[int],
+    spacings_mm: tuple[Sequence[float], Sequence[float]],
+    separate_z: bool | None,
+) -> Grid:
     """The grid of a configuration, its axes put back.
 
     Args:
@@ -45,12 +51,17 @@ def grid_of(values: np.ndarray, transpose: Sequence[int], spacings_mm: tuple[Seq
     """
     back = np.argsort(transpose)
     apart = axis_apart(spacings_mm, separate_z)
-    return Grid(
-        values.transpose(0, *(1 + back)), None if apart is None else int(transpose[apart])
-    )
+    return Grid(values.transpose(0, *(1 + back)), None if apart is None else int(transpose[apart]))
 
 
-def merge(grids: Sequence[Grid], out: np.ndarray, regions_order: Sequence[int], *, probabilities: bool, threads: int | None = None) -> None:
+def merge(
+    grids: Sequence[Grid],
+    out: np.ndarray,
+    regions_order: Sequence[int],
+    *,
+    probabilities: bool,
+    threads: int | None = None,
+) -> None:
     """Fill `out` with the labels of the averaged configurations.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from segkit.predict import grid_in_memory
 from segkit.profile import Profile
 from segkit.windows import Box
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Averaged = Literal["logits", "probabilities"]
 Resampled = Literal["as_trained", "linear"]
 
@@ -39,8 +42,8 @@ class EnsembleSettings:
         images: Resampled "as_trained", by cubic splines as a rule, or "linear", which is much faster.
         postprocess: Keep only the largest parts of labels for which cross-validation found it better.
         crop_to_body: Leave the air around the patient out; for CT alone.
-        logits_limit_bytes: Most memory for the sums of one configuration. A volume that would need more is run
-            on a coarser grid.
+        logits_limit_bytes: Most memory for the sums of one configuration. A volume that would need more is
+            run on a coarser grid.
     """
 
     step: float = 0.5
@@ -134,11 +137,11 @@ class Ensemble:
             before = np.zeros(case.shape, dtype=np.uint8)
             self._label(case, (configuration.previous_stage,), before)
         wanted, have, want = network_grid(case, configuration)
-        shape = grid_in_memory(wanted, configuration.tile, self.bundle.outputs, self.settings.logits_limit_bytes)
+        shape = grid_in_memory(
+            wanted, configuration.tile, self.bundle.outputs, self.settings.logits_limit_bytes
+        )
         with self.profile.stage("resample"):
-            image = network_image(
-                case, configuration, linear=self.settings.images == "linear", shape=shape
-            )
+            image = network_image(case, configuration, linear=self.settings.images == "linear", shape=shape)
             if before is not None:
                 more = previous_labels(case, before, configuration, self.bundle.foreground, shape)
                 image = np.concatenate([image, more])
@@ -152,7 +155,9 @@ class Ensemble:
                 axes=configuration.network.axes,
                 step=self.settings.step,
             )
-        return grid_of(values, configuration.transpose, (want, have), configuration.logits_resampling.separate_z)
+        return grid_of(
+            values, configuration.transpose, (want, have), configuration.logits_resampling.separate_z
+        )
 
     def _folds(self, name: str, configuration: Configuration) -> Iterator[Batch]:
         axes = configuration.mirror_axes if self.settings.mirror else ()
@@ -179,9 +184,11 @@ def open_fold(folder: Path, bundle: Bundle, configuration: str, fold: str, engin
     """
     place = fold_folder(folder, configuration, fold)
 
-    def in_torch():  # type: ignore[no-untyped-def]  # torch is imported where it is used alone
+    def in_torch() -> nn.Module:
         from segkit.nnunet.networks import load_network
 
         return load_network(place, bundle.configurations[configuration].network)
 
+    if engine == "f32" and not (place / FLOAT_IR).is_file():
+        engine = "torch"  # the same numbers, where no image's build has made the other form
     return open_network(Network(in_torch, place / FLOAT_IR, place / INT8_IR), engine).batch

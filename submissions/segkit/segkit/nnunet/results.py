@@ -1,4 +1,4 @@
-"""Finding one's way in what nnU-Net v2 leaves: model folders, folds, what find_best chose, post-processing."""
+"""Finding one's way in what nnU-Net v2 leaves: models, folds, what find_best chose, post-processing."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def find(results: Path, configurations: Sequence[str] = ()) -> Found:
     if len(models) > 1:
         raise PlanError(
             f"{results} holds {len(models)} models ({', '.join(model.folder.name for model in models)}), and "
-            "nnUNetv2_find_best_configuration has not chosen among them; name those to average with "
-            "--configurations."
+            "nnUNetv2_find_best_configuration has not chosen among them; name each one to average with "
+            "--configuration."
         )
     return Found((models[0],), _postprocessing_of_crossvalidation(models[0].folder))
 
@@ -99,8 +99,12 @@ def folds_of(model: Model, wanted: Sequence[str], checkpoint: str) -> dict[str, 
     if missing or not chosen:
         names = sorted({path.name for path in model.folder.glob("fold_*/checkpoint_*.pth")})
         what = f"fold_{missing[0]}/{checkpoint}" if missing else f"fold_X/{checkpoint}"
-        there_is = f"there is {', '.join(names)} in folds {', '.join(there) or 'none'}" if names else "it is not trained"
-        raise PlanError(f"{model.folder} has no {what}; {there_is} (--folds, --checkpoint).")
+        there_is = (
+            f"there is {', '.join(names)} in folds {', '.join(there) or 'none'}"
+            if names
+            else "it is not trained"
+        )
+        raise PlanError(f"{model.folder} has no {what}; {there_is} (--fold, --checkpoint).")
     return {fold: there[fold] for fold in chosen}
 
 
@@ -114,8 +118,8 @@ def sibling(model: Model, configuration: str) -> Model:
     folder = model.folder.parent / f"{trainer}__{plans}__{configuration}"
     if not (folder / "plans.json").is_file():
         raise PlanError(
-            f"{model.configuration} needs the labels of {configuration}, and there is no {folder}; put that model "
-            "beside it."
+            f"{model.configuration} needs the labels of {configuration}, and there is no {folder}; put that "
+            "model beside it."
         )
     return _model(folder)
 
@@ -140,10 +144,18 @@ def read_postprocessing(path: Path) -> tuple[tuple[int, ...], ...]:
         if extra := {key for each in arguments for key in each} - {"labels_or_regions", "background_label"}:
             raise ValueError(f"it has the argument {sorted(extra)[0]}")
         return tuple(_values(each["labels_or_regions"]) for each in arguments)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
         raise PlanError(
-            f"{path} is no post-processing of nnU-Net v2 that can be read safely ({error}); leave it out with "
-            "--postprocessing none."
+            f"{path} is no post-processing of nnU-Net v2 that can be read safely ({error}); leave it out "
+            "with --postprocessing none."
         ) from error
 
 
@@ -199,7 +211,9 @@ def _chosen_by_nnunet(path: Path, models: Sequence[Model]) -> Found:
     told = Path(best["postprocessing_file"])
     # The folder may have been moved since: the last parts of the path still hold.
     moved = path.parent.joinpath(*told.parts[-3:]), path.parent.joinpath(*told.parts[-2:])
-    places = [place for place in (told, *moved, *path.parent.rglob(str(Path(*told.parts[-2:])))) if place.is_file()]
+    places = [
+        place for place in (told, *moved, *path.parent.rglob(str(Path(*told.parts[-2:])))) if place.is_file()
+    ]
     return Found(tuple(chosen), places[0] if places else None)
 
 
@@ -220,15 +234,16 @@ def _postprocessing_of_ensemble(results: Path, chosen: Sequence[Model]) -> Path 
 def _refuse_others(results: Path) -> None:
     if not results.is_dir():
         raise PlanError(
-            f"{results} is no folder; give a results folder of nnU-Net v2 (an exported .zip must be unpacked first)."
+            f"{results} is no folder; give a results folder of nnU-Net v2 (an exported .zip must be unpacked "
+            "first)."
         )
     of_v1 = [name for name in ("plans.pkl", "postprocessing.json") if (results / name).is_file()]
     models = [path for pattern in ("*.model", "*/*.model") for path in results.glob(pattern)]
     if models or (of_v1 and not (results / "plans.json").is_file() and of_v1[0] == "plans.pkl"):
         raise PlanError(
-            f"{results} was trained with nnU-Net v1 ({(models or [results / of_v1[0]])[0].name}), whose plans and "
-            "checkpoints v2 cannot run; its data set can be trained on again: make train TEAM=nnunet_ensemble "
-            "DATA=that data set."
+            f"{results} was trained with nnU-Net v1 ({(models or [results / of_v1[0]])[0].name}), whose "
+            "plans and checkpoints v2 cannot run; its data set can be trained on again: make train "
+            "TEAM=nnunet_ensemble DATA=that data set."
         )
     if _FOLD.fullmatch(results.name):
-        raise PlanError(f"{results} is one fold; give the folder above it, and --folds {results.name[5:]}.")
+        raise PlanError(f"{results} is one fold; give the folder above it, and --fold {results.name[5:]}.")

@@ -1,7 +1,7 @@
 """nnU-Net's preprocessing of one case, and its resampling of label maps.
 
-The order is nnU-Net's: transpose, crop to what is not zero, normalise, resample. The source of every choice is
-nnunetv2 2.8.1 (preprocessing/preprocessors/default_preprocessor.py, cropping, normalization, resampling).
+The order is nnU-Net's: transpose, crop to what is not zero, normalise, resample. The source of every choice
+is nnunetv2 2.8.1 (preprocessing/preprocessors/default_preprocessor.py, cropping, normalization, resampling).
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Case:
         return np.asarray(ndimage.binary_fill_holes(mask))
 
 
-def laid_out(ct: CT, labels: np.ndarray, orientation: str) -> tuple[list[np.ndarray], np.ndarray, tuple[float, float, float]]:
+def laid_out(
+    ct: CT, labels: np.ndarray, orientation: str
+) -> tuple[list[np.ndarray], np.ndarray, tuple[float, float, float]]:
     """Channels and labels as the networks saw them in training, as views, and the spacing of their axes."""
     if orientation == "ras":
         # Ours is LPS: x and y run the other way.
@@ -72,19 +74,26 @@ def box_of(channels: Sequence[np.ndarray]) -> Box | None:
     if not boxes:
         return None
     first, second, third = (
-        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3)
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes))
+        for axis in range(3)
     )
     return (first, second, third)
 
 
-def network_grid(case: Case, configuration: Configuration) -> tuple[Shape, tuple[float, float, float], tuple[float, float, float]]:
+def network_grid(
+    case: Case, configuration: Configuration
+) -> tuple[Shape, tuple[float, float, float], tuple[float, float, float]]:
     """The network's grid for a case, with the spacing that the box has and that it gets, transposed."""
     order = configuration.transpose
     have = tuple(case.spacing_mm[axis] for axis in order)
     sizes = tuple(case.box[axis].stop - case.box[axis].start for axis in order)
     # A network of slices leaves the distance between them as it is.
     want = (have[0],) * (3 - len(configuration.spacing_mm)) + configuration.spacing_mm
-    have3, want3, size3 = (have[0], have[1], have[2]), (want[0], want[1], want[2]), (sizes[0], sizes[1], sizes[2])
+    have3, want3, size3 = (
+        (have[0], have[1], have[2]),
+        (want[0], want[1], want[2]),
+        (sizes[0], sizes[1], sizes[2]),
+    )
     return grid_shape(size3, have3, want3), have3, want3
 
 
@@ -140,7 +149,9 @@ def normalised(image: np.ndarray, how: Normalisation, mask: np.ndarray | None) -
     return numbers
 
 
-def previous_labels(case: Case, labels: np.ndarray, configuration: Configuration, values: Sequence[int], shape: Shape) -> np.ndarray:
+def previous_labels(
+    case: Case, labels: np.ndarray, configuration: Configuration, values: Sequence[int], shape: Shape
+) -> np.ndarray:
     """The labels of the stage before as channels of the next: one for each value, float32 (value, z, y, x).
 
     Args:
@@ -153,7 +164,9 @@ def previous_labels(case: Case, labels: np.ndarray, configuration: Configuration
     _, have, want = network_grid(case, configuration)
     inside = labels[case.box].astype(np.int16)
     inside[(inside == 0) & ~case.nonzero()] = OUTSIDE
-    small = resampled_labels(inside.transpose(configuration.transpose), shape, (have, want), configuration.labels_resampling)
+    small = resampled_labels(
+        inside.transpose(configuration.transpose), shape, (have, want), configuration.labels_resampling
+    )
     return np.stack([small == value for value in values]).astype(np.float32)
 
 
@@ -180,7 +193,10 @@ def resampled_labels(
         return _by_indicators(labels, shape, lambda volume, order: zoomed(volume, shape, order), how.order)
     stack = np.moveaxis(labels, axis, 0)
     plane = [size for number, size in enumerate(shape) if number != axis]
-    slices = [_by_indicators(one, plane, lambda image, order: zoomed(image, plane, order), how.order) for one in stack]
+    slices = [
+        _by_indicators(one, plane, lambda image, order: zoomed(image, plane, order), how.order)
+        for one in stack
+    ]
     position = (np.arange(shape[axis]) + 0.5) * (len(slices) / shape[axis]) - 0.5
     nearest = np.clip(np.floor(position + 0.5).astype(int), 0, len(slices) - 1)
     return np.moveaxis(np.stack(slices)[nearest], 0, axis)
@@ -189,7 +205,9 @@ def resampled_labels(
 def zoomed(volume: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
     """A spline of an indicator, float64, with half-pixel centres."""
     factors = [out / size for size, out in zip(volume.shape, shape, strict=True)]
-    return np.asarray(ndimage.zoom(volume.astype(float), factors, order=order, mode="nearest", grid_mode=True))
+    return np.asarray(
+        ndimage.zoom(volume.astype(float), factors, order=order, mode="nearest", grid_mode=True)
+    )
 
 
 def _by_indicators(
