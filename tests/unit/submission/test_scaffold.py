@@ -15,7 +15,8 @@ CONVERTER = """
 import json, pathlib, sys
 out = pathlib.Path(sys.argv[4])
 if "refuse" in sys.argv:
-    sys.exit(print("3d, fold 0: 5 parameters", file=sys.stderr) or print("error: it is a Primus; train anew", file=sys.stderr) or 2)
+    print("3d, fold 0: 5 parameters", "error: it is a Primus; train anew", sep="\\n", file=sys.stderr)
+    sys.exit(2)
 out.mkdir()
 (out / "bundle.json").write_text(pathlib.Path(sys.argv[3]).read_text())
 """

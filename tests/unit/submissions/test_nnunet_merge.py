@@ -62,7 +62,7 @@ def test_folds_add_to_one_sum_whatever_their_number():
     networks = [lambda tiles, by=by: np.concatenate([tiles, by * tiles], axis=1) for by in (1, 2, 6)]
     tile = (1, 8, 8)
     found = folds_summed(image, networks=networks, count=3, outputs=2, tile=tile, axes=2, step=0.5)
-    # Each voxel is the same in all tiles, so the Gaussian's mean of it is itself; 3 is the mean of 1, 2 and 6.
+    # A voxel is the same in all tiles, so the Gaussian's mean of it is itself; 3 is the mean of 1, 2 and 6.
     assert np.allclose(found[0], image[0], atol=1e-5)
     assert np.allclose(found[1], 3 * image[0], atol=1e-5)
 
