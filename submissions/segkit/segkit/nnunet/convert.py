@@ -226,6 +226,11 @@ def _configuration(loaded: _Loaded, bundle: Bundle, models: Mapping[str, _Loaded
         raise PlanError(f"images were prepared by {preprocessor}, and segkit follows DefaultPreprocessor.")
     if (manager := plans.get("label_manager", "LabelManager")) != "LabelManager":
         raise PlanError(f"labels are those of {manager}, and segkit follows LabelManager.")
+    logits = _resampling(settings, "probabilities")
+    if logits.order != 1 or logits.order_z not in (0, 1):
+        raise PlanError(
+            f"probabilities are resampled by splines of order {logits.order}, and segkit by lines."
+        )
     previous = _previous_stage(loaded)
     channels_in = len(bundle.channels) + (len(bundle.foreground) if previous else 0)
     first, second, third = plans["transpose_forward"]
@@ -235,7 +240,7 @@ def _configuration(loaded: _Loaded, bundle: Bundle, models: Mapping[str, _Loaded
         transpose=(int(first), int(second), int(third)),
         normalisation=_normalisation(settings, plans, len(bundle.channels)),
         image_resampling=_resampling(settings, "data"),
-        logits_resampling=_resampling(settings, "probabilities"),
+        logits_resampling=logits,
         labels_resampling=_resampling(settings, "seg"),
         network=network_of(settings, bundle.outputs, channels_in),
         folds=tuple(loaded.folds),

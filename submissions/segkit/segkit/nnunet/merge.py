@@ -15,6 +15,7 @@ import numpy as np
 
 from segkit.labels import PlaneGrid, interpolated, mixed_cells
 from segkit.nnunet.sliding import sigmoid, softmax
+from segkit.plan import Resampling
 from segkit.reference import axis_apart
 from segkit.resample import in_threads, linear_taps
 
@@ -39,7 +40,7 @@ def grid_of(
     values: np.ndarray,
     transpose: Sequence[int],
     spacings_mm: tuple[Sequence[float], Sequence[float]],
-    separate_z: bool | None,
+    how: Resampling,
 ) -> Grid:
     """The grid of a configuration, its axes put back.
 
@@ -47,10 +48,10 @@ def grid_of(
         values: (output, z, y, x), transposed.
         transpose: For each of its axes, the image's.
         spacings_mm: Its spacing and the image's, transposed; they decide whether slices stay apart.
-        separate_z: What the plans say of it.
+        how: The plans' resampling; linear in a plane.
     """
     back = np.argsort(transpose)
-    apart = axis_apart(spacings_mm, separate_z)
+    apart = axis_apart(spacings_mm, how.separate_z) if how.order_z == 0 else None
     return Grid(values.transpose(0, *(1 + back)), None if apart is None else int(transpose[apart]))
 
 

@@ -155,9 +155,7 @@ class Ensemble:
                 axes=configuration.network.axes,
                 step=self.settings.step,
             )
-        return grid_of(
-            values, configuration.transpose, (want, have), configuration.logits_resampling.separate_z
-        )
+        return grid_of(values, configuration.transpose, (want, have), configuration.logits_resampling)
 
     def _folds(self, name: str, configuration: Configuration) -> Iterator[Batch]:
         axes = configuration.mirror_axes if self.settings.mirror else ()

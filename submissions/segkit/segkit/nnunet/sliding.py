@@ -22,8 +22,6 @@ def folds_summed(
     tile: Shape,
     axes: int,
     step: float,
-    worth_looking: Callable[[Box], bool] = lambda _: True,
-    on_tile: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
     """The mean over folds of what a network gives, tile by tile, weighted by a Gaussian.
 
@@ -37,23 +35,20 @@ def folds_summed(
         tile: Size of a tile (z, y, x); one slice thick for a network of slices.
         axes: 3, or 2 for a network of slices, which are taken several at a time.
         step: Largest distance of neighbouring tiles as a fraction of the tile.
-        worth_looking: Whether a tile, given as slices of the image, may hold foreground.
-        on_tile: Told after each tile how many are done and how many there are.
 
     Returns:
-        float32 (output, z, y, x); zero where no tile was run.
+        float32 (output, z, y, x).
     """
     padding = Padding.around(_shape(image), tile)
     padded = np.stack([padding.applied(channel) for channel in image])
     steps = [1.0] * (3 - axes) + [step] * axes
-    todo = [place for place in tiles(_shape(padded), tile, steps) if worth_looking(padding.removed(place))]
+    todo = list(tiles(_shape(padded), tile, steps))
     weights = gaussian_weights(tile)
     weight_sum = np.zeros(padded.shape[1:], dtype=np.float32)
     for place in todo:
         weight_sum[place] += weights
     total = np.zeros((outputs, *padded.shape[1:]), dtype=np.float32)
     together = 1 if axes == 3 else max(1, _PIXELS_AT_ONCE // (tile[1] * tile[2]))
-    done = 0
     for network in networks:
         for places in _batches(todo, together):
             tiles_now = np.stack([padded[(slice(None), *place)] for place in places])
@@ -67,8 +62,6 @@ def folds_summed(
             for place, one in zip(places, found, strict=False):
                 share = weights / (weight_sum[place] * np.float32(count))
                 total[(slice(None), *place)] += one.reshape(outputs, *tile) * share
-                done += 1
-                on_tile(done, len(todo) * count)
     return total[(slice(None), *padding.inner)]
 
 
