@@ -50,6 +50,8 @@ def train(options: Options) -> None:
     stage_before = ["3d_lowres"] if "3d_cascade_fullres" in wanted else []
     with waited_for(work.lock("prepare"), "the data is being prepared"):
         prepare(work, options.data, list(dict.fromkeys([*wanted, *stage_before])))
+    if options.until == "preprocessing":
+        return
     planned = work.configurations()
     if options.only:
         train_members(work, [options.only], wait=False)
@@ -70,7 +72,7 @@ def train(options: Options) -> None:
 
 def parse_options() -> Options:
     """The command line."""
-    parser = training_parser(__doc__, schedules=("full", "quick"))
+    parser = training_parser(__doc__, schedules=("full", "quick", "start"))
     parser.add_argument(
         "--configurations",
         nargs="+",
@@ -95,7 +97,7 @@ def parse_options() -> Options:
         help="what is compared: single configurations and pairs, or also all of them together",
     )
     parser.add_argument("--mirror", action="store_true", help="mirror at test time: eight times as long")
-    parser.add_argument("--until", choices=["members", "bundle"], default="bundle", help="the last step")
+    parser.add_argument("--until", choices=["preprocessing", "members", "bundle"], default="bundle", help="the last step")
     parser.add_argument("--start-from", type=Path, help="a bundle whose weights every member begins with")
     parser.add_argument("--plans", type=Path, help="nnU-Net's plans to take in place of planning")
     parser.add_argument("--recipe", type=Path, help="a JSON file of your own in place of plans/SCHEDULE.json")

@@ -50,6 +50,7 @@ def write_data(folder, cases=5):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7000)
 def test_one_command_leads_to_a_bundle(tmp_path, submissions):
     data, work = write_data(tmp_path / "Task003_Tiny"), tmp_path / "work"
     (tmp_path / "recipe.json").write_text(json.dumps(RECIPE))
@@ -58,7 +59,7 @@ def test_one_command_leads_to_a_bundle(tmp_path, submissions):
         program = submissions / "nnunet_ensemble" / "train.py"
         command = [sys.executable, program, data, "--recipe", tmp_path / "recipe.json", "--work", work]
         command += ["--threads", "1", "--device", "cpu", "--configurations", "2d", "3d", "--folds", "0", "1"]
-        return subprocess.run([*command, *options], check=False, capture_output=True, text=True, timeout=540)
+        return subprocess.run([*command, *options], check=False, capture_output=True, text=True, timeout=3000)
 
     one = train("--only", "2d:1")
     assert one.returncode == 0, one.stderr[-3000:]
