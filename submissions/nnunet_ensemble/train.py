@@ -97,7 +97,9 @@ def parse_options() -> Options:
         help="what is compared: single configurations and pairs, or also all of them together",
     )
     parser.add_argument("--mirror", action="store_true", help="mirror at test time: eight times as long")
-    parser.add_argument("--until", choices=["preprocessing", "members", "bundle"], default="bundle", help="the last step")
+    parser.add_argument(
+        "--until", choices=["preprocessing", "members", "bundle"], default="bundle", help="the last step"
+    )
     parser.add_argument("--start-from", type=Path, help="a bundle whose weights every member begins with")
     parser.add_argument("--plans", type=Path, help="nnU-Net's plans to take in place of planning")
     parser.add_argument("--recipe", type=Path, help="a JSON file of your own in place of plans/SCHEDULE.json")

@@ -1,6 +1,5 @@
 """The whole way of submissions/nnunet_ensemble on a tiny data set: plan, train, choose, bundle, segment."""
 
-
 from __future__ import annotations
 
 import json
