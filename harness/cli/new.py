@@ -14,6 +14,7 @@ from harness.cli.display import say
 from harness.errors import ConfigurationError
 from harness.submission.find import find
 from harness.submission.manifest import check_name
+from harness.submission.scaffold import CHALLENGE, WEIGHTS, from_nnunet
 from harness.submission.starter import DEFAULT_ARGUMENTS, from_script, from_template
 from harness.submission.wrap import wrap
 
@@ -40,6 +41,33 @@ def command(
     requirements: Annotated[
         Path | None, typer.Option("--requirements", help="What pip installs while the image is built.")
     ] = None,
+    nnunet: Annotated[
+        Path | None,
+        typer.Option("--from-nnunet", help="A results folder of nnU-Net v2: of a model, or of a data set."),
+    ] = None,
+    configurations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--configuration", help="Average this one; may be repeated. Default: what nnU-Net found best."
+        ),
+    ] = None,
+    folds: Annotated[
+        list[str] | None, typer.Option("--fold", help="Only this fold; may be repeated. Default: all.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", help="Each fold's file; default: checkpoint_final.pth.")
+    ] = None,
+    postprocessing: Annotated[
+        str | None,
+        typer.Option("--postprocessing", help="nnU-Net's file, or none. Default: what nnU-Net determined."),
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(
+            "--orientation",
+            help="How volumes lay in training: stored, canonical (LPS) or ras. Default: nnU-Net's way.",
+        ),
+    ] = None,
     grand_challenge: Annotated[
         str | None,
         typer.Option(
@@ -50,33 +78,45 @@ def command(
     output_socket: options.OutputSocket = None,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
 ) -> None:
-    """Write the folder of a new submission: template or own script.
+    """Write a new submission's folder: template, script, nnU-Net.
 
-    Example: `harness new mine`, or `harness new mine --script predict.py --with weights`.
+    Example: `harness new mine`, `harness new mine --script predict.py --with weights`, or
+    `harness new mine --from-nnunet nnUNet_results/Dataset007_Liver`.
     """
     of_script = {"--arguments": arguments, "--with": beside, "--requirements": requirements}
+    of_nnunet = {
+        "--configuration": configurations,
+        "--fold": folds,
+        "--checkpoint": checkpoint,
+        "--postprocessing": postprocessing,
+        "--orientation": orientation,
+    }
     sockets = options.sockets_of(input_socket, output_socket)
+    _only_one({"--script": script, "--from-nnunet": nnunet, "--grand-challenge": grand_challenge})
     _belong_to("--script", script, of_script)
+    _belong_to("--from-nnunet", nnunet, of_nnunet)
     _belong_to("--grand-challenge", grand_challenge, {"--input-socket, --output-socket": sockets})
-    if script is not None and grand_challenge is not None:
-        raise ConfigurationError(
-            "a submission is made from one thing", where="--script, --grand-challenge", mend="Name one."
-        )
     if grand_challenge is not None:
-        folder = _algorithm(team, grand_challenge, sockets, submissions)
+        print(_algorithm(team, grand_challenge, sockets, submissions))
+    elif nnunet is not None:
+        _bundle(team, nnunet, submissions, of_nnunet)
     elif script is not None:
+        words = arguments or DEFAULT_ARGUMENTS
         folder = from_script(
-            team,
-            submissions,
-            script,
-            arguments=arguments or DEFAULT_ARGUMENTS,
-            weights=beside or [],
-            requirements=requirements,
+            team, submissions, script, arguments=words, weights=beside or [], requirements=requirements
         )
+        print(folder)
     else:
-        folder = from_template(team, submissions)
-    print(folder)
-    say(f"next: harness check {team}")
+        print(from_template(team, submissions))
+    if nnunet is None:
+        say(f"next: harness check {team}")
+
+
+def _only_one(sources: Mapping[str, object]) -> None:
+    if len(given := [name for name, value in sources.items() if value is not None]) > 1:
+        raise ConfigurationError(
+            "a submission is made from one thing", where=", ".join(given), mend="Name one of them."
+        )
 
 
 def _belong_to(option: str, value: object, others: Mapping[str, object]) -> None:
@@ -85,6 +125,18 @@ def _belong_to(option: str, value: object, others: Mapping[str, object]) -> None
         raise ConfigurationError(
             f"{', '.join(idle)}: this is about {option}, which is not given", mend=f"Name it with {option}."
         )
+
+
+def _bundle(team: str, results: Path, submissions: Path, given: Mapping[str, object]) -> None:
+    arguments: list[str] = []
+    for option, value in given.items():
+        for word in value if isinstance(value, list) else [value]:
+            if word is not None:
+                arguments += [option, str(word)]
+    folder = from_nnunet(team, results, submissions, options=arguments, progress=say)
+    print(folder)
+    say(f"{folder} is ready: harness check {team} --challenge {folder / CHALLENGE} --data DATA")
+    say(f"for 8-bit integers: python -m segkit.nnunet.quantise {folder / WEIGHTS} --data DATA")
 
 
 def _algorithm(team: str, wrapped: str, sockets: Sockets | None, submissions: Path) -> Path:

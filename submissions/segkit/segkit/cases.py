@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from segkit.errors import SegkitError
+from segkit.errors import ImageError, SegkitError
 from segkit.image import CT, read_ct, write_labels
 from segkit.log import log
 from segkit.profile import Profile, since_process_start_s
@@ -38,6 +40,32 @@ def add_folder_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", action="store_true", help="say where the time of each case goes")
 
 
+def read_channels(first: Path) -> CT:
+    """The image of a case with those of its further channels, <case>_0001.nii.gz and on.
+
+    Args:
+        first: <case>_0000.nii.gz.
+
+    Raises:
+        ImageError: A channel cannot be read, or does not lie on the grid of the first.
+    """
+    ct = read_ct(first)
+    stem = first.name.removesuffix(IMAGE_ENDING)
+    more = []
+    for number in itertools.count(1):
+        path = first.with_name(f"{stem}_{number:04d}{LABEL_ENDING}")
+        if not path.is_file():
+            break
+        channel = read_ct(path)
+        if channel.array.shape != ct.array.shape or channel.orientation != ct.orientation:
+            raise ImageError(
+                f"{path}: its grid {channel.array.shape} is not the {ct.array.shape} of {first.name}; "
+                "resample all channels of a case to one grid."
+            )
+        more.append(channel.array)
+    return dataclasses.replace(ct, more_channels=tuple(more)) if more else ct
+
+
 def segment_folder(
     inputs: Path, outputs: Path, load: Callable[[Profile], Method], *, show_profile: bool = False
 ) -> int:
@@ -46,7 +74,7 @@ def segment_folder(
     The method is loaded while the first CT is being inflated.
 
     Args:
-        inputs: Holds <case>_0000.nii.gz.
+        inputs: Holds <case>_0000.nii.gz, and <case>_0001.nii.gz and on where a case has several channels.
         outputs: Gets <case>.nii.gz; made where missing.
         load: Makes the method ready; given the profile to fill.
         show_profile: Print a table of stages for each case.
@@ -69,7 +97,7 @@ def segment_folder(
             started = time.monotonic()
             try:
                 with profile.stage("read"):
-                    ct = read_ct(path)
+                    ct = read_channels(path)
             except SegkitError as error:
                 log.info(f"error: {error}")
                 failed += 1

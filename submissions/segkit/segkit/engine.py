@@ -29,6 +29,10 @@ class Engine(Protocol):
         """
         ...
 
+    def batch(self, tiles: np.ndarray) -> np.ndarray:
+        """Logits (n, class, ...), float32, of normalised float32 tiles (n, channel, ...); likewise."""
+        ...
+
 
 @dataclass(frozen=True)
 class Network:

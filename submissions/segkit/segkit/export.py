@@ -23,25 +23,29 @@ from segkit.engine import has_openvino
 from segkit.forms import FLOAT_IR
 from segkit.log import log
 from segkit.model import load_model
+from segkit.nnunet.bundle import BUNDLE_NAME
 from segkit.program import run_program
 
 if TYPE_CHECKING:
     import openvino
 
 
-def to_openvino(network: nn.Module, example: torch.Tensor) -> openvino.Model:
-    """The network as an OpenVINO model of one input whose three spatial sizes are free.
+def to_openvino(network: nn.Module, example: torch.Tensor, *, batches: bool = False) -> openvino.Model:
+    """The network as an OpenVINO model of one input whose spatial sizes are free.
 
     Args:
         network: Takes and gives tensors (1, channel, z, y, x).
         example: An input that the network can run.
+        batches: Leave free how many images are run at once, too.
     """
     import openvino
 
     network.eval()
     with torch.inference_mode(), tracing_quietly():
         return openvino.convert_model(
-            network, example_input=example, input=[*example.shape[:2], *[-1] * (example.dim() - 2)]
+            network,
+            example_input=example,
+            input=[-1 if batches else 1, example.shape[1], *[-1] * (example.dim() - 2)],
         )
 
 
@@ -74,10 +78,19 @@ def export(folder: Path) -> Path:
     return path
 
 
+def _export_any(folder: Path) -> list[Path]:
+    """Export a model folder, or every network of a bundle."""
+    if not (folder / BUNDLE_NAME).is_file():
+        return [export(folder)]
+    from segkit.nnunet.networks import export_bundle  # which stands on this module
+
+    return export_bundle(folder)
+
+
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="a model folder's network to OpenVINO")
-    parser.add_argument("folder", type=Path, nargs="+", help="model folder")
+    parser = argparse.ArgumentParser(description="networks of model folders and bundles to OpenVINO")
+    parser.add_argument("folder", type=Path, nargs="+", help="model folder, or bundle")
     parser.add_argument("--if-possible", action="store_true", help="do nothing where there is no OpenVINO")
     options = parser.parse_args()
 
@@ -86,7 +99,8 @@ def main() -> int:
             log.info("no OpenVINO here: the networks run in torch")
             return
         for folder in options.folder:
-            log.info(f"wrote {export(folder)}")
+            for written in _export_any(folder):
+                log.info(f"wrote {written}")
 
     return run_program(work)
 

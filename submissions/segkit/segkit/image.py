@@ -84,6 +84,7 @@ class CT:
         header: An image of one voxel that carries size-free geometry: spacing, origin, direction.
         stored_size: The stored size (x, y[, z]) as SimpleITK gives it.
         nifti_header: The header of a NIfTI file as it was stored; None for any other image.
+        more_channels: The voxels of further channels, each as `array`.
     """
 
     array: np.ndarray
@@ -92,6 +93,7 @@ class CT:
     header: sitk.Image
     stored_size: tuple[int, ...]
     nifti_header: nifti.Header | None = None
+    more_channels: tuple[np.ndarray, ...] = ()
 
     def laid_out(
         self, labels: np.ndarray, orientation: Literal["canonical", "stored"]

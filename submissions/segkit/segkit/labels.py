@@ -36,7 +36,7 @@ def labels_from_logits(
     classes = _without(leave_out, logits)
     winner, present = _winners(logits, classes, threads)
     lower, upper, weight = linear_taps(logits.shape[1], out.shape[0])
-    grid = _PlaneGrid.between(logits.shape[2:], out.shape[1:])
+    grid = PlaneGrid.between(logits.shape[2:], out.shape[1:])
 
     def run(part: range) -> None:
         first = part.start
@@ -107,7 +107,7 @@ def enlarged(labels: np.ndarray, out: np.ndarray, *, threads: int | None = None)
 
 
 @dataclass(frozen=True)
-class _PlaneGrid:
+class PlaneGrid:
     """How the pixels of a plane lie between those of a coarser or finer one.
 
     Attributes:
@@ -121,7 +121,7 @@ class _PlaneGrid:
     column_weight: np.ndarray
 
     @classmethod
-    def between(cls, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> _PlaneGrid:
+    def between(cls, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> PlaneGrid:
         """The grid from a plane of logits (y, x) to a plane of labels (y, x)."""
         *rows, row_weight = linear_taps(shape_in[0], shape_out[0])
         *columns, column_weight = linear_taps(shape_in[1], shape_out[1])
@@ -167,7 +167,7 @@ def _fill_slices(
     winner_above: np.ndarray,
     *,
     rivals: Sequence[int],
-    grid: _PlaneGrid,
+    grid: PlaneGrid,
     weights: np.ndarray,
     out: np.ndarray,
 ) -> None:
@@ -188,7 +188,7 @@ def _fill_slices(
         return
     (top, bottom), (left, right) = grid.rows, grid.columns
     out[...] = winner_below[top][:, left]
-    mixed = _mixed_cells(winner_below, winner_above)
+    mixed = mixed_cells(winner_below, winner_above)
     ys, xs = np.nonzero(mixed[top][:, left])
     if ys.size == 0:
         return
@@ -198,8 +198,8 @@ def _fill_slices(
     best = [np.full(ys.size, -np.inf, dtype=np.float32) for _ in weights]
     chosen = [np.zeros(ys.size, dtype=np.uint8) for _ in weights]
     for label in rivals:
-        low = _interpolated(below[label], corners, down, across)
-        step = _interpolated(above[label], corners, down, across)
+        low = interpolated(below[label], corners, down, across)
+        step = interpolated(above[label], corners, down, across)
         step -= low
         for weight, value_so_far, label_so_far in zip(weights, best, chosen, strict=True):
             value = step * weight
@@ -210,7 +210,7 @@ def _fill_slices(
         plane[ys, xs] = label_here
 
 
-def _mixed_cells(below: np.ndarray, above: np.ndarray) -> np.ndarray:
+def mixed_cells(below: np.ndarray, above: np.ndarray) -> np.ndarray:
     """Per cell, named by its upper left corner (y, x), whether its eight corners differ."""
     differs = below != above
     across = below[:, 1:] != below[:, :-1]
@@ -222,9 +222,16 @@ def _mixed_cells(below: np.ndarray, above: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _interpolated(
+def interpolated(
     plane: np.ndarray, corners: Sequence[np.ndarray], down: np.ndarray, across: np.ndarray
 ) -> np.ndarray:
+    """Values between the four corners of cells of a plane, bilinearly.
+
+    Args:
+        plane: Values (y, x).
+        corners: Flat index of the upper left, upper right, lower left and lower right corner of each.
+        down, across: Weight of the lower and of the right ones.
+    """
     flat = plane.ravel()
     value, right, low, low_right = (flat[corner] for corner in corners)
     right -= value

@@ -51,20 +51,26 @@ class OpenVINOEngine:
 
     def compile(self, shape: tuple[int, ...]) -> None:
         """Make ready for tiles (z, y, x) of a size; `logits` does it by itself where it was not done."""
+        self._compile((1, 1, *shape))
+
+    def _compile(self, shape: tuple[int, ...]) -> None:
         if shape == self._shape:
             return
         self._request = None  # frees the memory of the last size first
         model = self._model.clone()
-        model.reshape([1, 1, *shape])
+        model.reshape([*shape])
         self._request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
         self._shape = shape
 
     def logits(self, tile: np.ndarray) -> np.ndarray:
         """Logits (class, z, y, x) of a tile (z, y, x)."""
-        self.compile(tile.shape)
-        image = np.ascontiguousarray(tile, dtype=np.float32)[None, None]
-        self._request.infer([image], share_inputs=True)
-        return self._request.get_output_tensor(0).data[0]
+        return self.batch(tile[None, None])[0]
+
+    def batch(self, tiles: np.ndarray) -> np.ndarray:
+        """Logits (n, class, ...) of tiles (n, channel, ...)."""
+        self._compile(tiles.shape)
+        self._request.infer([np.ascontiguousarray(tiles, dtype=np.float32)], share_inputs=True)
+        return self._request.get_output_tensor(0).data
 
 
 def load_engine(folder: Path, precision: Precision, *, threads: int | None = None) -> OpenVINOEngine:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,11 @@ from typing import Any, Literal
 from segkit.errors import PlanError
 
 Triple = tuple[int, int, int]
+Sizes = tuple[int, ...]
+"""A number for each axis of a network: three, or two where it looks at slices."""
 
+
+_NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet")
 
 ABDOMINAL_ORGANS = (
     "liver",
@@ -33,27 +38,53 @@ ABDOMINAL_ORGANS = (
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """The shape of a plain convolutional U-Net; lists run from the finest stage to the coarsest."""
+    """The shape of a U-Net of nnU-Net's; lists run from the finest stage to the coarsest.
+
+    Attributes:
+        convs_encoder: Convolutions of each stage of the encoder; its residual blocks where `residual`.
+        residual: Whether the encoder is one of residual blocks behind a stem (ResidualEncoderUNet).
+        stem: Channels of that stem; those of the first stage if None.
+    """
 
     channels_in: int
     channels_out: int
     features: tuple[int, ...]
-    kernels: tuple[Triple, ...]
-    strides: tuple[Triple, ...]
+    kernels: tuple[Sizes, ...]
+    strides: tuple[Sizes, ...]
     convs_encoder: tuple[int, ...]
     convs_decoder: tuple[int, ...]
     conv_bias: bool = True
     norm_eps: float = 1e-5
     norm_affine: bool = True
     leak: float = 0.01
+    residual: bool = False
+    stem: int | None = None
+
+    @property
+    def axes(self) -> int:
+        """3, or 2 for a network of slices."""
+        return len(self.kernels[0])
+
+    @property
+    def divisors(self) -> Sizes:
+        """What the size of an input must be divisible by, for each axis."""
+        return tuple(math.prod(along) for along in zip(*self.strides, strict=True))
 
     @property
     def divisor(self) -> Triple:
-        """What the size of an input must be divisible by (z, y, x)."""
-        total = [1, 1, 1]
-        for stride in self.strides:
-            total = [have * here for have, here in zip(total, stride, strict=True)]
-        return (total[0], total[1], total[2])
+        """What the size of a volume must be divisible by (z, y, x); slices are taken one by one."""
+        first, second, third = (1,) * (3 - self.axes) + self.divisors
+        return (first, second, third)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> NetworkPlan:
+        """Read what `dataclasses.asdict` made of a plan, from JSON."""
+        network = dict(content)
+        for key in ("kernels", "strides"):
+            network[key] = tuple(tuple(item) for item in network[key])
+        for key in ("features", "convs_encoder", "convs_decoder"):
+            network[key] = tuple(network[key])
+        return cls(**network)
 
 
 @dataclass(frozen=True)
@@ -133,16 +164,12 @@ class Plan:
         """
         try:
             data = json.loads(text)
-            network = dict(data.pop("network"))
-            for key in ("kernels", "strides"):
-                network[key] = tuple(tuple(item) for item in network[key])
-            for key in ("features", "convs_encoder", "convs_decoder"):
-                network[key] = tuple(network[key])
+            network = NetworkPlan.from_dict(data.pop("network"))
             for key in ("spacing_mm", "patch", "labels"):
                 data[key] = tuple(data[key])
             for key in ("image_resampling", "logits_resampling"):
                 data[key] = Resampling(**data.get(key, {}))
-            return cls(network=NetworkPlan(**network), intensity=Intensity(**data.pop("intensity")), **data)
+            return cls(network=network, intensity=Intensity(**data.pop("intensity")), **data)
         except (KeyError, TypeError, ValueError) as error:
             raise PlanError(
                 f"{where} is no segkit plan ({error}); make one with python -m segkit.convert."
@@ -169,7 +196,7 @@ def from_nnunet(
         PlanError: The model is none that segkit runs: not 3-D, no PlainConvUNet, another normalisation,
             several channels, regions, or transposed axes.
     """
-    settings = _inherited(plans, configuration)
+    settings = inherited(plans, configuration)
     _refuse(len(settings["patch_size"]) != 3, f"configuration {configuration} is not three-dimensional")
     _refuse(
         settings["normalization_schemes"] != ["CTNormalization"],
@@ -213,54 +240,83 @@ def load_plan(path: Path) -> Plan:
     return Plan.from_json(path.read_text(encoding="utf-8"), where=str(path))
 
 
-def _inherited(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+def inherited(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    """A configuration of nnU-Net's plans, with what it inherits from others.
+
+    Raises:
+        PlanError: There is no such configuration.
+    """
     known = plans["configurations"]
     _refuse(configuration not in known, f"no configuration {configuration} among {sorted(known)}")
     settings = known[configuration]
     if "inherits_from" in settings:
-        settings = {**_inherited(plans, settings["inherits_from"]), **settings}
+        settings = {**inherited(plans, settings["inherits_from"]), **settings}
     return settings
 
 
-def network_of(settings: dict[str, Any], channels_out: int) -> NetworkPlan:
+def network_of(settings: Mapping[str, Any], channels_out: int, channels_in: int = 1) -> NetworkPlan:
     """The network of a configuration of nnU-Net's plans.
 
+    Args:
+        settings: The configuration, with what it inherits.
+        channels_out: Outputs: labels with the background, or regions.
+        channels_in: Image channels, and one for each label of the stage before.
+
     Raises:
-        PlanError: It is no PlainConvUNet of the kind that segkit runs.
+        PlanError: It is no PlainConvUNet or ResidualEncoderUNet of the kind that segkit runs.
     """
-    if "architecture" in settings:
-        class_name = settings["architecture"]["network_class_name"].rsplit(".", 1)[-1]
-        _refuse(
-            class_name != "PlainConvUNet", f"the network is a {class_name}, and segkit runs PlainConvUNet"
-        )
-        numbers = settings["architecture"]["arch_kwargs"]
-        _refuse(not str(numbers["norm_op"]).endswith("InstanceNorm3d"), "the network has no InstanceNorm3d")
-        _refuse(not str(numbers["nonlin"]).endswith("LeakyReLU"), "the network has no LeakyReLU")
-        _refuse(numbers.get("nonlin_first", False), "the network puts the nonlinearity before the norm")
-        norm = numbers.get("norm_op_kwargs") or {}
-        return NetworkPlan(
-            channels_in=1,
-            channels_out=channels_out,
-            features=tuple(numbers["features_per_stage"]),
-            kernels=_triples(numbers["kernel_sizes"]),
-            strides=_triples(numbers["strides"]),
-            convs_encoder=_per_stage(numbers["n_conv_per_stage"], numbers["n_stages"]),
-            convs_decoder=_per_stage(numbers["n_conv_per_stage_decoder"], numbers["n_stages"] - 1),
-            conv_bias=numbers["conv_bias"],
-            norm_eps=norm.get("eps", 1e-5),
-            norm_affine=norm.get("affine", False),
-            leak=(numbers.get("nonlin_kwargs") or {}).get("negative_slope", 0.01),
-        )
+    if "architecture" not in settings:
+        return _network_of_old_plans(settings, channels_out, channels_in)
+    class_name = settings["architecture"]["network_class_name"].rsplit(".", 1)[-1]
+    _refuse(
+        class_name not in _NETWORKS,
+        f"the network is a {class_name}, and segkit runs {' and '.join(_NETWORKS)}; train with "
+        "nnU-Net's default planner, or one of nnUNetPlannerResEncM, L and XL",
+    )
+    numbers = settings["architecture"]["arch_kwargs"]
+    norm_op, nonlin = str(numbers["norm_op"]), str(numbers["nonlin"]).rsplit(".", 1)[-1]
+    _refuse("InstanceNorm" not in norm_op, f"the network has {norm_op}, and segkit runs InstanceNorm")
+    _refuse(
+        nonlin not in ("LeakyReLU", "ReLU"), f"the network has {nonlin}, and segkit runs LeakyReLU and ReLU"
+    )
+    _refuse(bool(numbers.get("nonlin_first")), "the network puts the nonlinearity before the norm")
+    block = str(numbers.get("block") or "BasicBlockD")
+    _refuse(not block.endswith("BasicBlockD"), f"the network has blocks {block}, and segkit runs BasicBlockD")
+    residual = class_name == "ResidualEncoderUNet"
+    axes = len(settings["patch_size"])
+    stages = numbers["n_stages"]
+    norm = numbers.get("norm_op_kwargs") or {}
+    slope = (numbers.get("nonlin_kwargs") or {}).get("negative_slope", 0.01)
+    return NetworkPlan(
+        channels_in=channels_in,
+        channels_out=channels_out,
+        features=tuple(numbers["features_per_stage"]),
+        kernels=_sizes(numbers["kernel_sizes"], axes, stages),
+        strides=_sizes(numbers["strides"], axes, stages),
+        convs_encoder=_per_stage(numbers["n_blocks_per_stage" if residual else "n_conv_per_stage"], stages),
+        convs_decoder=_per_stage(numbers["n_conv_per_stage_decoder"], stages - 1),
+        conv_bias=numbers["conv_bias"],
+        norm_eps=norm.get("eps", 1e-5),
+        norm_affine=norm.get("affine", False),
+        leak=slope if nonlin == "LeakyReLU" else 0.0,
+        residual=residual,
+        stem=numbers.get("stem_channels"),
+    )
+
+
+def _network_of_old_plans(settings: Mapping[str, Any], channels_out: int, channels_in: int) -> NetworkPlan:
+    """The network of plans of nnU-Net 2.0 to 2.2."""
     class_name = settings.get("UNet_class_name", "unknown")
     _refuse(class_name != "PlainConvUNet", f"the network is a {class_name}, and segkit runs PlainConvUNet")
     stages = len(settings["n_conv_per_stage_encoder"])
     base, most = settings["UNet_base_num_features"], settings["unet_max_num_features"]
+    axes = len(settings["patch_size"])
     return NetworkPlan(
-        channels_in=1,
+        channels_in=channels_in,
         channels_out=channels_out,
         features=tuple(min(base * 2**stage, most) for stage in range(stages)),
-        kernels=_triples(settings["conv_kernel_sizes"]),
-        strides=_triples(settings["pool_op_kernel_sizes"]),
+        kernels=_sizes(settings["conv_kernel_sizes"], axes, stages),
+        strides=_sizes(settings["pool_op_kernel_sizes"], axes, stages),
         convs_encoder=tuple(settings["n_conv_per_stage_encoder"]),
         convs_decoder=tuple(settings["n_conv_per_stage_decoder"]),
     )
@@ -286,8 +342,9 @@ def _three(values: Sequence[Any]) -> tuple[Any, Any, Any]:
     return (values[0], values[1], values[2])
 
 
-def _triples(values: Sequence[Any]) -> tuple[Triple, ...]:
-    return tuple((item,) * 3 if isinstance(item, int) else _three(item) for item in values)
+def _sizes(values: int | Sequence[Any], axes: int, stages: int) -> tuple[Sizes, ...]:
+    per_stage = [values] * stages if isinstance(values, int) else values
+    return tuple((item,) * axes if isinstance(item, int) else tuple(item) for item in per_stage)
 
 
 def _per_stage(value: int | list[int], stages: int) -> tuple[int, ...]:

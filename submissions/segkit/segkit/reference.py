@@ -56,7 +56,7 @@ class Reference:
         """uint8 labels of the shape of `ct.array`."""
         labels = np.zeros(ct.array.shape, dtype=np.uint8)
         array, target, spacing_mm = ct.laid_out(labels, self.plan.orientation)
-        box = _not_zero(array)
+        box = not_zero(array)
         if box is None:
             return labels
         image = normaliser(self.plan.intensity)(array[box])
@@ -114,7 +114,7 @@ def resampled(
     if tuple(volume.shape) == tuple(shape):
         return volume
     volume = volume.astype(np.float64)
-    axis = _axis_apart(spacings_mm, how.separate_z)
+    axis = axis_apart(spacings_mm, how.separate_z)
     if axis is None:
         return _zoomed(volume, shape, how.order)
     planes = [
@@ -142,7 +142,7 @@ def _zoomed(volume: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
     return np.clip(result, volume.min(), volume.max())
 
 
-def _axis_apart(spacings_mm: tuple[Sequence[float], Sequence[float]], separate_z: bool | None) -> int | None:
+def axis_apart(spacings_mm: tuple[Sequence[float], Sequence[float]], separate_z: bool | None) -> int | None:
     """The axis along which slices are kept apart, if any."""
     if separate_z is False:
         return None
@@ -153,7 +153,7 @@ def _axis_apart(spacings_mm: tuple[Sequence[float], Sequence[float]], separate_z
     return None
 
 
-def _not_zero(array: np.ndarray) -> tuple[slice, slice, slice] | None:
+def not_zero(array: np.ndarray) -> tuple[slice, slice, slice] | None:
     """The box of everything that is not zero; filling holes, as nnU-Net does, would not change it."""
     box = []
     for axis in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +126,11 @@ def test_every_method_is_fast_by_default_and_can_be_exact(name):
     assert list(modes)[:2] == ["fast", "exact"]
     assert modes["fast"]["engine"] == "fastest"
     assert modes["exact"]["engine"] == "f32"
-    assert all((SUBMISSIONS / name / task.weights / "plans.json").is_file() for task in tasks.values())
+    needs = tomllib.loads((SUBMISSIONS / name / "submission.toml").read_text()).get("needs", [])
+    for task in tasks.values():
+        # What is trained before the first build may not be there yet.
+        described = SUBMISSIONS / name / task.weights / "plans.json"
+        assert described.is_file() or any(need.startswith(task.weights) for need in needs)
 
 
 def test_an_image_takes_the_weights_of_its_task_alone(method):

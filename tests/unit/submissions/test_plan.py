@@ -58,9 +58,9 @@ ARCHITECTURE = "configurations/3d_fullres/architecture"
 @pytest.mark.parametrize(
     ("plans", "reason"),
     [
-        (changed(f"{ARCHITECTURE}/network_class_name", "x.ResidualEncoderUNet"), "ResidualEncoderUNet"),
-        (changed(f"{ARCHITECTURE}/arch_kwargs/nonlin", "torch.nn.ReLU"), "LeakyReLU"),
-        (changed(f"{ARCHITECTURE}/arch_kwargs/norm_op", "torch.nn.BatchNorm3d"), "InstanceNorm3d"),
+        (changed(f"{ARCHITECTURE}/network_class_name", "x.Primus"), "Primus"),
+        (changed(f"{ARCHITECTURE}/arch_kwargs/nonlin", "torch.nn.GELU"), "LeakyReLU"),
+        (changed(f"{ARCHITECTURE}/arch_kwargs/norm_op", "torch.nn.BatchNorm3d"), "InstanceNorm"),
         (changed("configurations/3d_fullres/patch_size", [16, 16]), "three-dimensional"),
         (
             changed("configurations/3d_fullres/normalization_schemes", ["ZScoreNormalization"]),

@@ -183,7 +183,7 @@ def test_two_trainings_follow_each_other_in_a_process(data, tmp_path, stub, thre
 def test_forked_workers_are_ended_by_sigterm_at_any_moment_during_a_training():
     # A handler in Python would not run in some of them, and their pool would wait for ever.
     context = multiprocessing.get_context("fork")
-    with run._stopping_on_sigterm():
+    with run.stopping_on_sigterm():
         workers = [context.Process(target=time.sleep, args=(600,), daemon=True) for _ in range(40)]
         for number, worker in enumerate(workers):
             worker.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from segkit.log import log
@@ -15,7 +15,11 @@ Options = argparse.Namespace
 
 
 def training_parser(
-    about: str | None, *, seed: int | None = 1, epilog: str | None = None
+    about: str | None,
+    *,
+    seed: int | None = 1,
+    epilog: str | None = None,
+    schedules: Sequence[str] = ("full", "short"),
 ) -> argparse.ArgumentParser:
     """A parser with the options of every training; a method adds its own.
 
@@ -23,10 +27,11 @@ def training_parser(
         about: The program's docstring, whose first line is shown.
         seed: The default seed; the recipe's if None.
         epilog: Shown below the options.
+        schedules: Names of the schedules, the default first.
     """
     parser = argparse.ArgumentParser(description=(about or "").split("\n")[0], epilog=epilog)
     parser.add_argument("data", type=Path, help="folder with imagesTr and labelsTr")
-    parser.add_argument("--schedule", choices=["full", "short"], default="full")
+    parser.add_argument("--schedule", choices=schedules, default=schedules[0])
     parser.add_argument("--hours", type=float, help="time, where the schedule follows the clock")
     parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--work", type=Path, help="keeps every step (default: in the user's cache)")

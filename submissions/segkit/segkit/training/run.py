@@ -90,7 +90,7 @@ def train(
     """
     settings = _recipe(recipe, options)
     layout = Layout(options.work, task.name, len(settings.spacing))
-    with _stopping_on_sigterm(), environment(layout, options.threads, options.import_from):
+    with stopping_on_sigterm(), environment(layout, options.threads, options.import_from):
         processes = process_count(options.processes, options.threads)
         how = settings.preparation
         check_sources(pairs, task, layout.preprocessed / "sources.json", how)
@@ -231,7 +231,7 @@ def _train_on_one(
     torch.cuda.set_device(rank)
     torch.distributed.init_process_group("nccl", rank=rank, world_size=options.gpus)
     try:
-        with _stopping_on_sigterm():
+        with stopping_on_sigterm():
             _train_network(layout, plans, recipe, options)
     finally:
         torch.distributed.destroy_process_group()
@@ -286,7 +286,7 @@ def _seed(seed: int | None) -> None:
 
 
 @contextmanager
-def _stopping_on_sigterm() -> Iterator[None]:
+def stopping_on_sigterm() -> Iterator[None]:
     """Let a scheduler's polite kill stop like Ctrl-C, with a checkpoint."""
     if threading.current_thread() is not threading.main_thread():
         yield

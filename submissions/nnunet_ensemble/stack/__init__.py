@@ -1,0 +1,1 @@
+"""nnU-Net's whole way from a data set to an ensemble: plan, preprocess, train, choose, bundle."""
