@@ -28,6 +28,7 @@ from segkit.training.phantoms.objective import (
 )
 from segkit.training.phantoms.render import Renderer, Rendering
 from segkit.training.phantoms.schedule import Schedule
+from segkit.training.phantoms.speed import with_channels_last
 from segkit.training.phantoms.store import BODY, read_store, read_volume, write_volume
 from segkit.training.phantoms.train import read_recipe
 from segkit.training.phantoms.trainee import Trainee, trainee_of
@@ -343,6 +344,27 @@ def test_a_step_with_gradients_that_are_no_numbers_changes_nothing(recipe, store
     trainer.bfloat16, trainer.logits = False, broken
     trainer._step()
     assert all(torch.equal(before[name], value) for name, value in trainer.network.state_dict().items())
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_channels_last_gives_the_same_logits_gradients_and_names(recipe, batch):
+    networks = []
+    for change in (lambda network: network, with_channels_last):
+        torch.manual_seed(1)
+        trainee = trainee_of(read_recipe(recipe, "cpu"), recipe.parent.parent)
+        networks.append(change(trainee.network))
+    images = torch.randn(batch, 1, 8, 16, 16)
+    results = [trainee.logits(network, images) for network in networks]
+    for plain, laid_out in zip(*results, strict=True):
+        assert torch.allclose(plain, laid_out, atol=1e-4)
+    for levels in results:
+        sum(level.square().mean() for level in levels).backward()
+    for (name, one), (same_name, other) in zip(
+        *(network.named_parameters() for network in networks), strict=True
+    ):
+        assert name == same_name
+        assert torch.allclose(one.grad, other.grad, atol=1e-4)
+    assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
 
 
 def test_a_gpus_recipe_trains_on_larger_patches_and_ships_the_same_tile(recipe):

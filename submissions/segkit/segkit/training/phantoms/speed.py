@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from segkit.cpu import cpu_multiplies_bfloat16
 from segkit.log import log
@@ -67,6 +68,30 @@ def compiled(network: nn.Module, logits: Logits, image: torch.Tensor, bfloat16: 
     finally:
         network.zero_grad(set_to_none=True)
     return quick
+
+
+class _NormOfOne(nn.InstanceNorm3d):
+    """Instance norm that keeps the channels last for a batch of one, whose batch norm is the same."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if len(image) != 1:
+            return super().forward(image)
+        return functional.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
+def with_channels_last(network: nn.Module) -> nn.Module:
+    """Lay a network for volumes out as the CPU's convolutions want it: its channels last.
+
+    They then copy no images, which is a fifth of a step. Instance norm would copy them back and forth;
+    its layers are replaced by ones that give the same. Names in the state dict stay.
+    """
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.InstanceNorm3d):
+                norm = _NormOfOne(child.num_features, child.eps, affine=child.affine)
+                norm.weight, norm.bias = child.weight, child.bias
+                setattr(module, name, norm)
+    return network.to(memory_format=torch.channels_last_3d)
 
 
 def prepare_device(device: torch.device) -> None:
