@@ -46,6 +46,8 @@ def wants_bfloat16(
 def compiled(network: nn.Module, logits: Logits, image: torch.Tensor, bfloat16: bool) -> Logits:
     """`logits`, compiled by torch where the device is a GPU and that works; as it is otherwise.
 
+    With the kernels of a pass as one CUDA graph where that works, else compiled alone.
+
     Args:
         network: The network.
         logits: Calls it.
@@ -54,20 +56,34 @@ def compiled(network: nn.Module, logits: Logits, image: torch.Tensor, bfloat16: 
     """
     if image.device.type != "cuda":
         return logits
-    quick = torch.compile(logits, dynamic=False)
-    try:
-        # Layers that choose their way by a measurement do so before they are compiled.
-        with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
-            logits(network, image)
-        with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
-            sum(level.float().mean() for level in quick(network, image)).backward()
-        torch.cuda.synchronize()
-    except Exception as error:  # the compiler's faults are of any kind, and training goes on without it
-        log.warning(f"torch.compile failed, training goes on without it: {error!r:.300}")
-        return logits
-    finally:
-        network.zero_grad(set_to_none=True)
-    return quick
+    # Layers that choose their way by a measurement do so before they are compiled.
+    with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
+        logits(network, image)
+    for mode in ("reduce-overhead", "default"):
+        quick = _as_steps(torch.compile(logits, dynamic=False, mode=mode))
+        try:
+            for _ in range(3):  # a graph is recorded at the second pass
+                with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
+                    sum(level.float().mean() for level in quick(network, image)).backward()
+                network.zero_grad(set_to_none=True)
+            torch.cuda.synchronize()
+        except Exception as error:  # the compiler's faults are of any kind, and training goes on without it
+            log.warning(f"torch.compile ({mode}) failed, training goes on without it: {error!r:.300}")
+        else:
+            return quick
+        finally:
+            network.zero_grad(set_to_none=True)
+    return logits
+
+
+def _as_steps(quick: Logits) -> Logits:
+    """Tell torch where a step begins: a CUDA graph's outputs live until the next one."""
+
+    def call(network: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+        torch.compiler.cudagraph_mark_step_begin()
+        return quick(network, images)
+
+    return call
 
 
 class _NormOfOne(nn.InstanceNorm3d):
