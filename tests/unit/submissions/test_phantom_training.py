@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from segkit.training.phantoms.objective import (
 )
 from segkit.training.phantoms.render import Renderer, Rendering
 from segkit.training.phantoms.schedule import Schedule
-from segkit.training.phantoms.speed import with_channels_last
+from segkit.training.phantoms.speed import prepare_device, with_channels_last
 from segkit.training.phantoms.store import BODY, read_store, read_volume, write_volume
 from segkit.training.phantoms.train import read_recipe
 from segkit.training.phantoms.trainee import Trainee, trainee_of
@@ -411,6 +412,17 @@ def test_channels_last_gives_the_same_logits_gradients_and_names(recipe, batch):
         assert name == same_name
         assert torch.allclose(one.grad, other.grad, atol=1e-4)
     assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
+
+
+def test_a_gpu_looks_for_the_quickest_convolutions(monkeypatch):
+    backends = SimpleNamespace(cudnn=SimpleNamespace(), cuda=SimpleNamespace(matmul=SimpleNamespace()))
+    monkeypatch.setattr(torch, "backends", backends)
+    prepare_device(CPU)
+    assert not vars(backends.cudnn)
+    prepare_device(torch.device("cuda"))
+    assert backends.cudnn.benchmark
+    assert backends.cudnn.allow_tf32
+    assert backends.cuda.matmul.allow_tf32
 
 
 def test_a_gpus_recipe_trains_on_larger_patches_and_ships_the_same_tile(recipe):
