@@ -108,7 +108,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise PlanError(f"{path} holds no weights: {error}") from error
+        raise PlanError(f"{path} does not hold the weights of a network: {error}") from error
     state = {}
     for name, value in stored.items():
         if name + _SCALE in stored:
