@@ -21,6 +21,7 @@ import numpy as np
 from segkit.cases import IMAGE_ENDING
 from segkit.errors import SegkitError
 from segkit.log import log
+from segkit.model import weights_file
 from segkit.partial.labelling import label_cases
 from segkit.partial.unet_labeller import load_unet
 from segkit.partial.values import TUMOUR
@@ -74,7 +75,7 @@ def scores_of(model: Path, images: list[Path], options: argparse.Namespace) -> l
     predictions = model / "predictions"
     cases = [(image.name.removesuffix(IMAGE_ENDING), image) for image in images]
     label_cases(
-        model / "model.safetensors",
+        weights_file(model),
         lambda: load_unet(model),
         cases,
         predictions,

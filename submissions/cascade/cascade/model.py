@@ -1,15 +1,13 @@
-"""Model folders: plans.json, and float16 weights of each phase. No pickle is ever opened."""
+"""Model folders: plans.json, and the weights of each phase, float16 or compact. No pickle is ever opened."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from segkit.errors import PlanError
 from segkit.files import write_whole
-from segkit.model import in_float16, write_weights
+from segkit.model import in_float16, read_weights, write_weights
 from torch import nn
 
 from cascade.hybrid import HybridNet
@@ -40,9 +38,8 @@ def load_network(folder: Path, plan: CascadePlan, phase: str) -> nn.Module:
         raise PlanError(f"{path} is missing; train.py --phase writes it.")
     network = build_network(plan, phase)
     try:
-        # Copying into the float32 parameters widens the float16 values.
-        network.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
+        network.load_state_dict(read_weights(path))
+    except RuntimeError as error:
         raise PlanError(f"{path} does not hold the weights of phase {phase}: {error}") from error
     return network.eval()
 

@@ -24,6 +24,7 @@ from segkit.forms import FLOAT_IR
 from segkit.log import log
 from segkit.model import load_model
 from segkit.nnunet.bundle import BUNDLE_NAME
+from segkit.plan import Plan
 from segkit.program import run_program
 
 if TYPE_CHECKING:
@@ -63,19 +64,25 @@ def tracing_quietly() -> Iterator[None]:
 
 
 def export(folder: Path) -> Path:
-    """Write the IR of a model folder into it, the weights in float16 as they come.
+    """Write the IR of a model folder into it, the weights in float16.
+
+    They are those of its safetensors file, or of its 8-bit form where that is all there is.
 
     Raises:
         SegkitError: The folder holds no whole model.
     """
     plan, network = load_model(folder)
-    smallest = [4 * divisor for divisor in plan.network.divisor]
-    model = to_openvino(network, torch.zeros(1, plan.network.channels_in, *smallest))
+    model = to_openvino(network, smallest_input(plan))
     import openvino
 
     path = folder / FLOAT_IR
     openvino.save_model(model, path, compress_to_fp16=True)
     return path
+
+
+def smallest_input(plan: Plan) -> torch.Tensor:
+    """An input that the network of a plan can run."""
+    return torch.zeros(1, plan.network.channels_in, *(4 * divisor for divisor in plan.network.divisor))
 
 
 def _export_any(folder: Path) -> list[Path]:

@@ -1,10 +1,12 @@
 """Quantise a model's network to 8-bit integers, and keep the result only if its Dice holds.
 
-    python -m segkit.quantise weights/organs_tumour --data phantoms --calibrate 8 --compare 8
+    python -m segkit.quantise weights/organs_tumour --data phantoms --calibrate 8 --compare 8 --alone
 
 NNCF measures the range of every activation on tiles of some CTs; then the quantised network and the
 original one segment other CTs, and both are compared with the reference labels. What was measured is
-written beside the network. Needs nncf and torch, which running the result does not.
+written beside the network. With `--alone` the weights in float16 are removed then: half of the size, and what
+runs in float32 is read back from the 8-bit form (`segkit.restore`), which is compared, too. Needs nncf and
+torch, which running the result does not.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ import openvino
 
 from segkit.body import find_body
 from segkit.errors import ImageError
-from segkit.export import export
-from segkit.forms import INT8_IR
+from segkit.export import export, smallest_input, to_openvino
+from segkit.forms import FLOAT_IR, INT8_IR
 from segkit.image import read_ct, read_labels
 from segkit.log import log
+from segkit.model import WEIGHTS_NAME, network_of_ir
 from segkit.openvino_engine import OpenVINOEngine
 from segkit.plan import Plan, load_plan
 from segkit.predict import Segmenter, Settings, normaliser
@@ -47,6 +50,7 @@ class Comparison:
         dice_f32: Mean Dice of the original network over labels and cases where the label is present.
         dice_int8: That of the quantised one.
         dice_between: Mean Dice of the one against the other.
+        dice_restored: Mean Dice of float32 with the weights read back from the quantised network.
         nncf: Version of NNCF.
     """
 
@@ -55,12 +59,13 @@ class Comparison:
     dice_f32: float
     dice_int8: float
     dice_between: float
+    dice_restored: float
     nncf: str
 
     @property
     def holds(self) -> bool:
-        """Whether the loss of Dice is small enough to use the quantised network."""
-        return self.dice_f32 - self.dice_int8 < MOST_DICE_LOSS
+        """Whether the loss of Dice is small enough, in 8 bits and in float32 with weights of 8 bits."""
+        return self.dice_f32 - min(self.dice_int8, self.dice_restored) < MOST_DICE_LOSS
 
 
 def quantise(folder: Path, data: Path, *, calibrate: int, compare: int) -> Comparison:
@@ -95,15 +100,20 @@ def quantise(folder: Path, data: Path, *, calibrate: int, compare: int) -> Compa
     )
     candidate = folder / f"candidate-{INT8_IR}"
     openvino.save_model(quantised, candidate)
+    restored = folder / "candidate-restored.xml"
+    network = network_of_ir(plan, candidate)
+    openvino.save_model(to_openvino(network, smallest_input(plan)), restored)
     comparison = compared(
         plan,
-        [OpenVINOEngine(float_ir), OpenVINOEngine(candidate)],
+        [OpenVINOEngine(path) for path in (float_ir, candidate, restored)],
         data,
         last,
         calibrated_on=first,
         nncf=nncf.__version__,
     )
     (folder / REPORT).write_text(json.dumps(asdict(comparison), indent=2) + "\n")
+    for part in (restored, restored.with_suffix(".bin")):
+        part.unlink()
     for part in (candidate, candidate.with_suffix(".bin")):
         if comparison.holds:
             part.replace(folder / part.name.removeprefix("candidate-"))
@@ -138,8 +148,8 @@ def compared(
     calibrated_on: Sequence[str],
     nncf: str,
 ) -> Comparison:
-    """Segment cases with two engines, the original first, and compare."""
-    against_reference: tuple[list[float], list[float]] = ([], [])
+    """Segment cases with three engines, the original, its 8-bit form and what that restores, and compare."""
+    against_reference: tuple[list[float], ...] = ([], [], [])
     between: list[float] = []
     segmenters = [Segmenter(plan, engine, Settings()) for engine in engines]
     for case in cases:
@@ -159,6 +169,7 @@ def compared(
         dice_f32=float(np.mean(against_reference[0])),
         dice_int8=float(np.mean(against_reference[1])),
         dice_between=float(np.mean(between)),
+        dice_restored=float(np.mean(against_reference[2])),
         nncf=nncf,
     )
 
@@ -184,6 +195,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with imagesTr and labelsTr")
     parser.add_argument("--calibrate", type=int, default=8, help="cases that set the ranges")
     parser.add_argument("--compare", type=int, default=8, help="other cases that are segmented both ways")
+    parser.add_argument(
+        "--alone", action="store_true", help="remove the float16 weights: the 8-bit form holds them, too"
+    )
     options = parser.parse_args()
 
     def work() -> int:
@@ -191,8 +205,12 @@ def main() -> int:
         verdict = "kept" if result.holds else f"not kept: the loss is {MOST_DICE_LOSS} or more"
         log.info(
             f"Dice {result.dice_f32:.4f} in float32, {result.dice_int8:.4f} in int8, "
-            f"{result.dice_between:.4f} between the two; {verdict}"
+            f"{result.dice_between:.4f} between the two, {result.dice_restored:.4f} in float32 with the "
+            f"weights of int8; {verdict}"
         )
+        if options.alone and result.holds:
+            for name in (WEIGHTS_NAME, FLOAT_IR, Path(FLOAT_IR).with_suffix(".bin").name):
+                (options.folder / name).unlink(missing_ok=True)
         return 0 if result.holds else 1
 
     return run_program(work)

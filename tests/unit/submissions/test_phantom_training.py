@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from segkit.training.phantoms.objective import (
 )
 from segkit.training.phantoms.render import Renderer, Rendering
 from segkit.training.phantoms.schedule import Schedule
+from segkit.training.phantoms.speed import prepare_device, with_channels_last
 from segkit.training.phantoms.store import BODY, read_store, read_volume, write_volume
 from segkit.training.phantoms.train import read_recipe
 from segkit.training.phantoms.trainee import Trainee, trainee_of
@@ -194,6 +196,52 @@ def test_air_stays_air_in_every_drawing():
         assert np.allclose(table[:, -1000 - intensity.LOWEST_HU], -1000)
 
 
+def test_random_convolutions_keep_strength_and_edges_and_change_contrast():
+    image = torch.ones(16, 16, 40)
+    image[:, :, 20:] = -1.5
+    random = torch.Generator().manual_seed(3)
+    contrasts = []
+    for _ in range(6):
+        changed = intensity.randomly_convolved(image, random)
+        assert changed.shape == image.shape
+        assert float(changed.norm()) == pytest.approx(float(image.norm()), rel=1e-3)
+        left, right = changed[5:11, 5:11, 5:15], changed[5:11, 5:11, 25:35]
+        # What is flat stays flat, away from its border.
+        assert max(float(left.std()), float(right.std())) < 1e-3
+        contrasts.append(float(left.mean() - right.mean()))
+    assert np.std(contrasts) > 0.05
+
+
+def test_noise_of_real_scans_replaces_the_drawn_one_in_its_share(store, tmp_path):
+    rng = np.random.default_rng(0)
+    hu, labels = make_arrays()
+    grain = np.rint(rng.normal(0, 20, hu.shape)).astype(np.int16)
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number, array in enumerate((hu, hu + grain)):
+        write_volume(scans / f"scan{number}.safetensors", array, labels, (3.0, 2.0, 2.0), kind="ct", facts={})
+    smooth, noisy = read_store([scans])
+    found = intensity.residual(noisy.hu)
+    assert 12 < float(found[found != 0].std()) < 25
+    assert float(intensity.residual(smooth.hu).abs().max()) < 12  # organs' borders are 160 HU
+    draw = np.random.default_rng(1)
+    assert intensity.patch_of_residual(found, (50, 60, 7), draw).shape == (50, 60, 7)
+
+    def sds(share):
+        # Scans without noise: whoever takes theirs has none.
+        quiet = {"real_noise": share, "texture_sd_hu": 0.0, "streaks": 0.0, "noise_sd_hu": (40.0, 45.0)}
+        rendering = Rendering(
+            patch=(12, 20, 20),
+            spacing_mm=(3.0, 2.0, 2.0),
+            window=Intensity(**WINDOW),
+            randomisation=intensity.Randomisation(**{**vars(intensity.PLAIN), **quiet}),
+        )
+        renderer = Renderer(read_store([store]), rendering, device=CPU, seed=1, noise_from=[smooth])
+        return [float(renderer.sample(number)[0].diff(dim=2).abs().median()) for number in range(6)]
+
+    assert max(sds(1.0)) < 1e-4 < 0.1 < max(sds(0.0))
+
+
 def test_an_erased_organ_loses_its_label_and_its_intensity(store):
     always = intensity.Randomisation(**{**vars(intensity.PLAIN), "erase": 1.0})
     for image, labels in rendered(
@@ -343,6 +391,38 @@ def test_a_step_with_gradients_that_are_no_numbers_changes_nothing(recipe, store
     trainer.bfloat16, trainer.logits = False, broken
     trainer._step()
     assert all(torch.equal(before[name], value) for name, value in trainer.network.state_dict().items())
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_channels_last_gives_the_same_logits_gradients_and_names(recipe, batch):
+    networks = []
+    for change in (lambda network: network, with_channels_last):
+        torch.manual_seed(1)
+        trainee = trainee_of(read_recipe(recipe, "cpu"), recipe.parent.parent)
+        networks.append(change(trainee.network))
+    images = torch.randn(batch, 1, 8, 16, 16)
+    results = [trainee.logits(network, images) for network in networks]
+    for plain, laid_out in zip(*results, strict=True):
+        assert torch.allclose(plain, laid_out, atol=1e-4)
+    for levels in results:
+        sum(level.square().mean() for level in levels).backward()
+    for (name, one), (same_name, other) in zip(
+        *(network.named_parameters() for network in networks), strict=True
+    ):
+        assert name == same_name
+        assert torch.allclose(one.grad, other.grad, atol=1e-4)
+    assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
+
+
+def test_a_gpu_looks_for_the_quickest_convolutions(monkeypatch):
+    backends = SimpleNamespace(cudnn=SimpleNamespace(), cuda=SimpleNamespace(matmul=SimpleNamespace()))
+    monkeypatch.setattr(torch, "backends", backends)
+    prepare_device(CPU)
+    assert not vars(backends.cudnn)
+    prepare_device(torch.device("cuda"))
+    assert backends.cudnn.benchmark
+    assert backends.cudnn.allow_tf32
+    assert backends.cuda.matmul.allow_tf32
 
 
 def test_a_gpus_recipe_trains_on_larger_patches_and_ships_the_same_tile(recipe):

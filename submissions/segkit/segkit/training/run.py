@@ -243,22 +243,21 @@ def copy_weights(folder: Path, network: Any) -> None:
     Raises:
         TrainingDataError: The folder holds no weights, or those of another network.
     """
-    from safetensors.torch import load_file
+    from segkit.model import load_state
 
-    from segkit.model import WEIGHTS_NAME
-
-    if not (folder / WEIGHTS_NAME).is_file():
-        raise TrainingDataError(f"{folder / WEIGHTS_NAME} is missing; a training begins with a model folder")
+    state = load_state(folder)
     # Where nnU-Net compiles, or shares a batch among GPUs, the network is wrapped, and its weights have a
     # prefix.
     for wrapper in ("module", "_orig_mod", "module"):
         network = getattr(network, wrapper, network)
     try:
         # nnU-Net's names hold each weight more than once; the aliases share its memory.
-        missing, unknown = network.load_state_dict(load_file(folder / WEIGHTS_NAME), strict=False)
+        missing, unknown = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise TrainingDataError(f"{folder}: its weights do not fit this network: {error}") from error
-    if unknown or any("all_modules" not in name and "decoder.encoder" not in name for name in missing):
+    # The 8-bit form has no heads of coarser stages; they begin anew.
+    may_miss = ("all_modules", "decoder.encoder", "decoder.seg_layers")
+    if unknown or not all(any(part in name for part in may_miss) for name in missing):
         raise TrainingDataError(f"{folder}: its weights are those of another network")
     log.info(f"beginning with the weights of {folder}")
 

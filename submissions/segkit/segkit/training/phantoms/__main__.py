@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         device=options.device,
         bfloat16=options.bfloat16,
         compile=not options.no_compile,
+        noise_from=options.noise_from,
     )
 
     def work() -> None:
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--start-from", type=Path, help="model folder whose weights a new training begins with"
+    )
+    parser.add_argument(
+        "--noise-from",
+        type=Path,
+        help="a store of real scans (segkit.training.phantoms.from_cts) whose noise some patches are given",
     )
     parser.add_argument("--hours", type=float, help="time, resumes included (default: the recipe's)")
     parser.add_argument("--steps", type=int, help="the most steps (default: the recipe's)")

@@ -41,10 +41,12 @@ class Randomisation:
         blur_voxels: Largest standard deviation of the blur.
         thick_slices: Share seen through slices of up to 7.5 mm.
         noise_sd_hu: Smallest and largest standard deviation of the noise.
+        real_noise: Share with noise of real scans, where some are given; the others' is drawn.
         streaks: Share with streaks in plane.
         gain: Largest relative change of the window's width.
         shift_hu: Largest shift of the window.
         erase: Share of patches in which one organ is replaced by what may lie beside it.
+        random_convolutions: Share that a small network of random weights has changed.
     """
 
     scrambled: float = 0.3
@@ -54,10 +56,12 @@ class Randomisation:
     blur_voxels: float = 1.0
     thick_slices: float = 0.5
     noise_sd_hu: tuple[float, float] = (3.0, 45.0)
+    real_noise: float = 0.3
     streaks: float = 0.2
     gain: float = 0.1
     shift_hu: float = 20.0
     erase: float = 0.05
+    random_convolutions: float = 0.0
 
 
 PLAIN = Randomisation(
@@ -68,6 +72,7 @@ PLAIN = Randomisation(
     blur_voxels=0.6,
     thick_slices=0.0,
     noise_sd_hu=(5.0, 25.0),
+    real_noise=0.0,
     streaks=0.0,
     gain=0.0,
     shift_hu=0.0,
@@ -187,6 +192,66 @@ def noise(shape: tuple[int, ...], sd_hu: float, grain_voxels: float, random: tor
     # Of a hundredth of the voxels, so that a GPU need not wait for a number.
     sample = field.flatten()[:: max(1, field.numel() // 5000)]
     return field * (sd_hu / sample.std().clamp(min=1e-3)) * profile
+
+
+_STEEPEST_HU = 12.0
+
+
+def residual(hu: torch.Tensor) -> torch.Tensor:
+    """What a real scan has beside its smooth part: noise and fine grain, where there is soft tissue.
+
+    Args:
+        hu: Hounsfield units (z, y, x) of a scan.
+
+    Returns:
+        Float32 of that shape, zero outside of soft tissue and beside its borders.
+    """
+    image = hu.float()
+    smooth = blurred(image, (1.0, 1.5, 1.5))
+    # Borders of organs and fat are no noise: where the smooth part is steep is left out.
+    steep = torch.stack(torch.gradient(smooth)).norm(dim=0) > _STEEPEST_HU
+    return (image - smooth) * ((smooth > -150) & (smooth < 200) & ~steep)
+
+
+def patch_of_residual(grain: torch.Tensor, shape: tuple[int, ...], draw: np.random.Generator) -> torch.Tensor:
+    """A piece of a residual of a size, mirrored at random, and repeated where the residual is too small."""
+    for axis, size in enumerate(shape):
+        if draw.random() < 0.5:
+            grain = grain.flip(axis)
+        start = int(draw.integers(max(1, grain.shape[axis] - size + 1)))
+        taken = torch.arange(start, start + size, device=grain.device) % grain.shape[axis]
+        grain = grain.index_select(axis, taken)
+    return grain
+
+
+_HIDDEN_CHANNELS, _RANDOM_LAYERS = 2, 4
+
+
+def randomly_convolved(image: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """A normalised image after a shallow network of random weights, mixed with itself, as strong as before.
+
+    Global intensity non-linear augmentation (Ouyang et al., IEEE TMI 2023, arXiv 2111.12525): four layers of
+    random kernels of one or three voxels, so that edges stay and contrasts do not.
+
+    Args:
+        image: (z, y, x), float32.
+        random: On the image's device.
+    """
+    mixed = image[None, None]
+    for layer in range(_RANDOM_LAYERS):
+        channels_in = 1 if layer == 0 else _HIDDEN_CHANNELS
+        channels_out = 1 if layer == _RANDOM_LAYERS - 1 else _HIDDEN_CHANNELS
+        side = 3 if float(torch.rand((), generator=random, device=image.device)) < 0.5 else 1
+        kernel = torch.randn(
+            (channels_out, channels_in, side, side, side), generator=random, device=image.device
+        )
+        shift = torch.randn(channels_out, generator=random, device=image.device)
+        mixed = functional.conv3d(mixed, kernel, shift, padding=side // 2)
+        if layer < _RANDOM_LAYERS - 1:
+            mixed = functional.leaky_relu(mixed)
+    share = torch.rand((), generator=random, device=image.device)
+    changed = share * mixed[0, 0] + (1 - share) * image
+    return changed * (image.norm() / changed.norm().clamp(min=1e-6))
 
 
 def streaks(

@@ -22,7 +22,12 @@ from segkit.training.phantoms.objective import (
 )
 from segkit.training.phantoms.render import Renderer
 from segkit.training.phantoms.schedule import Schedule
-from segkit.training.phantoms.speed import compiled, prepare_device, wants_bfloat16
+from segkit.training.phantoms.speed import (
+    compiled,
+    prepare_device,
+    wants_bfloat16,
+    with_channels_last,
+)
 from segkit.training.phantoms.trainee import State, Trainee
 from segkit.training.plot import plot_progress, write_table
 
@@ -86,6 +91,8 @@ class PhantomTrainer:
         self.device = training.device
         prepare_device(self.device)
         self.network = trainee.network.to(self.device)
+        if self.device.type == "cpu" and schedule.batch == 1:
+            self.network = with_channels_last(self.network)
         # Weights and running statistics alike; counters are copied.
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = _optimizer(self.network, schedule, self.device)

@@ -51,6 +51,7 @@ class Renderer:
         device: Where batches are made.
         seed: Of everything random.
         judging: Show patches as they are, with a scanner's noise alone.
+        noise_from: Real scans whose noise is shown in some patches.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Renderer:
         device: torch.device,
         seed: int,
         judging: bool = False,
+        noise_from: Sequence[Volume] = (),
     ):
         self.volumes = volumes
         self.rendering = rendering
@@ -68,6 +70,7 @@ class Renderer:
         self.seed = seed
         self.deformation = STRAIGHT if judging else rendering.deformation
         self.randomisation = PLAIN if judging else rendering.randomisation
+        self.grains = [intensity.residual(volume.hu.to(device)).to(torch.float16) for volume in noise_from]
         self.outputs = torch.tensor(rendering.outputs, dtype=torch.uint8, device=device)
 
     def batch(self, number: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,6 +101,8 @@ class Renderer:
         image = (image.clamp(window.clip_low_hu, window.clip_high_hu) - window.mean_hu) / max(
             window.std_hu, 1e-8
         )
+        if volume.kind == "phantom" and draw.random() < self.randomisation.random_convolutions:
+            image = intensity.randomly_convolved(image, random)
         # Where nothing was scanned inference pads with zeros, the mean.
         image, seen = self._cut_off(image, seen, view, outside_z)
         outputs = self.outputs
@@ -127,11 +132,18 @@ class Renderer:
         if is_phantom or draw.random() < 0.3:
             low, high = np.log(how.noise_sd_hu) if is_phantom else np.log((2.0, 15.0))
             size, grain = float(np.exp(draw.uniform(low, high))), float(draw.uniform(0, 0.9))
-            image = image + intensity.noise(tuple(image.shape), size, grain, random)
+            if is_phantom and self.grains and draw.random() < how.real_noise:
+                image = image + self._real_noise(tuple(image.shape), draw)
+            else:
+                image = image + intensity.noise(tuple(image.shape), size, grain, random)
         if is_phantom and draw.random() < how.streaks:
             image = image + intensity.streaks(tuple(image.shape), float(draw.uniform(2, 20)), draw, random)
         gain = 1 + how.gain * float(draw.uniform(-1, 1))
         return image * gain + how.shift_hu * float(draw.uniform(-1, 1))
+
+    def _real_noise(self, shape: tuple[int, ...], draw: np.random.Generator) -> torch.Tensor:
+        grain = self.grains[int(draw.integers(len(self.grains)))].float()
+        return float(draw.uniform(0.5, 2.0)) * intensity.patch_of_residual(grain, shape, draw)
 
     def _cut_off(
         self, image: torch.Tensor, seen: torch.Tensor, view: View, outside_z: torch.Tensor

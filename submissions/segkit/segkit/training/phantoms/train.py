@@ -40,6 +40,7 @@ class Run:
         device: "cpu" or "cuda"; cuda where there is one if None.
         bfloat16: "measure", "yes" or "no".
         compile: Whether a GPU's network is compiled.
+        noise_from: A store of real scans whose noise phantoms are shown with, in part.
         changes: Entries that replace those of the recipe, tables within it entry by entry.
     """
 
@@ -56,6 +57,7 @@ class Run:
     device: str | None = None
     bfloat16: str = "measure"
     compile: bool = True
+    noise_from: Path | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -140,7 +142,13 @@ def _trainer(
         run.recipe.name.removesuffix(".json"),
         trainee,
         schedule,
-        training=Renderer(training, rendering, device=device, seed=run.seed),
+        training=Renderer(
+            training,
+            rendering,
+            device=device,
+            seed=run.seed,
+            noise_from=read_store([run.noise_from]) if run.noise_from else (),
+        ),
         judging=Renderer(held_out, rendering, device=device, seed=_JUDGING_SEED, judging=True),
         folder=run.work,
         bfloat16=run.bfloat16,
