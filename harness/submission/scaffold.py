@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.errors import ConfigurationError, PrerequisiteError, SubmissionError
 from harness.submission.image import Progress, silent
-from harness.submission.manifest import NAME_PATTERN
+from harness.submission.manifest import check_name
 from harness.submission.recipes import checkout
 
 BUNDLE = "bundle.json"
@@ -49,10 +49,7 @@ def from_nnunet(
         SubmissionError: nnU-Net's folder cannot be bundled; the message says what is not supported.
     """
     folder = submissions / team
-    if not re.fullmatch(NAME_PATTERN, team) or len(team) > 64:
-        raise ConfigurationError(
-            f"{team!r} cannot be a submission's name", mend="Use lower case letters, digits, `_` and `-`."
-        )
+    check_name(team)
     if folder.exists():
         raise ConfigurationError(
             "there is a submission of that name", where=folder, mend="Choose another, or remove it."

@@ -102,7 +102,7 @@ def test_a_refusal_of_the_converter_is_one_error_and_leaves_nothing(tmp_path, co
 
 @pytest.mark.parametrize("name", ["Upper", "../x", "", "a" * 65])
 def test_a_name_that_no_image_can_have_is_refused(tmp_path, name):
-    with pytest.raises(ConfigurationError, match="cannot be a submission's name"):
+    with pytest.raises(ConfigurationError, match="is no name of a submission"):
         scaffold.from_nnunet(name, tmp_path, tmp_path / "submissions")
 
 
