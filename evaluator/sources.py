@@ -43,7 +43,7 @@ def as_source(given: Any, *, spacing_mm: Sequence[float] | None, what: str) -> P
         given = given.detach().cpu().numpy()
     if not isinstance(given, np.ndarray):
         raise RequestError(
-            f"a {type(given).__name__} is no label volume",
+            f"what has the type {type(given).__name__} is no label volume",
             where=what,
             mend="Give a path, an array with spacing_mm, or an image of SimpleITK or nibabel",
         )

@@ -73,7 +73,7 @@ def test_a_tensor_scores_as_its_array(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_label_volume_is_told() -> None:
     with pytest.raises(RequestError, match="an array has no voxel size"):
         score(REFERENCE, PREDICTION)
-    with pytest.raises(RequestError, match="a list is no label volume"):
+    with pytest.raises(RequestError, match=r"type int is no label volume \(reference of rater 1\)"):
         score([1, 2], PREDICTION, spacing_mm=SPACING)
     with pytest.raises(LabelValueError, match="no whole numbers"):
         score(REFERENCE + 0.5, PREDICTION, spacing_mm=SPACING)

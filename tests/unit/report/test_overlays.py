@@ -69,7 +69,7 @@ def test_slices_are_real_pictures_in_the_soft_tissue_window(tmp_path, dataset):
 def test_the_patients_right_is_at_the_left_however_the_volume_is_stored(tmp_path, axes):
     """Organ 1 is at the low end of the first axis, organ 2 at the high end."""
     data = make_dataset(tmp_path / "data", ["case"], axes=axes)
-    case = read_case(data.cases[0].image, data.cases[0].label, (1, 2))
+    case = read_case(data.cases[0].image, (data.cases[0].label,), (1, 2))
     ct, reference = case.image, case.reference
     assert ct.shape == reference.shape == (40, 32, 12)
     first, second = (np.argwhere(reference == value)[:, 0].mean() for value in (1, 2))
