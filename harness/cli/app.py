@@ -47,7 +47,12 @@ class _Unloaded(typer.core.TyperCommand):
     """
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Return the context of the command itself, loaded now."""
+        """Return the context of the command itself, loaded now; a completing shell is given its outline."""
+        if extra.get("resilient_parsing"):
+            from harness.cli.outline import command_of, read_outline
+
+            outlined = command_of(str(self.name), read_outline(str(self.name)))
+            return outlined.make_context(info_name, args, parent=parent, **extra)
         return load_command(str(self.name)).make_context(info_name, args, parent=parent, **extra)
 
 

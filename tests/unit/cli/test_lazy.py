@@ -1,5 +1,6 @@
 """The command line is listed, helped and completed without importing what only a command needs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 import typer
 
+from harness.cli import outline
 from harness.cli.app import COMMANDS, build_app, load_command
 
 HEAVY = ("numpy", "numba", "scipy", "docker", "SimpleITK", "rich", "requests")
@@ -44,6 +46,28 @@ def test_completing_a_command_loads_nothing_heavy():
     shown, heavy = loaded_by(**request, COMP_WORDS="harness ev", COMP_CWORD="1")
     assert shown.split() == ["evaluate"]
     assert heavy == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("harness evaluate --dev", ["--device"]),
+        ("harness evaluate --challenge flare24-task2", ["flare24-task2"]),
+        ("harness leaderboard rep", ["report"]),
+        ("harness data check --rep", ["--repair"]),
+    ],
+)
+def test_completing_an_option_loads_nothing_heavy(typed, offered):
+    last = str(len(typed.split()) - 1)
+    shown, heavy = loaded_by(_HARNESS_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=last)
+    assert shown.split() == offered
+    assert heavy == []
+
+
+def test_a_shell_is_answered_from_what_the_commands_are():
+    """After a change of options: `make docs`."""
+    stored = json.loads(outline.FILE.read_text(encoding="utf-8"))
+    assert stored == {name: outline.outline_of(load_command(name)) for name in COMMANDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
