@@ -91,6 +91,27 @@ def test_sweeping_slices_finds_the_same_distances_bit_by_bit(
         assert (x * x + y * y) + z * z == squares.min()
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("spacing", [(0.8, 0.8, 2.5), (1.0, 1.0, 1.0)])
+def test_lines_full_of_far_elements_get_the_same_distances_bit_by_bit(
+    axis: int, spacing: tuple[float, ...]
+) -> None:
+    random = np.random.default_rng(axis)
+    other = random.random((25, 25, 25)) < 0.002
+    other[0, 0, 0] = True
+    other = np.moveaxis(other[:, :20, :7], 2, axis)
+    _, surface, box = surface_mask(runs(other), SURFELS)
+    # Every other place of lines that reach out of the other surface's box on both sides.
+    grid = np.indices((30, 40, 40)).reshape(3, -1).T - 6
+    elements = np.ascontiguousarray(grid[(grid.sum(axis=1) % 2 == 0) & (grid[:, 2] % 13 == 0)])
+    sizes = np.array(spacing)
+    found = sweep(elements, surface, box, sizes) * sizes[::-1]
+    corners = surface_elements(runs(other)).places[:, ::-1]
+    steps = np.abs(corners[None] - elements[:, None]) * sizes[::-1]
+    squares = (steps[..., 2] ** 2 + steps[..., 1] ** 2) + steps[..., 0] ** 2
+    assert np.array_equal((found[:, 2] ** 2 + found[:, 1] ** 2) + found[:, 0] ** 2, squares.min(axis=1))
+
+
 def test_a_crowd_far_away_is_measured_like_a_few() -> None:
     random = np.random.default_rng(3)
     one, other = np.zeros((2, 150, 70, 60), np.bool_)
