@@ -33,6 +33,7 @@ class CaseFiles:
         prediction: `None` if there is none.
         rivals: Further files of the folders that by their names are the same reference or prediction.
         raters: The annotations by rater, where the case has a folder of them; `reference` is the first.
+        near: What the folder of predictions holds that may be meant as the prediction, where there is none.
     """
 
     case: str
@@ -40,6 +41,7 @@ class CaseFiles:
     prediction: Path | None
     rivals: tuple[Path, ...] = ()
     raters: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    near: tuple[Path, ...] = ()
 
     def given(self, annotated: Collection[int] | None = None) -> CaseInput:
         """Return what the case is scored from.
@@ -169,6 +171,11 @@ def match_folders(
             where=predictions,
             mend=f"Give each the name of its reference, such as {_expected(matched[0])}",
         )
+    if any(case.prediction is None for case in matched):
+        there = sorted(path for path in predictions.iterdir() if not path.name.startswith("."))
+        taken = {path for name in known for path in predicted.get(name, [])}
+        others = [path for path in there if path not in taken]
+        matched = tuple(replace(case, near=_near(case, others, predicted)) for case in matched)
     return Matches(matched, unused)
 
 
@@ -200,7 +207,7 @@ def score_matches(
         values = None if annotated is None else annotated.get(case.case)
         try:
             case.check()
-            return score_input(case.given(values), scoring, buffers)
+            return _with_near(score_input(case.given(values), scoring, buffers), case)
         except EvaluatorError as error:
             if unusable == "raise":
                 raise
@@ -252,6 +259,29 @@ def _case_files(
         (*references[1:], *more, *predictions[1:]),
         each,
     )
+
+
+def _near(case: CaseFiles, others: Sequence[Path], predicted: Collection[str]) -> tuple[Path, ...]:
+    """Return what may be meant as a case's prediction: what begins with its id, or all if none is read."""
+    if case.prediction is not None:
+        return ()
+    begins = tuple(
+        path
+        for path in others
+        if path.name.startswith(case.case) and not path.name[len(case.case) :][:1].isalnum()
+    )
+    return begins if begins or predicted else tuple(others)
+
+
+def _with_near(row: CaseScore, case: CaseFiles) -> CaseScore:
+    """Add a note on what may be meant as the prediction, if there is none."""
+    if not case.near:
+        return row
+    note = (
+        f"the folder of predictions holds {named(case.near)}: a prediction of this case is a file"
+        f" {case.case} with one of the endings {', '.join(SUFFIXES)}"
+    )
+    return replace(row, notes=(*row.notes, note))
 
 
 def _expected(case: CaseFiles) -> str:

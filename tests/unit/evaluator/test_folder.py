@@ -137,6 +137,40 @@ def test_an_empty_folder_of_predictions_is_a_folder_of_failures(folders: tuple[P
     assert all(not score.scored and score.mean_dsc == 0 for score in score_folder(*folders, labels=LABELS))
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.hdr", "a.img"], "a.hdr, a.img"),
+        (["a.nhdr", "a.raw"], "a.nhdr, a.raw"),
+        (["a.npy"], "a.npy"),
+        (["sub/a.nii.gz"], "sub"),
+    ],
+)
+def test_a_folder_without_a_readable_name_says_what_it_holds(
+    tmp_path: Path, folders: tuple[Path, Path], names: list[str], told: str
+) -> None:
+    predictions = tmp_path / "unreadable"
+    for name in names:
+        (predictions / name).parent.mkdir(parents=True, exist_ok=True)
+        (predictions / name).touch()
+    rows = list(score_folder(folders[0], predictions, labels=table(1)))
+    assert rows
+    for row in rows:
+        assert any(f"holds {told}: " in note and ".nii.gz" in note for note in row.notes)
+
+
+@pytest.mark.parametrize("near", ["{}_seg.nii.gz", "{}.nhdr", "{}-pred.mha"])
+def test_a_missing_prediction_names_the_file_that_may_be_meant(folders: tuple[Path, Path], near: str) -> None:
+    rows = list(score_folder(*folders, labels=table(1)))
+    missing = next(row.case for row in rows if any("no prediction" in note for note in row.notes))
+    (folders[1] / near.format(missing)).touch()
+    (folders[1] / f"{missing}x.nii").touch()  # the id goes on: another case's
+    rows = list(score_folder(*folders, labels=table(1)))
+    for row in rows:
+        told = [note for note in row.notes if f"holds {near.format(missing)}: " in note]
+        assert len(told) == (row.case == missing)
+
+
 def test_only_annotated_labels_of_a_partially_annotated_case_are_scored(folders: tuple[Path, Path]) -> None:
     first, missing, *_, last = score_folder(
         *folders, labels=LABELS, annotated={"case_0": [1, 3, 99], "case_1": [2]}
