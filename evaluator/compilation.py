@@ -58,3 +58,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # nowhere to keep it: compile in every process
         return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function into each kernel that calls it, for calls that would cost more than the work."""
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import numpy as np
 
 from evaluator.bits import lowest_bit
-from evaluator.compilation import kernel
+from evaluator.compilation import inlined, kernel
 
 _CLOSE = 1e-6
 """In voxels: crossings that are nearer than this to each other or to a place count as being there."""
@@ -205,7 +205,7 @@ def _compare_crowd(curves, column, first, end, walked, room, sizes, over_z):
             k += 1
 
 
-@kernel
+@inlined
 def _compare_element(curves, column, i, walked, sizes, over_z):
     """Find it for one element, its own slice first."""
     counts, least, held = curves[5], curves[7], curves[2]
@@ -226,7 +226,7 @@ def _compare_element(curves, column, i, walked, sizes, over_z):
             _compare_layer(curves, column, i, layer, walked, sizes, over_z)
 
 
-@kernel
+@inlined
 def _compare_layer(curves, column, i, layer, walked, sizes, over_z):
     """Compare the best that an element found with the nearest one in a slice."""
     high, _, held, lowest, begins, _, kept, _ = curves
@@ -247,7 +247,7 @@ def _compare_layer(curves, column, i, layer, walked, sizes, over_z):
         first += 1
 
 
-@kernel
+@inlined
 def _walk(begins, kept, k, place):
     """Return the last of the lowest parabolas that begins before a place, looking from the k-th on."""
     while k + 1 < kept and begins[k + 1] < place:
