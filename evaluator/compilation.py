@@ -6,12 +6,14 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numba
 
 _config: Any = numba.config
+_STAMP = "kernels.stamp"
 
 
 def writable_cache(package: Path) -> str:
@@ -44,8 +46,28 @@ def writable_cache(package: Path) -> str:
     return str(private) if is_ours else ""
 
 
+def drop_stale(package: Path) -> None:
+    """Remove compiled kernels beside the source that any other source file has outlived.
+
+    Numba looks at the file of a kernel alone, and not at those of the functions compiled into it.
+
+    Args:
+        package: The folder of the kernels' source.
+    """
+    compiled = package / "__pycache__"
+    stamp = " ".join(str(path.stat().st_mtime_ns) for path in sorted(package.glob("*.py")))
+    with suppress(OSError):
+        if (compiled / _STAMP).exists() and (compiled / _STAMP).read_text(encoding="ascii") == stamp:
+            return
+        for path in compiled.glob("*.nb[ic]"):
+            path.unlink(missing_ok=True)
+        (compiled / _STAMP).write_text(stamp, encoding="ascii")
+
+
 if not _config.CACHE_DIR:
     _config.CACHE_DIR = writable_cache(Path(__file__).parent)
+if not _config.CACHE_DIR:
+    drop_stale(Path(__file__).parent)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
