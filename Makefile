@@ -195,7 +195,6 @@ stress-cluster: env-dev ## long: kill 1,000 workers of a queue at random moments
 
 .PHONY: docs pictures
 docs: env-dev ## build the site from docs/ into build/site, without a network; broken links are errors
-	@$(PY) -m harness.cli.outline
 	@$(PY) docs/commands.py
 	@$(VENV)/bin/mkdocs build --strict
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.app import COMMANDS, load_command
+from harness.cli.outline import write
 
 _HEAD = """# Command line
 
@@ -16,7 +17,8 @@ With every command `-q` leaves out progress and messages, and `-v` says where a 
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and the outline that a completing shell reads."""
+    write({name: load_command(name) for name in COMMANDS})
     parts = [_HEAD]
     for name in COMMANDS:
         command = load_command(name)

@@ -13,7 +13,7 @@ import typer
 
 from harness.cli import options
 from harness.cli.display import progress, say
-from harness.data.names import some
+from harness.data.names import LABEL_SUFFIX, some
 from harness.errors import EXIT_OK, EXIT_USAGE, ConfigurationError
 
 if TYPE_CHECKING:
@@ -195,7 +195,8 @@ def _conclude(dataset: Dataset, facts: list[CaseFacts]) -> int:
     if channels > 1:
         named = f": {', '.join(dataset.channels)}" if dataset.channels else ""
         say(f"note: {channels} channels a case, _0000 to _{channels - 1:04d}{named}")
-    if bare := [case.id for case in dataset.cases if case.label is None]:
+    bare = [case.id for case in dataset.cases if case.label is None]
+    if bare:
         say(f"note: {len(bare)} of {len(dataset.cases)} case(s) have no label: {some(bare)}")
     findings = [finding for fact in facts for finding in fact.findings]
     for finding in findings:
@@ -205,6 +206,16 @@ def _conclude(dataset: Dataset, facts: list[CaseFacts]) -> int:
     if faulty:
         say(f"{len(dataset.cases)} case(s) in {dataset.folder}, {len(faulty)} of them cannot be used")
         return EXIT_USAGE
+    if len(bare) == len(dataset.cases):
+        # Legitimate, as participants have such a set: it is read, and its images may be predicted.
+        first = dataset.cases[0]
+        assert first.image is not None
+        label = f"{first.image.parent.name.replace('images', 'labels', 1)}/{first.id}{LABEL_SUFFIX}"
+        say(
+            f"{len(bare)} case(s) in {dataset.folder} can be read, but nothing can be scored: "
+            f"no case has a label. Add {label} and so on; predictions can be made without."
+        )
+        return EXIT_OK
     say(f"{len(dataset.cases)} case(s) in {dataset.folder}, all readable")
     return EXIT_OK
 

@@ -91,13 +91,13 @@ def _bar(title: str) -> Iterator[Advance]:
 
 def plain_progress(title: str) -> Advance:
     """Return a callback that writes a line now and then, and one at the end."""
-    last = float("-inf")
+    last, ended = float("-inf"), False
 
     def advance(done: int, total: int, /) -> None:
-        nonlocal last
+        nonlocal last, ended
         now = time.monotonic()
-        if done == total or now - last >= PLAIN_INTERVAL_S:
-            last = now
+        if (done == total and not ended) or (done < total and now - last >= PLAIN_INTERVAL_S):
+            last, ended = now, done == total
             say(f"{title}: {done}/{total}")
 
     return advance

@@ -14,6 +14,7 @@ from harness.cli.display import say
 from harness.errors import ConfigurationError
 from harness.submission.find import find
 from harness.submission.manifest import check_name
+from harness.submission.monai import from_monai
 from harness.submission.scaffold import CHALLENGE, WEIGHTS, from_nnunet
 from harness.submission.starter import DEFAULT_ARGUMENTS, from_script, from_template
 from harness.submission.wrap import wrap
@@ -44,6 +45,10 @@ def command(
     nnunet: Annotated[
         Path | None,
         typer.Option("--from-nnunet", help="A results folder of nnU-Net v2: of a model, or of a data set."),
+    ] = None,
+    monai: Annotated[
+        Path | None,
+        typer.Option("--from-monai", help="A MONAI bundle's folder, with a TorchScript network."),
     ] = None,
     configurations: Annotated[
         list[str] | None,
@@ -78,10 +83,11 @@ def command(
     output_socket: options.OutputSocket = None,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
 ) -> None:
-    """Write a new submission's folder: template, script, nnU-Net.
+    """Write a new submission's folder: template, script, nnU-Net, MONAI.
 
-    Example: `harness new mine`, `harness new mine --script predict.py --with weights`, or
-    `harness new mine --from-nnunet nnUNet_results/Dataset007_Liver`.
+    Example: `harness new mine`, `harness new mine --script predict.py --with weights`,
+    `harness new mine --from-nnunet nnUNet_results/Dataset007_Liver`, or
+    `harness new mine --from-monai spleen_ct_segmentation`.
     """
     of_script = {"--arguments": arguments, "--with": beside, "--requirements": requirements}
     of_nnunet = {
@@ -92,7 +98,14 @@ def command(
         "--orientation": orientation,
     }
     sockets = options.sockets_of(input_socket, output_socket)
-    _only_one({"--script": script, "--from-nnunet": nnunet, "--grand-challenge": grand_challenge})
+    _only_one(
+        {
+            "--script": script,
+            "--from-nnunet": nnunet,
+            "--from-monai": monai,
+            "--grand-challenge": grand_challenge,
+        }
+    )
     _belong_to("--script", script, of_script)
     _belong_to("--from-nnunet", nnunet, of_nnunet)
     _belong_to("--grand-challenge", grand_challenge, {"--input-socket, --output-socket": sockets})
@@ -100,6 +113,10 @@ def command(
         print(_algorithm(team, grand_challenge, sockets, submissions))
     elif nnunet is not None:
         _bundle(team, nnunet, submissions, of_nnunet)
+    elif monai is not None:
+        folder = from_monai(team, monai, submissions)
+        print(folder)
+        say(f"next: harness check {team} --challenge {folder / CHALLENGE} --data DATA")
     elif script is not None:
         words = arguments or DEFAULT_ARGUMENTS
         folder = from_script(
@@ -108,8 +125,8 @@ def command(
         print(folder)
     else:
         print(from_template(team, submissions))
-    if nnunet is None:
-        say(f"next: harness check {team}")
+    if nnunet is None and monai is None:
+        say(f"next: harness check {team} --data DATA --challenge FILE")
 
 
 def _only_one(sources: Mapping[str, object]) -> None:

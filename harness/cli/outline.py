@@ -1,6 +1,6 @@
 """The commands' options as data, for a shell that completes a word: no command's own imports are waited for.
 
-`python -m harness.cli.outline` writes `outline.json` anew; a test holds it to the commands.
+`docs/commands.py` writes `outline.json` anew; a test holds it to the commands.
 """
 
 from __future__ import annotations
@@ -100,12 +100,7 @@ def _parameter(option: Mapping[str, Any]) -> inspect.Parameter:
     )
 
 
-def _write() -> None:
-    from harness.cli.app import COMMANDS, load_command
-
-    outlines = {name: outline_of(load_command(name)) for name in COMMANDS}
+def write(commands: Mapping[str, Any]) -> None:
+    """Write the outline of the commands, by name."""
+    outlines = {name: outline_of(command) for name, command in commands.items()}
     FILE.write_text(json.dumps(outlines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    _write()

@@ -27,9 +27,9 @@ def from_template(team: str, submissions: Path) -> Path:
         "predict.py": _PREDICT_PY,
         "predict.sh": _predict_sh("predict.py", DEFAULT_ARGUMENTS),
         "Dockerfile": _dockerfile([], requirements=False),
-        "submission.toml": _manifest(team, "A start: soft tissue by its HU", build_network=False),
+        "submission.toml": manifest_of(team, "A start: soft tissue by its HU", build_network=False),
     }
-    return _write(team, submissions, files, {})
+    return write_folder(team, submissions, files, {})
 
 
 def from_script(
@@ -76,14 +76,19 @@ def from_script(
     files = {
         "predict.sh": _predict_sh(script.name, arguments),
         "Dockerfile": _dockerfile([*copies], requirements=requirements is not None),
-        "submission.toml": _manifest(team, f"From {script.name}", build_network=requirements is not None),
+        "submission.toml": manifest_of(team, f"From {script.name}", build_network=requirements is not None),
     }
     if taken := sorted(set(files) & set(copies)):
         raise ConfigurationError("a file bears a name that the submission needs", where=taken[0])
-    return _write(team, submissions, files, copies)
+    return write_folder(team, submissions, files, copies)
 
 
-def _write(team: str, submissions: Path, files: dict[str, str], copies: dict[str, Path]) -> Path:
+def write_folder(team: str, submissions: Path, files: dict[str, str], copies: dict[str, Path]) -> Path:
+    """Write submissions/TEAM of texts and of copies, whole or not at all.
+
+    Raises:
+        ConfigurationError: the name cannot be a submission's, or is taken.
+    """
     if not re.fullmatch(NAME_PATTERN, team) or len(team) > _LONGEST:
         raise ConfigurationError(
             f"{team!r} cannot be a submission's name", mend="Use lower case letters, digits, `_` and `-`."
@@ -109,7 +114,8 @@ def _write(team: str, submissions: Path, files: dict[str, str], copies: dict[str
     return folder
 
 
-def _manifest(team: str, title: str, *, build_network: bool) -> str:
+def manifest_of(team: str, title: str, *, build_network: bool) -> str:
+    """Return the text of a submission.toml."""
     lines = [f'name = "{team}"', f"title = {json.dumps(title, ensure_ascii=False)}", 'device = "cpu"']
     if build_network:
         lines.append("build_network = true  # pip, in the Dockerfile; a case itself has no network")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from evaluator import Label, LabelTable
+from harness.cli.app import run
 from harness.data.check import check_channels, check_dataset, require_sound
 from harness.data.dataset import open_dataset
-from harness.errors import ConfigurationError
+from harness.errors import EXIT_OK, ConfigurationError
 
 
 @pytest.fixture
@@ -135,3 +136,20 @@ def test_other_channels_than_the_challenge_says_are_refused(folder, names):
     check_channels(fits, names)
     with pytest.raises(ConfigurationError, match=r"channel\(s\) a case and the challenge .*`channels = \["):
         check_channels(other, names)
+
+
+def test_a_set_without_any_label_is_said_to_be_no_set_to_score(folder, capsys):
+    (folder / "labelsVal" / "a.nii.gz").unlink()
+    assert run(["data", "check", str(folder)]) == EXIT_OK
+    said = capsys.readouterr().err
+    assert "nothing can be scored" in said
+    assert "labelsVal/a.nii.gz" in said
+    assert "all readable" not in said
+
+
+def test_a_set_of_which_one_case_has_a_label_can_be_scored(folder, capsys):
+    save(folder / "imagesVal" / "b_0000.nii.gz", (4, 5, 6), np.int16)
+    assert run(["data", "check", str(folder)]) == EXIT_OK
+    said = capsys.readouterr().err
+    assert "1 of 2 case(s) have no label: b" in said
+    assert "nothing can be scored" not in said
