@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -55,8 +56,9 @@ def drop_stale(package: Path) -> None:
         package: The folder of the kernels' source.
     """
     compiled = package / "__pycache__"
-    stamp = " ".join(str(path.stat().st_mtime_ns) for path in sorted(package.glob("*.py")))
     with suppress(OSError):
+        sources = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(package.glob("*.py"))))
+        stamp = sources.hexdigest()
         if (compiled / _STAMP).exists() and (compiled / _STAMP).read_text(encoding="ascii") == stamp:
             return
         for path in compiled.glob("*.nb[ic]"):

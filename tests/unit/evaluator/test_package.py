@@ -19,7 +19,7 @@ import pytest
 
 import evaluator
 from evaluator import LABEL_TABLES, Label, LabelTable, RequestError, label_table, profile_named
-from evaluator.compilation import kernel, writable_cache
+from evaluator.compilation import drop_stale, kernel, writable_cache
 
 
 def in_a_new_interpreter(code: str, **environment: str) -> str:
@@ -82,6 +82,21 @@ def test_kernels_are_cached_elsewhere_where_the_package_cannot_be_written(
     compiled.parent.mkdir(parents=True)
     compiled.touch()
     assert writable_cache(tmp_path / "installed") == ""
+
+
+def test_a_changed_source_drops_the_kernels_that_it_may_be_compiled_into(tmp_path: Path) -> None:
+    (tmp_path / "sweep.py").write_text("LIMIT = 1\n")
+    kept = tmp_path / "__pycache__" / "nearest.far-1.py311.nbi"
+    kept.parent.mkdir()
+    kept.touch()
+    drop_stale(tmp_path)
+    assert not kept.exists()  # nothing says what it was compiled from
+    kept.touch()
+    drop_stale(tmp_path)
+    assert kept.exists()
+    (tmp_path / "sweep.py").write_text("LIMIT = 2\n")
+    drop_stale(tmp_path)
+    assert not kept.exists()
 
 
 def test_kernels_run_uncached_where_nothing_can_be_written() -> None:
