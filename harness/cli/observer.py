@@ -175,14 +175,23 @@ def case_line(execution: ExecutionRecord) -> str:
 
 
 def score_line(score: ScoreRecord) -> str:
-    """Return one case's means over its scored labels, and its own scores."""
+    """Return one case's means over the labels that its reference holds, and its own scores.
+
+    A label in neither volume has a score by rule alone; an empty prediction would look like something.
+    """
     if not score.usable:
         return f"  {score.case}: no usable prediction, counts as failed ({score.profile})"
+    held = [label.scores for label in score.scores if label.reference_ml != 0]
     values: dict[str, list[float]] = {}
-    for scores in (*(label.scores for label in score.scores), score.case_scores):
+    for scores in (*held, score.case_scores):
         for key, value in scores.items():
             values.setdefault(key, []).extend([] if value is None else [value])
     means = []
     for key, known in values.items():
         means.append(in_a_line(facts_of(key), sum(known) / len(known) if known else None))
-    return f"  {score.case}: {', '.join(means) or 'no label is annotated'} ({score.profile})"
+    nothing = (
+        "the reference holds no label"
+        if any(label.scores for label in score.scores)
+        else "no label is annotated"
+    )
+    return f"  {score.case}: {', '.join(means) or nothing} ({score.profile})"

@@ -40,9 +40,6 @@ from harness.results.key import known_key
 from harness.results.records import FORMER_SCORES, Outcome, RunRecord
 from harness.results.seal import SEAL_FILE, JournalEnd, Seal
 
-_MOST_LABEL_NUMBER = 65_535
-"""Voxel values end at 255, and regions are numbered from 1001."""
-
 _PARALLEL_FROM_BYTES = 50_000_000
 """Starting processes costs more than reading less than this."""
 _NAMED = 3

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 ALPHA = 0.05
 _EXACT_BELOW = 50
-_CHUNK_ELEMENTS = 4_000_000
+_CHUNK_ELEMENTS = 1_000_000
 
 
 def one_sided(costs: Floats) -> Floats:

@@ -18,6 +18,8 @@ from harness.report.svg import Linear, Svg, short, y_axis
 
 _NAMES = 150.0
 _WIDTH = 1100.0
+_LEAST_WIDTH = 620.0
+_CASE_WIDTH = 24.0
 _STEPS = (0.05, 0.3, 0.5, 0.7, 0.85, 0.95)
 """Where the shade of a case's mean score changes: the same for every report, whatever the methods reach."""
 _SUSPECT_SHARE = 0.5
@@ -152,11 +154,12 @@ def difficulty(scene: Scene) -> Figure:
     counted = np.flatnonzero(~np.isnan(scores).any(axis=1))
     order = counted[np.argsort(np.median(scores[counted], axis=1), kind="stable")]
     left, top, bottom = 46.0, 18.0, 300.0
-    x = Linear(-0.5, max(len(order), 1) - 0.5, left, _WIDTH - 16)
+    width = min(_WIDTH, max(_LEAST_WIDTH, left + 16 + _CASE_WIDTH * len(order)))
+    x = Linear(-0.5, max(len(order), 1) - 0.5, left, width - 16)
     floor = floor_of(scores[counted], scene.failed[counted, :ranked])
     y = Linear(floor, 1, bottom, top)
-    svg = Svg(_WIDTH, bottom + 84, label="Scores of every case over the methods, hardest case first")
-    y_axis(svg, y, left, _WIDTH - 16, percent)
+    svg = Svg(width, bottom + 84, label="Scores of every case over the methods, hardest case first")
+    y_axis(svg, y, left, width - 16, percent)
     suspected = suspects(scene)
     for place, case in enumerate(order):
         values = scores[case]

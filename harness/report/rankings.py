@@ -28,6 +28,8 @@ from harness.report.svg import Linear, Svg, short
 _NAMES = 150.0
 _SIDE = 560.0
 _WIDE = 1100.0
+_SCHEME_WIDTH = 120.0
+"""Few orders need no page: a drawing as wide as one scrolls on a tablet."""
 _NARROW = 440.0
 """What a phone shows whole."""
 _NARROW_TEAMS = 24
@@ -301,7 +303,7 @@ def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
             orders.append((f"{metric.title}", _alone(part, scheme)))
     teams = scene.ranked
     height = max(row_height(teams), 17.0)
-    width = _WIDE
+    width = min(_WIDE, 2 * _NAMES + _SCHEME_WIDTH * len(orders))
     left, right, top = _NAMES, width - _NAMES, 40.0
     svg = Svg(width, top + teams * height + 20, label="Ranks under different schemes, a line per method")
     x = Linear(0, len(orders) - 1, left + 16, right - 16)

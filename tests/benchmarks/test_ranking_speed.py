@@ -1,7 +1,8 @@
-"""Ranking at scale. Run `pytest tests/benchmarks/test_ranking_speed.py`; it reports times.
+"""Ranking at scale. Run `pytest tests/benchmarks/test_ranking_speed.py`; it reports
+times, and CPU times of what is read from disk.
 
 Targets on 2 cores: 50 teams x 200 cases x 28 metrics with 1,000 samples in 5 s; 1,000 teams x 1,000 cases
-(14 million label scores) from the results on disk to a leaderboard within 30 s and 4 GB.
+(14 million label scores) from the results on disk to a leaderboard within 90 s of CPU and 2 GB of memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pytest
 from harness.challenge import Direction, Metric, RankingScheme
 from harness.leaderboard.ranking import ValueTable, rank_teams
 from harness.leaderboard.statistics import bootstrap, pairwise_tests
-from tests.unit.leaderboard.synthetic import Plan, copy_run, make_run, write_run
+from tests.unit.leaderboard.synthetic import Plan, copy_run, make_run, write_run_at_once
 
 METRICS = tuple(
     Metric(metric=name, labels=f"organ{index}", direction=Direction.HIGHER, failed=0)
@@ -45,31 +46,33 @@ def test_fifty_teams_with_a_thousand_samples(benchmark, order):
 
 
 _FROM_DISK = """
-import json, resource, sys, time
+import json, os, resource, sys
 from pathlib import Path
 if __name__ == "__main__":
-    start = time.perf_counter()
+    start = sum(os.times()[:4])
     from harness.challenge import load_challenge
     from harness.leaderboard import build, read_values, write_files
     challenge = load_challenge("phantom")
-    runs = read_values(Path(sys.argv[1]), challenge)
-    read = time.perf_counter()
+    runs = read_values(Path(sys.argv[1]), challenge, processes=1)  # whose CPU time can be told
+    read = sum(os.times()[:4])
     board = build(runs, challenge=challenge)
     write_files(board, Path(sys.argv[1]) / "phantom")
-    done = time.perf_counter()
+    done = sum(os.times()[:4])
     parent = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scores = int(sum(run.scores['dsc'].size for run in runs))
-    print(json.dumps({"read_s": read - start, "rank_s": done - read, "peak_kib": parent,
+    print(json.dumps({"read_cpu_s": read - start, "rank_cpu_s": done - read, "peak_kib": parent,
                       "scores": scores, "rows": len(board.divisions[0].rows)}))
 """
 
 
 @pytest.mark.slow
 def test_a_thousand_teams_from_disk(benchmark, tmp_path):
-    """Needs 4 GB of disk; FLAREHARNESS_BENCHMARK_TEAMS makes it smaller."""
+    """Needs 4.5 GB of disk and over two minutes of CPU; FLAREHARNESS_BENCHMARK_TEAMS makes it smaller."""
     teams, cases = int(os.environ.get("FLAREHARNESS_BENCHMARK_TEAMS", "1000")), 1000
     for index in range(8):
-        write_run(make_run(Plan(f"base{index}", dsc=0.9 - 0.01 * index), cases=cases), tmp_path / "base")
+        write_run_at_once(
+            make_run(Plan(f"base{index}", dsc=0.9 - 0.01 * index), cases=cases), tmp_path / "base"
+        )
     bases = sorted((tmp_path / "base" / "phantom").glob("*/*"))
     for index in range(teams):
         copy_run(bases[index % 8], tmp_path / "results", f"team{index:04d}")

@@ -25,7 +25,15 @@ from harness.leaderboard.values import (
     assemble,
 )
 from harness.results.folder import RunWriter, chain_start, folder_seal, read_run, write_run_record
-from harness.results.journal import CASES_FILE, RUN_FILE, SCORES_FILE, Journal, complete_lines, line_sha256
+from harness.results.journal import (
+    CASES_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    Journal,
+    complete_lines,
+    line_sha256,
+    sealed_line,
+)
 from harness.results.key import signing_key
 from harness.results.records import (
     DatasetFacts,
@@ -276,6 +284,23 @@ def write_run(run: Results, results: Path) -> Path:
             writer.add_execution(execution)
         for score in run.scores:
             writer.add_score(score)
+    return folder
+
+
+def write_run_at_once(run: Results, results: Path) -> Path:
+    """Write the same bytes as `write_run`, but each file once: no disk is waited for between lines."""
+    folder = results / run.record.challenge.name / run.record.team / run.record.run
+    key = signing_key()
+    write_run_record(folder, run.record.model_copy(update={"key": key.id}))
+    ends = []
+    for name, records in ((CASES_FILE, run.executions), (SCORES_FILE, run.scores)):
+        previous, lines = chain_start(folder), []
+        for record in records:
+            lines.append(sealed_line(record, previous, key))
+            previous = line_sha256(lines[-1])
+        (folder / name).write_bytes(b"".join(line + b"\n" for line in lines))
+        ends.append(JournalEnd(lines=len(lines), last_sha256=previous))
+    write_seal(folder, folder_seal(folder, cases=ends[0], scores=ends[1], key=key.id).signed_by(key))
     return folder
 
 
