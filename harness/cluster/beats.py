@@ -75,6 +75,13 @@ class Heart:
             self._shared.overwrite(self._name, _LEFT)
 
 
+def forget_beats(shared: SharedFolder) -> None:
+    """Remove the beats of all workers when nothing is offered. Whoever still waits for runs beats anew."""
+    for name in shared.names(_FOLDER):
+        with suppress(OSError):
+            (shared.root / _FOLDER / name).unlink()
+
+
 @dataclass
 class _Seen:
     beat: bytes | None

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from harness.cluster.beats import Sight
-from harness.cluster.images import offered_image
+from harness.cluster.beats import Sight, forget_beats
+from harness.cluster.images import offered_image, withdraw_offered
 from harness.cluster.merge import Merger
 from harness.cluster.queue import QUEUE_FOLDER, RunQueue, offered_runs, queue_of
-from harness.cluster.records import Division, Offer, OfferedCase
+from harness.cluster.records import Division, Offer, OfferedCase, OfferedImage
 from harness.cluster.shared import SharedFolder
 from harness.data.dataset import Fingerprinted
 from harness.engine.base import ContainerEngine, ImageInfo
@@ -40,6 +40,7 @@ HOSTS_FILE = "hosts.json"
 POLL_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _IMAGES = "images"
+_LOCKS = "locks"
 _REVIVALS = 3
 """How often workers are started again when all of them are gone and cases are left."""
 
@@ -79,6 +80,7 @@ class _Wanted:
     request: EvaluationRequest
     queue: RunQueue
     folder: Path
+    lock: FolderLock
     merger: Merger | None = None
     writer: RunWriter | None = None
     is_over: bool = False
@@ -119,6 +121,7 @@ class Client:
         self._lease_s = lease_s
         self._key = signing_key()
         self._revivals = 0
+        self._done_with: set[OfferedImage] = set()
         self.failures: dict[str, HarnessError] = {}
 
     def evaluate(
@@ -167,11 +170,23 @@ class Client:
             for each in wanted:
                 if not each.is_over:
                     self._carry_on(self._conclude, each, stack)
+        self._tidy()
         if self.failures and len(self.failures) == len(asked):
             raise next(iter(self.failures.values()))
-        if not offered_runs(self._results):
-            discard(self._results / QUEUE_FOLDER / _IMAGES)
         return [each.folder for each in wanted if each.request.team not in self.failures]
+
+    def _tidy(self) -> None:
+        """Take away what no run that is still offered needs: names of images, archives, old beats."""
+        left = offered_runs(self._results)
+        with suppress(HarnessError):  # an offer that cannot be read may need any of them
+            needed = {RunQueue(path).offer.image.reference for path in left if self._done_with}
+            for image in self._done_with:
+                if image.reference not in needed:
+                    withdraw_offered(self._engine, image)
+        self._done_with.clear()
+        if not left:
+            discard(self._results / QUEUE_FOLDER / _IMAGES)
+            forget_beats(SharedFolder(self._results / QUEUE_FOLDER))
 
     @contextmanager
     def _failing(self, team: str) -> Iterator[None]:
@@ -213,17 +228,15 @@ class Client:
             runtime=chosen_runtime(request, facts),
         )
         name = f"{request.challenge.name}+{request.team}+{run}"
-        lock = self._results / QUEUE_FOLDER / "locks" / name
-        lock.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(FolderLock(lock))
+        lock = stack.enter_context(FolderLock(self._results / QUEUE_FOLDER / _LOCKS / name))
         folder = self._results / request.challenge.name / request.team / run
         root = queue_of(self._results, challenge=request.challenge.name, team=request.team, run=run)
         left_s = float("inf") if time_s is None else time_s - used_s(folder)
         if (root / "offer.json").is_file():
             self._observer.note(f"{request.team}: taken up where an earlier call left it")
-            return _Wanted(request, RunQueue(root), folder, left_s=left_s)
+            return _Wanted(request, RunQueue(root), folder, lock, left_s=left_s)
         offer = self._made_offer(request, dataset, image, run=run, folder=folder)
-        return _Wanted(request, RunQueue.make(root, offer), folder, left_s=left_s)
+        return _Wanted(request, RunQueue.make(root, offer), folder, lock, left_s=left_s)
 
     def _hashing(self, done: int, total: int) -> None:
         self._observer.preparing("hashing the data", done, total)
@@ -328,6 +341,8 @@ class Client:
         with suppress(OSError):
             (wanted.queue.root / "offer.json").unlink()  # from here on nobody takes a case of it
         discard(wanted.queue.root)
+        wanted.lock.remove()
+        self._done_with.add(wanted.queue.offer.image)
 
     # ---- workers -------------------------------------------------------------------------------------------
 

@@ -83,6 +83,8 @@ def _load(images: ImageClient, image: OfferedImage, identity: str, progress: Cal
             mend="Evaluate again from a host that has it; it is then saved for the others.",
         )
     progress(f"loading {image.reference}")
+    _mark(image).parent.mkdir(parents=True, exist_ok=True)
+    _mark(image).touch()
     try:
         images.load(_chunks(image.archive))
     except EngineRefused as error:
@@ -95,11 +97,32 @@ def _load(images: ImageClient, image: OfferedImage, identity: str, progress: Cal
         remember(found.id, Identity(identity, found.diff_ids, RULES))
 
 
+def _mark(image: OfferedImage) -> Path:
+    """Return the file that tells that this host has an image from its archive alone."""
+    return cache_folder() / "loaded" / image.reference.rpartition(":")[2]
+
+
 def remove_offered(engine: ContainerEngine, image: OfferedImage) -> None:
-    """Take away the name under which an image travelled, and with it the image if it has no other."""
-    if engine.images is not None and image.archive is not None:
+    """Take away what a worker's host has of an image: all that was loaded for it, else the name alone."""
+    if image.archive is None:
+        return  # the engine is the client's, who takes the name away
+    if not _mark(image).exists():
+        withdraw_offered(engine, image)
+    elif engine.images is not None:
         with suppress(HarnessError):
             engine.images.remove(image.reference)
+        _mark(image).unlink(missing_ok=True)
+
+
+def withdraw_offered(engine: ContainerEngine, image: OfferedImage) -> None:
+    """Take away the name under which an image was offered, but never the image: its last name stays."""
+    if engine.images is None:
+        return
+    with suppress(HarnessError):
+        found = engine.images.inspect(image.reference)
+        # Podman writes a registry before the name.
+        if found is not None and any(not f"/{tag}".endswith(f"/{image.reference}") for tag in found.tags):
+            engine.images.remove(image.reference, keep_parents=True)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -30,6 +30,16 @@ class FileLock:
             InfrastructureError: this disk knows no locks.
             OSError: the file cannot be made.
         """
+        descriptor = self._locked(busy)
+        while not self._is_at_its_place(descriptor):
+            os.close(descriptor)  # whoever held it removed it meanwhile, and it keeps nobody off any more
+            descriptor = self._locked(busy)
+        self._descriptor = descriptor
+        with suppress(OSError):  # on a full disk the lock is held without a name in it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+    def _locked(self, busy: Callable[[str], None]) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -37,10 +47,13 @@ class FileLock:
         except BaseException:
             os.close(descriptor)
             raise
-        self._descriptor = descriptor
-        with suppress(OSError):  # on a full disk the lock is held without a name in it
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        return descriptor
+
+    def _is_at_its_place(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _lock(self, descriptor: int, busy: Callable[[str], None]) -> None:
         try:
@@ -82,6 +95,13 @@ class FolderLock(FileLock):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def remove(self) -> None:
+        """Take the folder away with the lock that we hold on it; whoever comes next makes it anew."""
+        with suppress(OSError):
+            self.path.unlink()
+            self.path.parent.rmdir()
         self.release()
 
     def _refuse(self, holder: str) -> None:

@@ -95,12 +95,17 @@ class Threads:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill whatever still runs, and take no more jobs."""
         self._stopping.set()
         for _thread in self._threads:
             self._todo.put(None)
         with _signals_held():
             for thread in self._threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
 
 
 @contextmanager

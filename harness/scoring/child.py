@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def score_apart(*arguments: Any, voxels: int, **options: Any) -> CaseScore:
     Raises:
         MemoryError: it took more than the bound.
         GeometryError, EvaluatorError: as `score_case`.
-        InfrastructureError: the child was killed.
+        InfrastructureError: the child was killed, or the evaluator failed as nobody foresaw.
     """
     bound = BASE_BYTES + BYTES_PER_VOXEL * voxels
     answer = _CHILD.ask((arguments, options), bound)
@@ -61,6 +62,8 @@ def score_apart(*arguments: Any, voxels: int, **options: Any) -> CaseScore:
         return scored
     if kind == "memory":
         raise MemoryError(f"scoring takes more than {bound >> 20} MiB")
+    if kind == "unforeseen":
+        raise InfrastructureError(f"the evaluator failed: {value}", where=options.get("case") or arguments[0])
     what, where, mend = value
     raise (GeometryError if kind == "geometry" else EvaluatorError)(what, where=where, mend=mend)
 
@@ -131,6 +134,9 @@ def _answer(arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[str, A
     except EvaluatorError as error:
         kind = "geometry" if isinstance(error, GeometryError) else "evaluator"
         return kind, (error.what, error.where, error.mend)
+    except Exception as error:  # told where it is known which case it was
+        traceback.print_exc()
+        return "unforeseen", f"{type(error).__name__}: {error}"
 
 
 def main() -> None:

@@ -120,6 +120,7 @@ def _run_cases(run: Run, threads: Threads, team: Entered, *, most: int | None) -
         if number == most:
             return True
         if left <= 0:
+            threads.stop()  # what is scored and told next must not wait for it
             return False
         execution = next(executions, None)
         if execution is None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.cli.app import run
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, EXIT_USAGE
 from harness.results.folder import read_results
+from harness.run.evaluate import Run
 from harness.teams.standing import NOTICE_FILE, Status, read_standings
 
 GOOD = 'in=$(ls "$FLARE_INPUTS"); cp "$LABEL" "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"\n'
@@ -162,3 +164,50 @@ def test_the_table_is_safe_to_open_and_reads_back_as_it_was(tmp_path):
     first = read.seen
     standings.put(Standing("ann", "=cmd|x", Status.EVALUATED))
     assert [line.seen for line in read_standings(tmp_path)] == [first]
+
+
+def test_what_was_changed_after_the_deadline_is_refused_and_the_rest_evaluated(contest, capsys):
+    submission(contest.folder, "ann")
+    submission(contest.folder, "ben")
+    (contest.folder / "teams.toml").write_text(
+        "[quota]\ndeadline = 2020-01-01T12:00:00Z\n"
+        '[[teams]]\nname = "ann"\n'
+        '[[teams]]\nname = "ben"\nquota = { deadline = 2999-01-01T12:00:00Z }\n'
+    )
+    assert contest("--teams", str(contest.folder / "teams.toml")) == EXIT_SUBMISSION_FAILED
+    assert outcomes(contest.folder) == {"ben": ["succeeded"] * 3}
+    late, early = read_standings(contest.folder / "results" / "phantom")
+    assert (late.status, early.status) == (Status.REJECTED, Status.EVALUATED)
+    assert "after the deadline" in late.why
+    assert "2020-01-01 12:00" in late.mend
+    assert "after the deadline" in capsys.readouterr().out
+
+
+ONE_AFTER_THE_OTHER = """
+cd "$COUNT"
+if mkdir first 2>/dev/null; then :
+elif mkdir second 2>/dev/null; then sleep 3.1
+else echo $$ > third; exec sleep 60
+fi
+"""
+
+
+def test_what_still_runs_when_the_time_is_used_up_is_killed_before_anything_is_scored(contest, monkeypatch):
+    count = contest.folder / "count"
+    count.mkdir()
+    monkeypatch.setenv("COUNT", str(count))
+    still_running = []
+    score = Run.score
+
+    def scoring(run: Run) -> None:
+        still_running.append(psutil.pid_exists(int((count / "third").read_text())))
+        score(run)
+
+    monkeypatch.setattr(Run, "score", scoring)
+    submission(contest.folder, "ann", ONE_AFTER_THE_OTHER + GOOD)
+    (contest.folder / "teams.toml").write_text('[[teams]]\nname = "ann"\nquota = { time = "3 s" }\n')
+    assert contest("--teams", str(contest.folder / "teams.toml"), "--jobs", "2") == EXIT_OK
+    assert outcomes(contest.folder) == {"ann": ["succeeded"] * 2}
+    (line,) = read_standings(contest.folder / "results" / "phantom")
+    assert (line.status, line.verdicts) == (Status.OUT_OF_QUOTA, 2)
+    assert still_running == [False]

@@ -268,6 +268,13 @@ def test_a_case_that_fails_on_the_only_host_is_left_without_a_verdict_and_said_s
     }
 
 
+def test_nothing_of_the_queue_is_left_when_its_runs_are_whole(tmp_path):
+    request = noop_request(tmp_path, cases=3)
+    client_for(request.results, Processes(request.results, 2)).evaluate([request])
+    assert [path for path in (request.results / ".queue").rglob("*") if not path.is_dir()] == []
+    assert list((request.results / ".queue" / "locks").iterdir()) == []
+
+
 def test_a_run_whose_time_is_used_up_is_concluded_and_the_rest_is_left(tmp_path):
     request = noop_request(tmp_path, cases=30)
     front = Processes(request.results, 1, work_ms=100, run_s=3.0)

@@ -4,7 +4,7 @@ import pytest
 from archives import config_of, docker_files, files_tar, member, sha, tar
 from engines import fake_client
 
-from harness.cluster.images import load_offered, offered_image, remove_offered
+from harness.cluster.images import load_offered, offered_image, remove_offered, withdraw_offered
 from harness.engine.docker import DockerEngine
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError, InfrastructureError
@@ -73,3 +73,35 @@ def test_workers_of_one_engine_need_no_archive_and_folders_travel_by_their_path(
     engine = ProcessEngine()
     folder = engine.image(str(tmp_path))
     assert offered_image(engine, folder, str(tmp_path), tmp_path, travels=True).reference == str(tmp_path)
+
+
+@pytest.mark.parametrize("travels", [False, True])
+def test_the_name_of_an_offer_goes_but_the_last_name_of_an_image_never_does(tmp_path, travels):
+    here = engine_of()
+    image = taken(here, tmp_path)
+    here.images.tag(image.digest, "flareharness/team:1")
+    offered = offered_image(here, image, image.digest, tmp_path / "images", travels=travels)
+    remove_offered(here, offered)  # a worker of this host leaves the run
+    withdraw_offered(here, offered)
+    assert here.images.inspect(offered.reference) is None
+    assert here.image("flareharness/team:1").digest == image.digest
+    again = offered_image(here, image, image.digest, tmp_path / "images", travels=travels)
+    for tag in here.images.inspect(image.digest).tags:
+        if tag != again.reference:
+            here.images.remove(tag)
+    remove_offered(here, again)
+    withdraw_offered(here, again)
+    assert here.image(again.reference).digest == image.digest
+
+
+def test_a_name_that_podman_wrote_with_a_registry_is_the_same_name(tmp_path):
+    here = engine_of()
+    image = taken(here, tmp_path)
+    offered = offered_image(here, image, image.digest, tmp_path / "images", travels=False)
+    tags = here.client.api.tags
+    for tag in [tag for tag, owner in tags.items() if owner == tags[offered.reference]]:
+        if tag != offered.reference:
+            del tags[tag]
+    tags[f"localhost/{offered.reference}"] = tags[offered.reference]
+    withdraw_offered(here, offered)
+    assert here.image(offered.reference).digest == image.digest

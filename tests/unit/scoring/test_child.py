@@ -72,3 +72,12 @@ def test_a_child_that_is_killed_is_the_hosts_failure_and_replaced(
         with pytest.raises(InfrastructureError, match="was killed"):
             score_apart(reference, reference, SCORING, voxels=64_000)
     assert score_apart(reference, reference, SCORING, voxels=64_000).labels
+
+
+def test_an_error_that_nobody_foresaw_is_told_as_what_it_is(reference: Path) -> None:
+    with pytest.raises(InfrastructureError, match=r"the evaluator failed: TypeError: .*unheard_of"):
+        score_apart(reference, reference, SCORING, voxels=64_000, unheard_of=1)
+    process = child._CHILD._process
+    assert process is not None
+    assert score_apart(reference, reference, SCORING, voxels=64_000).labels
+    assert child._CHILD._process is process  # it goes on
