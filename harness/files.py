@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_ABANDONED_S = 3600.0
 
 
 @contextmanager
@@ -31,6 +34,15 @@ def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `whole_file` left in a folder where its process was killed an hour ago or more."""
+    for path in folder.glob(".*.part"):
+        owner = path.name.split(".")[-2].partition("-")[0]
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - _ABANDONED_S and not Path(f"/proc/{owner}").exists():
+                path.unlink()
 
 
 def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> None:

@@ -279,11 +279,13 @@ class Client:
         merger = wanted.merger
         assert merger is not None
         before, observer = merger.merged, self._observer_of(wanted.request.team)
-        for execution, score in merger.merge():
-            wanted.left_s -= execution.stages.run_s or 0.0
-            observer.case_finished(execution)
-            if score is not None:
-                observer.case_scored(score)
+        assert wanted.writer is not None
+        with wanted.writer.together():  # until the queue is taken away, all of it is in the workers' journals
+            for execution, score in merger.merge():
+                wanted.left_s -= execution.stages.run_s or 0.0
+                observer.case_finished(execution)
+                if score is not None:
+                    observer.case_scored(score)
         if merger.merged == total or wanted.left_s <= 0:
             self._conclude(wanted, stack)
         return merger.merged > before
@@ -323,8 +325,10 @@ class Client:
         request = wanted.request
         writer = wanted.writer
         if wanted.merger is not None:
-            for execution, _score in wanted.merger.merge_rest():
-                self._observer_of(request.team).case_finished(execution)
+            assert writer is not None
+            with writer.together():
+                for execution, _score in wanted.merger.merge_rest():
+                    self._observer_of(request.team).case_finished(execution)
             _write_hosts(wanted.queue, wanted.folder)
         if writer is None:
             writer = stack.enter_context(RunWriter(wanted.folder, read_run_record(wanted.folder)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -113,6 +114,7 @@ class RunWriter:
     def __init__(self, folder: Path, record: RunRecord) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._at_once = True
         self._lock = FolderLock(folder)
         self._lock.acquire()
         try:
@@ -153,15 +155,34 @@ class RunWriter:
 
     def add_execution(self, execution: ExecutionRecord) -> ExecutionRecord:
         """Append to cases.jsonl."""
-        written = self._cases.append(execution)
-        self.seal()
+        written = self._cases.append(execution, sync=self._at_once)
+        if self._at_once:
+            self.seal()
         return written
 
     def add_score(self, score: ScoreRecord) -> ScoreRecord:
         """Append to scores.jsonl."""
-        written = self._scores.append(score)
-        self.seal()
+        written = self._scores.append(score, sync=self._at_once)
+        if self._at_once:
+            self.seal()
         return written
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Bring what is added within to the disk once, at its end, and seal it then.
+
+        A power cut before the end may lose it: for what can be had again, as from the journals of workers.
+        """
+        self._at_once = False
+        before = self._cases.end, self._scores.end
+        try:
+            yield
+        finally:
+            self._at_once = True
+            if (self._cases.end, self._scores.end) != before:
+                self._cases.sync()
+                self._scores.sync()
+                self.seal()
 
     def seal(self, *, durable: bool = False) -> None:
         """Sign how far the journals go now; a run without a key has no seal."""

@@ -167,8 +167,12 @@ class Journal(Generic[Line]):
             self._file.truncate(self._size)
             os.fsync(self._file.fileno())
 
-    def append(self, record: Line) -> Line:
-        """Write a record and return it as written, once it is on the disk.
+    def append(self, record: Line, *, sync: bool = True) -> Line:
+        """Write a record and return it as written.
+
+        Args:
+            record: What to write.
+            sync: Return once it is on the disk; else `sync` is to be called.
 
         Raises:
             InfrastructureError: the disk is full or failing; the journal is as it was before.
@@ -178,18 +182,31 @@ class Journal(Generic[Line]):
         try:
             if self._file.write(data) != len(data):
                 raise OSError(28, "No space left on device")
-            os.fsync(self._file.fileno())
+            if sync:
+                os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(self._size)
-            raise InfrastructureError(
-                "a result cannot be stored",
-                where=self.path,
-                mend=f"{error.strerror}. Free space and run again.",
-            ) from error
+            raise self._not_stored(error) from error
         self._size += len(data)
         self._lines += 1
         self._previous = line_sha256(line)
         return type(record).model_validate_json(line)
+
+    def sync(self) -> None:
+        """Return once all that was appended is on the disk.
+
+        Raises:
+            InfrastructureError: the disk is full or failing.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._not_stored(error) from error
+
+    def _not_stored(self, error: OSError) -> InfrastructureError:
+        return InfrastructureError(
+            "a result cannot be stored", where=self.path, mend=f"{error.strerror}. Free space and run again."
+        )
 
     @property
     def end(self) -> JournalEnd:

@@ -56,6 +56,6 @@ def _run_once(rules: Rules, engine: ContainerEngine, image: str, script: str) ->
         while not container.wait(1.0):
             if time.monotonic() - started > _PATIENCE_S:
                 raise InfrastructureError("an empty container does not end", where=container.id)
-        return (container.gone_at() or time.monotonic()) - started
+        return max(0.0, (container.gone_at() or time.monotonic()) - started)
     finally:
         container.remove()

@@ -23,7 +23,7 @@ from harness.data.dataset import Case
 from harness.data.metaimage import metaimage_of
 from harness.engine.config import HOSTNAME
 from harness.errors import ConfigurationError, InfrastructureError
-from harness.files import whole_file
+from harness.files import remove_unfinished, whole_file
 from harness.run.context import Places, Rules
 from harness.run.space import mount_space, unmount_below
 
@@ -340,6 +340,7 @@ def _read_once(path: Path) -> None:
 
 
 def _prune(cache: Path, *, keep: Path) -> None:
+    remove_unfinished(cache)
     files = sorted(
         (
             (path.stat().st_mtime, path.stat().st_size, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from harness.challenge import load_challenge
 from harness.errors import ConfigurationError, InfrastructureError
-from harness.results.folder import RunWriter, chain_start, read_results, read_run
+from harness.results.folder import RunWriter, chain_start, read_results, read_run, seal_faults
 from harness.results.journal import (
     CASES_FILE,
     RUN_FILE,
@@ -103,6 +104,30 @@ def test_a_cut_at_any_byte_loses_the_torn_line_only(folder: Path) -> None:
         journal.close()
         assert [line.case for line in read_run(folder).executions] == [*["a", "b", "ü"][:kept], "again"]
         assert list(chain_faults(path, start=start)) == []
+
+
+def test_lines_that_are_written_together_are_brought_to_the_disk_and_sealed_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal, synced, fsync = (folder / SEAL_FILE).read_bytes(), [], os.fsync
+    with RunWriter(folder, run_record()) as writer:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), fsync(descriptor)))
+        with writer.together():
+            for attempt in (2, 3, 4):
+                writer.add_execution(execution("b", attempt=attempt))
+            assert (folder / SEAL_FILE).read_bytes() == seal
+            assert synced == []
+        assert len(synced) == 2  # each journal
+        sealed = (folder / SEAL_FILE).read_bytes()
+        assert sealed != seal
+        with writer.together():
+            pass
+        assert len(synced) == 2
+        writer.add_execution(execution("b", attempt=5))
+        assert (folder / SEAL_FILE).read_bytes() != sealed
+        assert len(synced) == 3
+    assert list(seal_faults(folder, signing_key())) == []
+    assert list(chain_faults(folder / CASES_FILE, start=chain_start(folder))) == []
 
 
 def test_a_line_that_a_power_cut_left_unsealed_is_taken_up(folder: Path) -> None:

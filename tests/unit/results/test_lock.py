@@ -54,3 +54,17 @@ def test_a_full_disk_keeps_nobody_from_the_lock_nor_the_lock_from_the_next_one(t
             pass
     with FolderLock(tmp_path):
         pass
+
+
+def test_who_waited_for_a_lock_that_was_removed_holds_the_new_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first, second = FolderLock(folder), FileLock(folder / ".lock")
+    first.acquire()
+    second.take(lambda _holder: first.remove())
+    with pytest.raises(InfrastructureError, match=f"process {os.getpid()}"):
+        FolderLock(folder).acquire()
+    second.release()
+    last = FolderLock(folder)
+    last.acquire()
+    last.remove()
+    assert not folder.exists()

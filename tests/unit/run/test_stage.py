@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from harness.data.dataset import Case
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.records import OptOuts
 from harness.run.context import Places, Rules
-from harness.run.stage import check_image, discard, opaque_id, scrub, stage_case
+from harness.run.stage import check_image, discard, opaque_id, scrub, scrubbed_input, stage_case
 
 AFFINE = np.array([[0.0, -0.8, 0, 7], [0.9, 0, 0, -3], [0, 0, 2.5, 11], [0, 0, 0, 1]])
 ARRAY = np.arange(5 * 4 * 3, dtype=np.int16).reshape(5, 4, 3)
@@ -190,3 +193,32 @@ def test_a_folder_nested_beyond_recursion_is_removed(tmp_path: Path) -> None:
     os.close(descriptor)
     discard(top)
     assert not top.exists()
+
+
+KILLED_WHILE_SCRUBBING = """
+import os, signal, sys
+from pathlib import Path
+from harness.run import stage
+original = Path.write_bytes
+def half(path, content):
+    original(path, b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+stage.scrub = lambda image, packed: packed
+Path.write_bytes = half
+stage.scrubbed_input(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_what_a_harness_killed_while_scrubbing_left_is_removed_and_others_work_is_not(tmp_path: Path) -> None:
+    image, cache = tmp_path / "image.nii.gz", tmp_path / "cache"
+    nibabel.save(nibabel.Nifti1Image(ARRAY, AFFINE), image)
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_SCRUBBING, image, cache], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = cache.iterdir()
+    assert left.suffix == ".part"
+    mine = cache / f".another.{os.getpid()}-1.part"
+    mine.write_bytes(b"half")
+    for path in (left, mine):
+        os.utime(path, (0, 0))
+    kept = scrubbed_input(image, cache)
+    assert set(cache.iterdir()) == {kept, mine}
