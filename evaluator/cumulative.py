@@ -5,7 +5,8 @@
     metric.update(preds, target)        # TorchMetrics' Metric: update, compute, reset
     metric.aggregate()                  # {"dsc": {"liver": 0.93}, "nsd": {"liver": 0.97}}
 
-Neither library is imported: an object that answers to these names is all that their loops ask for.
+Neither library is imported. A loop that calls it by these names takes it; what asks for an instance of their
+classes, as `torchmetrics.MetricCollection` does, refuses it.
 """
 
 from __future__ import annotations

@@ -65,7 +65,14 @@ def load_offered(
     lock.take(lambda _holder: None)
     try:
         if not _is_there(images, image):
-            _load(images, image, identity, progress)
+            mark = _mark(image)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()  # before: whoever is killed while it loads leaves an image that is to go
+            try:
+                _load(images, image, identity, progress)
+            except HarnessError:
+                mark.unlink(missing_ok=True)
+                raise
     finally:
         lock.release()
 
@@ -83,8 +90,6 @@ def _load(images: ImageClient, image: OfferedImage, identity: str, progress: Cal
             mend="Evaluate again from a host that has it; it is then saved for the others.",
         )
     progress(f"loading {image.reference}")
-    _mark(image).parent.mkdir(parents=True, exist_ok=True)
-    _mark(image).touch()
     try:
         images.load(_chunks(image.archive))
     except EngineRefused as error:

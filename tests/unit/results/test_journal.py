@@ -109,9 +109,15 @@ def test_a_cut_at_any_byte_loses_the_torn_line_only(folder: Path) -> None:
 def test_lines_that_are_written_together_are_brought_to_the_disk_and_sealed_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal, synced, fsync = (folder / SEAL_FILE).read_bytes(), [], os.fsync
+    seal, fsync = (folder / SEAL_FILE).read_bytes(), os.fsync
+    synced: list[int] = []
+
+    def counted(descriptor: int) -> None:
+        synced.append(descriptor)
+        fsync(descriptor)
+
     with RunWriter(folder, run_record()) as writer:
-        monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), fsync(descriptor)))
+        monkeypatch.setattr(os, "fsync", counted)
         with writer.together():
             for attempt in (2, 3, 4):
                 writer.add_execution(execution("b", attempt=attempt))

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ RULES = Rules(
     owner=(0, 0),
     label="label",
 )
-METER = SimpleNamespace(
+METER: Any = SimpleNamespace(
     memory=lambda: None,
     pids=list,
     oom_kills=lambda: None,
@@ -37,12 +38,12 @@ METER = SimpleNamespace(
 @pytest.mark.parametrize(("gone_after_s", "run_s"), [(-0.00005, 0.0), (0.0, 0.0), (1.5, 1.5)])
 def test_no_container_ran_for_less_than_nothing(tmp_path: Path, gone_after_s: float, run_s: float) -> None:
     started = time.monotonic()
-    container = SimpleNamespace(
+    container: Any = SimpleNamespace(
         id="over", wait=lambda timeout_s: True, gone_at=lambda: started + gone_after_s, kill=lambda: None
     )
     stage = Stage(folder=tmp_path, opaque="a", expected="a.nii.gz", space=tmp_path)
     stage.outputs.mkdir()
-    scratch = SimpleNamespace(look=lambda: None, full={})
+    scratch: Any = SimpleNamespace(look=lambda: None, full={})
     watch = Watch(container, METER, RULES, stage, scratch=scratch, gpu=None, kernel_enforces=False)
     watched = watch.until_gone(started, threading.Event())
     assert watched.run_s == pytest.approx(run_s)
