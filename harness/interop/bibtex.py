@@ -60,8 +60,9 @@ _WORKS: Mapping[str, _Entry] = {
             "author": "Shit, Suprosanna and Paetzold, Johannes C. and Sekuboyina, Anjany and others",
             "title": "clDice: A Novel Topology-Preserving Loss Function for Tubular Structure Segmentation",
             "booktitle": "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
-            "pages": "16560--16569",
+            "pages": "16555--16564",
             "year": "2021",
+            "doi": "10.1109/CVPR46437.2021.01629",
         },
     ),
     "kirillov2019": (
@@ -73,6 +74,7 @@ _WORKS: Mapping[str, _Entry] = {
             "booktitle": "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
             "pages": "9404--9413",
             "year": "2019",
+            "doi": "10.1109/CVPR.2019.00963",
         },
     ),
     "wiesenfarth2021": (
