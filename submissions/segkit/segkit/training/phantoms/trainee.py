@@ -88,12 +88,13 @@ def plain_unet(recipe: Mapping[str, Any]) -> Trainee:
     from segkit.network import PlainConvUNet
 
     labels = tuple(recipe["labels"])
+    configuration = {"architecture": recipe["architecture"], "patch_size": recipe["patch"]}
     plan = Plan(
         spacing_mm=tuple(recipe["spacing_mm"]),
         patch=tuple(recipe.get("tile", recipe["patch"])),
         intensity=Intensity(**recipe["window"]),
         labels=labels,
-        network=network_of({"architecture": recipe["architecture"]}, len(labels)),
+        network=network_of(configuration, len(labels)),
     )
 
     def save(folder: Path, state: State, source: dict[str, str]) -> None:
