@@ -64,7 +64,7 @@ def components_of(
         dilated: Tell them apart after the dilation; each keeps its own voxels.
     """
     steps = _STEPS[rules.connectivity]
-    if dilated and rules.dilation and len(runs):
+    if dilated and rules.dilation and rules.merges and len(runs):
         wide = components.dilate(runs, rules.dilation, np.array(shape))
         numbers, count = components.numbers_of_covered(runs, wide, components.find_components(wide, steps)[0])
     else:
@@ -93,6 +93,7 @@ class Lesions:
         self.rules = rules
         self.reference = components_of(runs[0], rules, shape, dilated=True)
         self.prediction = components_of(runs[1], rules, shape, dilated=False)
+        self._shape = shape
         self._spacing = spacing
         self._surface: SurfaceKind = surface
         self._distances: dict[int, SurfaceDistances] = {}
@@ -169,11 +170,30 @@ class Lesions:
         return tuple(number for number in self.kept if number not in self.matched)
 
     @cached_property
+    def counted(self) -> tuple[int, ...]:
+        """The reference lesions that counts are of: the kept ones, or all if the rules say so."""
+        return tuple(range(len(self.reference))) if self.rules.counts_ignored else self.kept
+
+    @cached_property
+    def found(self) -> tuple[int, ...]:
+        """The counted reference lesions that have a match."""
+        return tuple(number for number in self.counted if number in self._all_matches)
+
+    @property
+    def not_found(self) -> int:
+        """How many counted reference lesions have no match."""
+        return len(self.counted) - len(self.found)
+
+    @cached_property
     def false(self) -> tuple[int, ...]:
-        """The predicted lesions that belong to no reference lesion, kept or not; parts of regions all do."""
+        """The predicted lesions that belong to no reference lesion; parts of regions all do to one.
+
+        Those of lesions that are left out for their size are false only if the rules say so.
+        """
         if self._by_regions:
             return ()
-        used = {prediction for found in self._all_matches.values() for prediction in found}
+        matches = self.matched if self.rules.ignored_is_false else self._all_matches
+        used = {prediction for found in matches.values() for prediction in found}
         return tuple(number for number in range(len(self.prediction)) if number not in used)
 
     def dice(self, reference: int) -> float:
@@ -187,11 +207,11 @@ class Lesions:
 
     def _overlap(self, reference: int) -> int:
         return sum(
-            self._shared_parts.get((reference, prediction), 0) for prediction in self.matched[reference]
+            self._shared_parts.get((reference, prediction), 0) for prediction in self._all_matches[reference]
         )
 
     def _size(self, reference: int) -> int:
-        return int(sum(self._parts.voxels[prediction] for prediction in self.matched[reference]))
+        return int(sum(self._parts.voxels[prediction] for prediction in self._all_matches[reference]))
 
     def distances(self, reference: int) -> SurfaceDistances:
         """Return the surface distances of a matched reference lesion and its match."""
@@ -203,6 +223,13 @@ class Lesions:
                 self._surface,
             )
         return self._distances[reference]
+
+    @property
+    def missed_mm(self) -> float:
+        """What a missed or false lesion costs in mm; NaN if it is left out of means."""
+        if self.rules.missed_mm != "diagonal":
+            return self.rules.missed_mm
+        return math.hypot(*(n * mm for n, mm in zip(self._shape, self._spacing.distances_mm, strict=True)))
 
     def mean(self, values: list[float], worst: float) -> float:
         """Return the mean over lesions that the rules ask for; NaN if there are none.

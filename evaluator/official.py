@@ -16,6 +16,9 @@ from evaluator.lesion_rules import LesionRules
 from evaluator.metrics.metric import EmptyRule
 from evaluator.profiles import Profile, SurfaceRules
 
+UNVERIFIED = "-unverified"
+"""How the name of a profile ends whose rules were never held against the script's own numbers."""
+
 _NAN = math.nan
 _ANY = tuple(range(1, 256))
 _VOXELS = SurfaceRules(kind="voxels")
@@ -70,6 +73,10 @@ def _brats2025(name: str) -> Profile:
             for key in ("dsc", "nsd", "lesion_dice", "lesion_nsd", "lesion_f1")
         }
         | {
+            key: EmptyRule(both=_NAN, reference="computed", prediction="computed")
+            for key in ("lesion_recall", "lesion_precision")
+        }
+        | {
             "hd95": EmptyRule(both=_NAN, reference=373.0, prediction=373.0),
             "lesion_hd95": EmptyRule(both=_NAN, reference=math.inf, prediction=math.inf),
         },
@@ -92,6 +99,9 @@ def _brats2025_mets() -> Profile:
         keeps_limit=True,
         missed_mm=373.0,
         needs_reference=True,
+        counts_ignored=True,
+        size_limits_ml=(0.02, 0.02),
+        least_dice_by_size=0.1,
     )
     return replace(
         base,
@@ -104,9 +114,16 @@ def _brats2025_mets() -> Profile:
         defects=(
             "every false lesion costs 0 and 373 mm, whatever its size; the same false lesions are counted for"
             " large and for small lesions",
+            "a lesion that is matched below a Dice of 0.1 is found among all, missed among those of its size",
             *base.defects[1:],
         ),
-        about="lesion counts and F1 are those of lesions of 20 mm3 and more, before the Dice limit of 0.1",
+        metrics=(
+            *base.metrics,
+            *("lesion_tp", "lesion_fp", "lesion_fn"),
+            *(f"lesion_{what}_{size}" for size in ("large", "small") for what in ("f1", "tp", "fn")),
+        ),
+        about="lesion_tp, _fp, _fn and _f1 are its all_instance numbers; large is 20 mm3 and more, small the"
+        " rest; false lesions of a size are lesion_fp",
     )
 
 
@@ -134,6 +151,25 @@ def _panoptica(name: str, rules: LesionRules) -> Profile:
         ),
         source="panoptica 2.1.7",
         about="lesion_nsd at the smallest voxel size; nothing matched: 0",
+    )
+
+
+def _mist(name: str, lesions: LesionRules, *defects: str) -> Profile:
+    return _rules(
+        name,
+        lesions=replace(lesions, connectivity=18, matching="touch", dilation=3, missed_mm="diagonal"),
+        empty={
+            key: EmptyRule(both=_NAN, reference=0.0, prediction=0.0)
+            for key in ("lesion_dice", "lesion_nsd", "lesion_f1")
+        }
+        | {"lesion_hd95": EmptyRule(both=_NAN, reference="diagonal", prediction="diagonal")},
+        metrics=("lesion_dice", "lesion_hd95", "lesion_nsd", "lesion_f1"),
+        defects=(
+            "a lesion counts as found where a prediction touches its dilation: its Dice may be 0",
+            "a prediction that touches nothing but a reference lesion below the limit is false",
+            *defects,
+        ),
+        source="MIST's lesion-wise metrics at f727791",
     )
 
 
@@ -259,6 +295,30 @@ def _all() -> dict[str, Profile]:
             ),
             source="LITS-CHALLENGE's notebook at c064892",
         ),
+        _rules(
+            f"lits2017-server{UNVERIFIED}",
+            lesion_surface=SurfaceRules(kind="voxels18"),
+            lesions=LesionRules(least=0.5, is_strict=True, means_over="matched", missed_mm=9001.0),
+            empty={"assd": EmptyRule(both=9001.0, reference=9001.0, prediction=9001.0)},
+            metrics=("dsc", "iou", "assd", "lesion_precision", "lesion_recall", "lesion_dice"),
+            surface=SurfaceRules(kind="voxels18"),
+            defects=(
+                "unverified: retold from public copies, never held against the server's numbers",
+                "the server joins reference lesions that one prediction spans, and predictions that one"
+                " reference lesion spans; here lesions are matched one to one",
+                "the server's second pair of numbers, for any overlap, is a limit of 0 put in by hand; its"
+                " tumour burden is not computed",
+                "what the server gives for an empty Dice is not known: here 1, 0, 0",
+            ),
+            source="public copies of the scoring code of LiTS 2017 on CodaLab, not run",
+            about="a lesion is found above an IoU of 0.5; undefined distances are 9001 mm",
+        ),
+        _mist("mist", LesionRules(merges=False, ignored_mm3=10.0, keeps_limit=True, ignored_is_false=True)),
+        _mist(
+            "mist-brats",
+            LesionRules(ignored_mm3=50.0, keeps_limit=True, ignored_is_false=True),
+            "with `mist-brats` lesions with up to 6 empty voxels between them are one",
+        ),
         _panoptica("panoptica", LesionRules(least=0.5)),
         _panoptica("panoptica-bipartite", LesionRules(matching="optimal", score="dice")),
         _panoptica("panoptica-merge", LesionRules(matching="merge", least=0.1)),
@@ -333,7 +393,10 @@ _TABLES = (
     ),
     *(_lesions(name) for name in ("autopet", "isles22", "isles24", "atlas2")),
     _lesions("panther", tolerance_mm=5.0),
-    LabelTable("lits2017", (_region(1001, "liver", _ANY), Label(2, "lesion", 1.0))),
+    *(
+        LabelTable(name, (_region(1001, "liver", _ANY), Label(2, "lesion", 1.0)))
+        for name in ("lits2017", f"lits2017-server{UNVERIFIED}")
+    ),
     LabelTable("toothfairy2", _teeth((*range(1, 11), *_TEETH))),
     LabelTable(
         "toothfairy3",

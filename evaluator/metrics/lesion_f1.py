@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def lesion_f1(lesions: Lesions) -> float:
     """Return the number; NaN where there is no lesion to count."""
-    found = len(lesions.matched)
-    whole = 2 * found + len(lesions.false) + len(lesions.missed)
+    found = len(lesions.found)
+    whole = 2 * found + len(lesions.false) + lesions.not_found
     return 2 * found / whole if whole else math.nan
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def lesion_fn(lesions: Lesions) -> float:
     """Return how many reference lesions have no match."""
-    return len(lesions.missed)
+    return lesions.not_found
 
 
 METRIC = Metric(

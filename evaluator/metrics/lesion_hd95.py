@@ -17,7 +17,7 @@ def lesion_hd95(lesions: Lesions, rules: Profile) -> float:
     """Return the mean in mm; NaN where there is nothing to average."""
     pooled = rules.lesion_surface.percentile == "pooled"
     distances = [lesions.distances(number).percentile_mm(0.95, pooled=pooled) for number in lesions.matched]
-    return lesions.mean(distances, lesions.rules.missed_mm)
+    return lesions.mean(distances, lesions.missed_mm)
 
 
 METRIC = Metric(

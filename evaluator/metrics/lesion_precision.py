@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def lesion_precision(lesions: Lesions) -> float:
     """Return the number; NaN where there is no lesion to count."""
-    found = len(lesions.matched)
+    found = len(lesions.found)
     whole = found + len(lesions.false)
     return found / whole if whole else math.nan
 

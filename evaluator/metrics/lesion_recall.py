@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 def lesion_recall(lesions: Lesions) -> float:
     """Return the number; NaN where there is no lesion to count."""
-    found = len(lesions.matched)
-    whole = found + len(lesions.missed)
-    return found / whole if whole else math.nan
+    whole = len(lesions.counted)
+    return len(lesions.found) / whole if whole else math.nan
 
 
 METRIC = Metric(

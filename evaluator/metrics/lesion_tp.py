@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def lesion_tp(lesions: Lesions) -> float:
     """Return how many reference lesions have a match."""
-    return len(lesions.matched)
+    return len(lesions.found)
 
 
 METRIC = Metric(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def pq(lesions: Lesions) -> float:
     """Return segmentation quality times recognition quality; NaN where there is no lesion."""
-    whole = len(lesions.matched) + (len(lesions.false) + len(lesions.missed)) / 2
-    quality = sum(lesions.iou(number) for number in lesions.matched)
+    whole = len(lesions.found) + (len(lesions.false) + lesions.not_found) / 2
+    quality = sum(lesions.iou(number) for number in lesions.found)
     return quality / whole if whole else math.nan
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def sq(lesions: Lesions) -> float:
     """Return the mean; 0 where nothing is matched, NaN where there is no lesion."""
-    if not lesions.matched:
+    if not lesions.found:
         return 0.0 if lesions.missed or lesions.false else math.nan
-    return sum(lesions.iou(number) for number in lesions.matched) / len(lesions.matched)
+    return sum(lesions.iou(number) for number in lesions.found) / len(lesions.found)
 
 
 METRIC = Metric(

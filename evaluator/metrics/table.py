@@ -26,8 +26,8 @@ from evaluator.metrics import (
     lesion_nsd,
     lesion_precision,
     lesion_recall,
-    lesion_recall_by_size,
     lesion_tp,
+    lesions_by_size,
     masd,
     nsd,
     pq,
@@ -69,7 +69,7 @@ _TABLE = _Metrics(
         metric.facts.key: metric
         for metric in (
             *(module.METRIC for module in (*_USUAL, *_OTHERS, *_VOLUME, *_COUNTS, *_LESION)),
-            *lesion_recall_by_size.METRICS,
+            *lesions_by_size.METRICS,
             *(module.METRIC for module in _COMPONENT),
         )
     }

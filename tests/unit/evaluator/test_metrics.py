@@ -30,8 +30,8 @@ def test_a_row_is_known_by_its_key_and_every_key_is_a_file() -> None:
     assert tuple(METRICS)[:5] == ("dsc", "nsd", "hd95", "assd", "masd")
     assert all(metric.facts.key == key for key, metric in METRICS.items())
     files = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    files -= {"facts", "metric", "table", "lesion_recall_by_size"}
-    assert files == {key for key in METRICS if not key.startswith("lesion_recall_")}
+    files -= {"facts", "metric", "table", "lesions_by_size"}
+    assert files == {key for key in METRICS if not key.endswith(("_small", "_medium", "_large"))}
     for name in files:
         assert importlib.import_module(f"evaluator.metrics.{name}").METRIC is METRICS[name]
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from volumes import volume
 
-from evaluator import CaseScore, Label, LabelTable, Profile, Scoring, profile_named, score_folder
+from evaluator import CaseScore, Label, LabelTable, Profile, Scoring, profile_named, score_case, score_folder
 from evaluator.lesion_rules import LesionRules
 from evaluator.official import TABLES
 from evaluator.profiles import SurfaceRules
@@ -81,6 +83,22 @@ BRATS2025 = {
     "lesionwise_dsc_mean": "lesion_dice",
     "lesionwise_nsd_mean": "lesion_nsd",
     "lesionwise_hd95_mean": "lesion_hd95",
+}
+BRATS2025_ALL = BRATS2025 | {
+    f"all_instance_{theirs}": f"lesion_{ours}"
+    for theirs, ours in {"tp": "tp", "fp": "fp", "fn": "fn", "rec": "recall", "prec": "precision"}.items()
+}
+BRATS2025_METS = BRATS2025_ALL | {
+    f"{size}_instance_{theirs}": f"lesion_{ours}_{size}"
+    for size in ("large", "small")
+    for theirs, ours in {"tp": "tp", "fn": "fn", "rec": "recall", "f1": "f1"}.items()
+}
+
+MIST = {
+    "lesion_wise_dice": "lesion_dice",
+    "lesion_wise_haus95": "lesion_hd95",
+    "lesion_wise_surf_dice": "lesion_nsd",
+    "lesion_wise_f1": "lesion_f1",
 }
 
 
@@ -196,7 +214,7 @@ TOOLS = [
         Tool(
             f"brats_evaluation@0.0.10:{task}",
             official(f"brats2025-{task}"),
-            BRATS2025,
+            BRATS2025_ALL,
             labels=TABLES[f"brats2025-{task}"],
         )
         for task in ("gli", "ped")
@@ -204,8 +222,12 @@ TOOLS = [
     Tool(
         "brats_evaluation@0.0.10:mets",
         official("brats2025-mets"),
-        {key: ours for key, ours in BRATS2025.items() if key != "all_instance_f1"},
+        BRATS2025_METS,
         labels=TABLES["brats2025-mets"],
+    ),
+    *(
+        Tool(f"mist@f727791:{setting}", official(name), MIST, tolerance=1e-9)
+        for setting, name in (("default", "mist"), ("brats_like", "mist-brats"))
     ),
     *(
         Tool(f"{name}@681e8b0", official(name), {"dice": "dsc", "hd95_voxels": "hd95"}, labels=TABLES[name])
@@ -280,3 +302,54 @@ def test_every_profile_names_its_source_and_empties_are_numbers() -> None:
             values = (rule.both, rule.reference, rule.prediction)
             assert all(isinstance(value, (str, float)) for value in values)
             assert not any(isinstance(value, float) and value == -math.inf for value in values)
+
+
+def test_unverified_rules_say_so_in_their_name_and_their_defects() -> None:
+    from evaluator.official import PROFILES, UNVERIFIED
+
+    marked = {name for name in PROFILES if name.endswith(UNVERIFIED)}
+    said = {
+        name for name, profile in PROFILES.items() if any("unverified" in line for line in profile.defects)
+    }
+    assert marked == said == {"lits2017-server-unverified"}
+    assert TABLES["lits2017-server-unverified"].voxel_values == tuple(range(1, 256))
+
+
+def blocks(*boxes: tuple[slice, slice, slice]) -> np.ndarray:
+    volume = np.zeros((24, 12, 12), np.uint8)
+    for box in boxes:
+        volume[box] = 2
+    return volume
+
+
+def test_the_server_of_lits_finds_lesions_above_half_and_puts_9001_for_no_distance() -> None:
+    half, whole = (slice(1, 3),) * 3, (slice(1, 3), slice(1, 3), slice(1, 5))
+    more = (slice(10, 14),) * 3
+    labels = TABLES["lits2017-server-unverified"]
+    scoring = Scoring(
+        labels, profile="lits2017-server-unverified", metrics=("assd", "lesion_recall", "lesion_precision")
+    )
+    score = score_case(volume(blocks(whole, more)), volume(blocks(half, more)), scoring)
+    assert score[2].scores["lesion_recall"] == 0.5  # an IoU of exactly 0.5 is not above it
+    assert score[2].scores["lesion_precision"] == 0.5
+    missed = score_case(volume(blocks(more)), volume(blocks()), scoring)
+    assert missed[2].scores["assd"] == 9001
+    assert missed[2].scores["lesion_recall"] == 0
+
+
+def test_numbers_by_size_and_counts_of_ignored_lesions_follow_the_rules() -> None:
+    """Three lesions of 8, 27 and 64 mm3: found well, found by one voxel of 27, missed; one false."""
+    small, middle, large = ((slice(at, at + side),) * 3 for at, side in ((0, 2), (4, 3), (8, 4)))
+    corner, stray = (slice(6, 7),) * 3, (slice(20, 21), slice(0, 1), slice(0, 1))
+    reference, prediction = blocks(small, middle, large), blocks(small, corner, stray)
+    keys = [f"lesion_{what}_{size}" for what in ("tp", "fn", "f1") for size in ("small", "large")]
+    metrics = (*keys, "lesion_tp", "lesion_fn", "lesion_fp", "lesion_f1", "lesion_dice")
+    rules = replace(PLAIN, lesions=official("brats2025-mets").lesions)
+    table = LabelTable("t", (Label(2, "lesion", 1.0),))
+    scores = score_case(
+        volume(reference), volume(prediction), Scoring(table, profile=rules, metrics=metrics)
+    )[2].scores
+    assert [scores[key] for key in keys] == [1, 0, 0, 2, pytest.approx(2 / 3), 0]
+    assert (scores["lesion_tp"], scores["lesion_fn"], scores["lesion_fp"]) == (2, 1, 1)
+    assert scores["lesion_f1"] == pytest.approx(4 / 6)
+    assert scores["lesion_dice"] == pytest.approx((2 / 28) / 3)  # the small one is in no mean
