@@ -96,6 +96,25 @@ def emptied(pair: Pair) -> Pair:
     return Pair(pair.reference, np.zeros_like(pair.prediction, order="F"), pair.spacing_mm)
 
 
+def strewn(pair: Pair, components: int = 10_000, *, seed: int = 0) -> Pair:
+    """Return the pair with small cubes of random labels set into both volumes, each at a place of its own.
+
+    Args:
+        pair: Reference and prediction.
+        components: How many cubes each volume gets.
+        seed: Changes places and labels.
+    """
+    random = np.random.default_rng(seed)
+    reference, prediction = pair.reference.copy(order="F"), pair.prediction.copy(order="F")
+    for volume in (reference, prediction):
+        cells = [size // 6 for size in volume.shape]
+        places = random.choice(int(np.prod(cells)), components, replace=False)
+        for place, label in zip(places, random.integers(1, 15, components), strict=True):
+            x, y, z = (6 * int(at) for at in np.unravel_index(place, cells))
+            volume[x : x + 3, y : y + 3, z : z + 3] = label
+    return Pair(reference, prediction, pair.spacing_mm)
+
+
 def make_lesions(count: int, *, largest_voxels: int, seed: int = 0) -> Pair:
     """Make balls in 512 x 512 x 300 voxels; the prediction misses one of seven and moves the others.
 

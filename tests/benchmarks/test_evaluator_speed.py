@@ -22,7 +22,7 @@ import nibabel
 import numpy as np
 import oracles
 import pytest
-from flare_like import Pair, chequered, emptied, make_lesions, make_pair, salted, shifted
+from flare_like import Pair, chequered, emptied, make_lesions, make_pair, salted, shifted, strewn
 
 from evaluator import LABEL_TABLES, Label, LabelTable, LabelVolume, Scoring, score_case, score_folder
 from evaluator.precompile import precompile
@@ -42,6 +42,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path,
         "shifted by 60 voxels": lambda pair: shifted(pair, 60),
         "0.2 % salt": lambda pair: salted(pair, 0.002),
         "checkerboard": chequered,
+        "10,000 components": strewn,
         "all labels missing": emptied,
     }
 
@@ -140,7 +141,8 @@ def test_other_metrics(
 
 
 @pytest.mark.parametrize(
-    "kind", ["shifted by 25 voxels", "shifted by 60 voxels", "0.2 % salt", "checkerboard"]
+    "kind",
+    ["shifted by 25 voxels", "shifted by 60 voxels", "0.2 % salt", "10,000 components", "checkerboard"],
 )
 def test_bad_predictions_with_distances(
     benchmark: Any, pairs: Callable[..., tuple[Path, Path]], kind: str
