@@ -2,6 +2,8 @@
 
 How good a person is tells how good a method can look. Each rater is scored as a prediction against the
 consensus of the others; against one that held the rater's own vote, people would look better than methods.
+That consensus still has a vote less than the one that methods meet. Against single raters, both meet the
+same: a person the other raters one by one, a method all of them (`against_single_raters`).
 
 The tolerance of NSD follows from the same disagreement, as KiTS21 derived its own (kits21/evaluation/
 compute_tolerances.py at 21698f9): of each two raters half the sum of the two directed 95th percentiles of the
@@ -15,6 +17,7 @@ import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from evaluator.buffers import BufferPool
 from evaluator.case import CaseInput, Source, pair_volumes, read_references, score_volumes
@@ -24,6 +27,8 @@ from evaluator.pair import LabelPair
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.scoring import Scoring
 from evaluator.volume import LabelVolume
+
+Against = Literal["consensus", "single"]
 
 _SHARE = 0.95
 _TOO_FEW = 2
@@ -35,28 +40,37 @@ class Disagreement:
 
     Attributes:
         case: Its id.
-        raters: By name, the rater's annotation scored against the consensus of the others.
+        raters: By name, the rater's annotation scored against the others.
         tolerances_mm: By label, the mean over pairs of raters of half the sum of the two directed 95th
             percentiles; NaN where a rater lacks the label.
+        against: Whether the others are one consensus, or scored against one by one and averaged.
     """
 
     case: str
     raters: Mapping[str, CaseScore]
     tolerances_mm: Mapping[int, float]
+    against: Against = "consensus"
 
     def level(self) -> CaseScore:
         """Return the human level of the case: the mean over the raters of each score.
 
         A value that one rater's scores leave out, because neither side holds the label, is left out.
         """
-        scores = list(self.raters.values())
-        return replace(
-            scores[0],
-            labels=tuple(_mean_label(rows) for rows in zip(*scores, strict=True)),
-            scores=_mean_scores([score.scores for score in scores]),
-            notes=(f"the mean over {len(scores)} raters, each against the consensus of the others",),
-            rater="",
-        )
+        how = "the consensus of the others" if self.against == "consensus" else "each of the others"
+        mean = _mean_case(list(self.raters.values()))
+        return replace(mean, notes=(f"the mean over {len(self.raters)} raters, each against {how}",))
+
+
+def against_single_raters(score: CaseScore) -> CaseScore:
+    """Return the mean of a prediction's scores against each rater, beside `Disagreement` with `single`.
+
+    A value that is left out against one rater is left out of the mean. A case with one annotation, or with a
+    file of no use, is returned as it is.
+    """
+    if not score.raters:
+        return score
+    mean = _mean_case(score.raters)
+    return replace(mean, notes=(f"the mean over scores against each of {len(score.raters)} raters",))
 
 
 def disagreement(
@@ -65,6 +79,7 @@ def disagreement(
     scoring: Scoring,
     *,
     annotated: Collection[int] | None = None,
+    against: Against = "consensus",
     buffers: BufferPool | None = None,
 ) -> Disagreement | None:
     """Return how far the raters of a case are apart; `None` if it has fewer than two.
@@ -74,6 +89,7 @@ def disagreement(
         raters: Their annotations, by name.
         scoring: Labels, rules and metrics.
         annotated: Label values that the case annotates; `None` for all.
+        against: Score each rater against the consensus of the others, or against each of them, averaged.
         buffers: Memory to read into.
 
     Raises:
@@ -84,14 +100,16 @@ def disagreement(
     given = CaseInput(case=case, reference=raters, prediction=None, annotated=annotated)
     with (buffers or BufferPool()).lend() as lease:
         volumes = read_references(given, scoring, lease)
-        scored = {
-            name: replace(
-                score_volumes(given, _others(volumes, name), prediction=volume, scoring=scoring),
-                rater=name,
-            )
-            for name, volume in volumes.items()
-        }
-        return Disagreement(case, scored, _tolerances_mm(given, volumes, scoring))
+        scored = {}
+        for name, volume in volumes.items():
+            others = _others(volumes, name)
+            references = [others] if against == "consensus" else [[other] for other in others]
+            each = [
+                score_volumes(given, reference, prediction=volume, scoring=scoring)
+                for reference in references
+            ]
+            scored[name] = replace(_mean_case(each) if len(each) > 1 else each[0], rater=name)
+        return Disagreement(case, scored, _tolerances_mm(given, volumes, scoring), against)
 
 
 def _others(volumes: Mapping[str, LabelVolume], name: str) -> list[LabelVolume]:
@@ -143,6 +161,15 @@ def _apart_mm(pair: LabelPair) -> float:
         return math.nan
     found = measure_distances(pair.reference_runs, pair.prediction_runs, pair.spacing)
     return sum(one.quantile_mm(_SHARE) for one in found.both) / 2
+
+
+def _mean_case(each: Sequence[CaseScore]) -> CaseScore:
+    return replace(
+        each[0],
+        labels=tuple(_mean_label(rows) for rows in zip(*each, strict=True)),
+        scores=_mean_scores([score.scores for score in each]),
+        rater="",
+    )
 
 
 def _mean_label(rows: Sequence[LabelScore]) -> LabelScore:

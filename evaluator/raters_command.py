@@ -18,7 +18,8 @@ from evaluator.progress import Progress
 from evaluator.shipped import LABEL_TABLES, PROFILES, label_table
 
 if TYPE_CHECKING:
-    from evaluator.raters import Disagreement
+    from evaluator.raters import Against, Disagreement
+    from evaluator.scores import CaseScore
     from evaluator.scoring import Scoring
 
 
@@ -41,6 +42,11 @@ def write_levels(options: argparse.Namespace, progress: Progress) -> None:
     Raises:
         EvaluatorError: A file cannot be read or written, grids differ, or no case has two raters.
     """
+    if options.cases and options.predictions is not None:
+        raise RequestError(
+            "--cases has rows of people alone",
+            mend="Leave out --predictions; `python -m evaluator LABELS PREDICTIONS` has the method's",
+        )
     from evaluator.label_files import DEFAULT_TOLERANCE_MM, label_table_from_file
     from evaluator.raters import tolerances_mm
     from evaluator.scoring import Scoring
@@ -55,7 +61,7 @@ def write_levels(options: argparse.Namespace, progress: Progress) -> None:
         raise RequestError("the labels are not said", mend="Give --labels FILE or --challenge NAME")
     metrics = keys_of(options.metrics.split(",")) if options.metrics else DEFAULT_METRICS
     scoring = Scoring(labels, profile=options.profile, metrics=metrics)
-    found = tuple(disagreements(options.references, scoring, progress))
+    found = tuple(disagreements(options.references, scoring, progress, against=options.against))
     with ExitStack() as stack:
         output = sys.stdout
         if options.output is not None:
@@ -68,16 +74,39 @@ def write_levels(options: argparse.Namespace, progress: Progress) -> None:
         if options.cases:
             _write_cases(found, output)
         else:
-            _write_means(found, labels, metrics, tolerances_mm(found, labels), output)
+            who = {"people": [case.level() for case in found]}
+            if options.predictions is not None:
+                cases = [case.case for case in found]
+                who["predictions"] = _of_predictions(options, scoring, cases, progress)
+            _write_means(who, labels, metrics, tolerances_mm(found, labels), output)
 
 
-def disagreements(references: Path, scoring: Scoring, progress: Progress) -> Iterator[Disagreement]:
+def _of_predictions(
+    options: argparse.Namespace, scoring: Scoring, cases: Sequence[str], progress: Progress
+) -> list[CaseScore]:
+    """Return the scores of a method in the cases that have several raters, against what people are."""
+    from evaluator.folder import score_folder
+    from evaluator.raters import against_single_raters
+
+    progress.start(len(cases))
+    scores = []
+    for score in score_folder(options.references, options.predictions, scoring, cases=cases):
+        scores.append(against_single_raters(score) if options.against == "single" else score)
+        progress.advance()
+    progress.finish()
+    return scores
+
+
+def disagreements(
+    references: Path, scoring: Scoring, progress: Progress, *, against: Against = "consensus"
+) -> Iterator[Disagreement]:
     """Yield how far the raters of each case are apart, where a case has two or more.
 
     Args:
         references: A folder with a folder a case or a rater, or the folder of one case.
         scoring: Labels, rules and metrics.
         progress: Told after each case.
+        against: The consensus of the other raters, or each of them.
 
     Raises:
         EvaluatorError: A file cannot be read, grids differ, or no case has two raters.
@@ -91,7 +120,7 @@ def disagreements(references: Path, scoring: Scoring, progress: Progress) -> Ite
     buffers, compared = BufferPool(), 0
     for case in matches:
         case.check()
-        found = disagreement(case.case, case.raters, scoring, buffers=buffers)
+        found = disagreement(case.case, case.raters, scoring, against=against, buffers=buffers)
         progress.advance()
         if found is not None:
             compared += 1
@@ -106,7 +135,7 @@ def disagreements(references: Path, scoring: Scoring, progress: Progress) -> Ite
 
 
 def _write_means(
-    found: Sequence[Disagreement],
+    levels_of: Mapping[str, Sequence[CaseScore]],
     labels: LabelTable,
     metrics: Sequence[str],
     tolerances: Mapping[int, float],
@@ -114,17 +143,22 @@ def _write_means(
 ) -> None:
     writer = csv.writer(output, lineterminator="\n")
     columns = [METRICS[key].facts.column for key in metrics]
-    writer.writerow(("label", "organ", "cases", *columns, "tolerance_mm"))
-    levels = [case.level() for case in found]
-    for place, label in enumerate(labels):
-        means = []
-        for key in metrics:
-            values = [score.labels[place].scores.get(key, math.nan) for score in levels]
-            known = [value for value in values if not math.isnan(value)]
-            means.append(repr(sum(known) / len(known)) if known else "")
-        tolerance = tolerances.get(label.value)
-        shown = "" if tolerance is None else repr(tolerance)
-        writer.writerow((label.value, label.name, len(levels), *means, shown))
+    with_who = len(levels_of) > 1
+    writer.writerow((*(("who",) if with_who else ()), "label", "organ", "cases", *columns, "tolerance_mm"))
+    for who, levels in levels_of.items():
+        for place, label in enumerate(labels):
+            means = [
+                _mean([score.labels[place].scores.get(key, math.nan) for score in levels]) for key in metrics
+            ]
+            tolerance = tolerances.get(label.value)
+            shown = "" if tolerance is None else repr(tolerance)
+            start = (who,) if with_who else ()
+            writer.writerow((*start, label.value, label.name, len(levels), *means, shown))
+
+
+def _mean(values: Sequence[float]) -> str:
+    known = [value for value in values if not math.isnan(value)]
+    return repr(sum(known) / len(known)) if known else ""
 
 
 def _write_cases(found: Sequence[Disagreement], output: TextIO) -> None:
@@ -155,6 +189,18 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--challenge", choices=list(LABEL_TABLES), help="those of a shipped challenge")
     add("--metrics", metavar="KEYS", help=f"what to compute; by default {','.join(DEFAULT_METRICS)}")
     add("--profile", default="exact", choices=list(PROFILES), metavar="NAME", help="the rules")
+    add(
+        "--against",
+        default="consensus",
+        choices=("consensus", "single"),
+        help="score each rater against the consensus of the others, or against each of them, averaged",
+    )
+    add(
+        "--predictions",
+        type=Path,
+        metavar="FOLDER",
+        help="rows of a method beside the people's, against the consensus of all raters or each, averaged",
+    )
     add("--cases", action="store_true", help="a row per case, label, rater and metric")
     add("--output", type=Path, metavar="FILE", help="where to write; standard output by default")
     add("--quiet", action="store_true", help="no progress")

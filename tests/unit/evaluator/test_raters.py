@@ -17,7 +17,7 @@ from evaluator import CaseScore, Label, LabelTable, RequestError, Scoring, score
 from evaluator.__main__ import main
 from evaluator.consensus import label_map, majority
 from evaluator.pair import runs_of
-from evaluator.raters import disagreement, tolerances_mm
+from evaluator.raters import against_single_raters, disagreement, tolerances_mm
 from evaluator.sources import as_source
 
 SPACING = (0.9, 1.1, 2.5)
@@ -128,6 +128,40 @@ def test_people_are_scored_against_the_others_and_tolerances_are_those_of_kits21
     assert tolerances_mm([found], table)[1] == found.tolerances_mm[1]
 
 
+def test_against_single_raters_people_and_a_method_meet_one_annotation_at_a_time():
+    table = LabelTable("t", (Label(1, "core", 1.0), Label(1001, "whole", 1.0, parts=(1, 2))))
+    raters = {f"r{seed}": annotation(seed) for seed in range(3)}
+    given = {name: as_source(one, spacing_mm=SPACING, what=name) for name, one in raters.items()}
+    found = disagreement("c", given, Scoring(table), against="single")  # type: ignore[arg-type]
+    assert found is not None
+    pairs = {
+        name: [oracles.dice(raters[other] == 1, raters[name] == 1) for other in raters if other != name]
+        for name in raters
+    }
+    for name, score in found.raters.items():
+        assert score.rater == name
+        assert score[1].dsc == pytest.approx(np.mean(pairs[name]), abs=1e-12)
+    assert found.level()[1].dsc == pytest.approx(np.mean(list(pairs.values())), abs=1e-12)
+    assert "each of the others" in found.level().notes[0]
+    method = annotation(9)
+    score = score_case(raters, method, Scoring(table), spacing_mm=SPACING)
+    expected = np.mean([oracles.dice(one == 1, method == 1) for one in raters.values()])
+    assert against_single_raters(score)[1].dsc == pytest.approx(expected, abs=1e-12)
+    alone = score_case(raters["r0"], method, Scoring(table), spacing_mm=SPACING)
+    assert against_single_raters(alone) is alone
+
+
+def test_two_raters_are_their_own_consensus_so_both_ways_agree():
+    table = LabelTable("t", (Label(1, "core", 1.0),))
+    raters = [annotation(1), annotation(2)]
+    given = {str(at): as_source(one, spacing_mm=SPACING, what="r") for at, one in enumerate(raters)}
+    both = [
+        disagreement("c", given, Scoring(table), against=against)  # type: ignore[arg-type]
+        for against in ("consensus", "single")
+    ]
+    assert len({case.level()[1].dsc for case in both if case}) == 1
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     affine = np.diag([*SPACING, 1.0])
@@ -177,6 +211,42 @@ def test_tolerances_may_come_from_the_raters(folders, capsys):
     derived = table_of(capsys, folders / "bycase", folders / "predictions", *labels, "--tolerance", "raters")
     assert all(float(row["tolerance_mm"]) > 1 for row in level)
     assert all(float(two["nsd"]) > float(one["nsd"]) for one, two in zip(stated, derived, strict=True))
+
+
+def test_rows_a_case_are_of_people_alone(folders, capsys):
+    words = (
+        "raters",
+        folders / "bycase",
+        "--labels",
+        folders / "labels.toml",
+        "--cases",
+        "--predictions",
+        "p",
+    )
+    assert main([str(word) for word in words]) == 2
+    assert "people alone" in capsys.readouterr().err
+
+
+def test_a_method_stands_beside_people_in_the_cases_with_several_raters(folders, capsys):
+    for name in ("ben", "cy"):
+        (folders / "bycase" / "case_1" / f"{name}.nii.gz").unlink()
+    predictions = folders / "predictions"
+    words = ("raters", folders / "bycase", "--labels", folders / "labels.toml", "--predictions", predictions)
+    for against in ("consensus", "single"):
+        rows = table_of(capsys, *words, "--against", against, "--metrics", "dsc")
+        assert [row["who"] for row in rows] == ["people"] * 3 + ["predictions"] * 3
+        assert {row["cases"] for row in rows} == {"1"}
+        each = table_of(
+            *(capsys, folders / "bycase", predictions, "--labels", folders / "labels.toml"),
+            *("--format", "long", "--metrics", "dsc"),
+        )
+        wanted = [
+            float(row["value"])
+            for row in each
+            if (row["case"], row["organ"]) == ("case_0", "core")
+            and (row["rater"] == "consensus") == (against == "consensus")
+        ]
+        assert float(rows[3]["dsc"]) == pytest.approx(np.mean(wanted))
 
 
 @pytest.mark.parametrize(
