@@ -170,6 +170,8 @@ def _mist(name: str, lesions: LesionRules, *defects: str) -> Profile:
             *defects,
         ),
         source="MIST's lesion-wise metrics at f727791",
+        about="lesions of 10 mm3 and more count; with `mist-brats` of 50 mm3, as in the BraTS glioma example"
+        " of its README; a label's tolerance is 1 mm there unless said",
     )
 
 
