@@ -213,7 +213,7 @@ def opened_record(opened: Opened) -> RunRecord:
     begun, here = record.host, opened.draft.host
     if begun is not None and here is not None and begun.likeness != here.likeness:
         raise ConfigurationError(
-            f"this run was begun on another host ({begun.cpu_model}, {begun.cores} cores)",
+            f"this run was begun on another host ({begun.one_line()}; here: {here.one_line()})",
             where=folder,
             mend="Finish it there, or use another results folder: times of unlike hosts are not mixed.",
         )
