@@ -178,6 +178,14 @@ def test_rows_from_unlike_hosts_are_not_ranked_on_time(change):
     assert "as was asked" in " ".join(asked.notes)
 
 
+def test_predictions_that_were_all_refused_came_to_a_verdict():
+    refused = Plan("refused", source="predictions", outcomes=dict.fromkeys(range(12), Outcome.INVALID_OUTPUT))
+    (row,) = only(rank(refused)).rows
+    assert (row.complete, row.failed, "incomplete" in row.marks) == (True, 12, False)
+    never_scored = Plan("never", source="predictions", missing=range(12))
+    assert not only(rank(never_scored)).rows[0].complete
+
+
 def test_an_engines_update_parts_no_rows():
     division = only(
         rank(Plan("before"), Plan("after", host=HOST.model_copy(update={"engine": "docker 27.4"})))
