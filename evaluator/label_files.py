@@ -86,7 +86,7 @@ def label_table_from_file(path: Path | str, *, tolerance_mm: float | None = None
 
 
 def label_table_from_dict(
-    labels: Mapping[Any, Any], *, name: str = "labels", tolerance_mm: float = DEFAULT_TOLERANCE_MM
+    labels: object, *, name: str = "labels", tolerance_mm: float = DEFAULT_TOLERANCE_MM
 ) -> LabelTable:
     """Return the labels that a plain dict states.
 
@@ -99,6 +99,13 @@ def label_table_from_dict(
     Raises:
         RequestError: It is not as expected.
     """
+    if not isinstance(labels, Mapping):
+        table = f"LABEL_TABLES[{labels!r}]" if isinstance(labels, str) else "a LabelTable"
+        raise RequestError(
+            f"labels are a table or a dict, not a {type(labels).__name__}",
+            where="labels",
+            mend=f'Give a dict such as {{1: "liver", 2: "spleen"}}, or {table}',
+        )
     stated = {str(key): list(other) if isinstance(other, tuple) else other for key, other in labels.items()}
     return _from_names(stated, name, tolerance_mm, where="labels")
 

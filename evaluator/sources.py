@@ -49,7 +49,10 @@ def as_source(given: Any, *, spacing_mm: Sequence[float] | None, what: str) -> P
         )
     if spacing_mm is None:
         raise RequestError(
-            "an array has no voxel size", where=what, mend="Give spacing_mm=(x, y, z) in millimetres"
+            "an array has no voxel size",
+            where=what,
+            mend="Give spacing_mm in millimetres, a number for each axis of the array, in its order "
+            "(SimpleITK's arrays are z, y, x, its spacings x, y, z: give the image itself)",
         )
     return _volume(given, spacing_mm, what)
 

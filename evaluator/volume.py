@@ -87,7 +87,9 @@ class LabelVolume:
             raise RequestError("the label volume has no voxels", where=self.path or "array")
         if self.array.dtype.kind not in "iub":
             raise LabelValueError(
-                f"a label volume holds integers, this one {self.array.dtype}", where=self.path or "array"
+                f"a label volume holds integers, this one {self.array.dtype}",
+                where=self.path or "array",
+                mend="Cast it: array.astype(np.uint8); of probabilities, the argmax or a threshold",
             )
 
 

@@ -13,7 +13,7 @@ from harness.challenge import load_challenge
 from harness.cli import completion, options, preflight
 from harness.cli.advice import advise, in_json, show_case, summary
 from harness.cli.display import say
-from harness.cli.entry import entry_for, prepared, rules_for
+from harness.cli.entry import check_entrants, entry_for, prepared, rules_for
 from harness.cli.observer import ConsoleObserver
 from harness.cli.preflight import archive_of, judge_of
 from harness.engine.registry import images_of, open_engine
@@ -78,6 +78,7 @@ def command(
             print(in_json([], errors=errors, verdict=verdict))
         say(verdict)
         return EXIT_OK if not errors else EXIT_SUBMISSION_FAILED
+    check_entrants(team, [archive] if archive else [], submissions)
     dataset = prepared(data, challenge=rules, split=split, cases=[case] if case else None)
     if not all_cases:
         dataset = dataset.select([dataset.cases[0].id])

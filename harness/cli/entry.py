@@ -180,7 +180,10 @@ def conclude(finished: RunResults) -> int:
 
 def _submission(team: str | None, submissions: Path) -> Submission:
     if team is None:
-        raise ConfigurationError("name a TEAM or an --image", mend="E.g. `harness evaluate small_unet`.")
+        raise ConfigurationError(
+            "name a TEAM or an --image",
+            mend="A team is a folder of submissions/, an image an archive or a tag.",
+        )
     return find(team, submissions)
 
 

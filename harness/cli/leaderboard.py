@@ -30,7 +30,7 @@ from harness.leaderboard.counting import counting
 from harness.leaderboard.files import to_csv, to_json, to_latex, to_markdown
 from harness.leaderboard.history import climb, describe, in_time
 from harness.leaderboard.statistics import sample_counts
-from harness.leaderboard.subgroups import CaseTable, check_cases, read_case_table
+from harness.leaderboard.subgroups import CaseTable, check_cases, read_case_table, unknown_cases
 from harness.leaderboard.uncertainty import Samples
 from harness.report import write_report
 
@@ -158,7 +158,7 @@ def history(
         if team == name or (team is None and len(runs) > 1):
             counts = sample_counts(len(runs[0].cases), 1000, seed=DEFAULT_SEED)
             attempts = climb(in_time(runs), counting(runs, rules, rules.ranking), Samples(counts, 0.95))
-            for line in describe(attempts):
+            for line in describe(attempts, ladder=rules.ranking.repeated == "ladder"):
                 print(line)
 
 
@@ -195,6 +195,9 @@ class Shared:
             named = [case for division in board.divisions for case in division.cases]
             for case in check_cases(known, named, where=self.cases):
                 say(f"the table of cases names {case}, which no run has")
+            if unknown := unknown_cases(known, named):
+                more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+                say(f"the table of cases says nothing of {unknown[0]}{more}: in none of its parts")
         return board
 
 

@@ -101,8 +101,13 @@ def _step(own: Floats, best: Floats) -> float:
     return float(gaps.std(ddof=1) / math.sqrt(len(gaps)))
 
 
-def describe(attempts: Sequence[Attempt]) -> list[str]:
-    """Return a line per run, tab-separated: what it was, what it gained, and what the ladder says."""
+def describe(attempts: Sequence[Attempt], *, ladder: bool) -> list[str]:
+    """Return a line per run, tab-separated: what it was, what it gained, and what a ladder says.
+
+    Args:
+        attempts: From `climb`.
+        ladder: Whether the challenge has one, so that it decides what the leaderboard shows.
+    """
     lines = []
     for attempt in attempts:
         record = attempt.run.record
@@ -118,11 +123,17 @@ def describe(attempts: Sequence[Attempt]) -> list[str]:
                     "complete" if attempt.run.complete else "incomplete",
                     f"accuracy {_points(attempt.accuracy)}",
                     gain,
-                    "shown" if attempt.shown else "not shown: no more than noise",
+                    _word(attempt) if ladder else f"on a ladder: {_word(attempt)}",
                 ]
             )
         )
     return lines
+
+
+def _word(attempt: Attempt) -> str:
+    if attempt.shown:
+        return "shown"
+    return "not shown: no gain beyond noise" if attempt.run.complete else "not shown: incomplete"
 
 
 def _points(estimate: Estimate | None) -> str:

@@ -13,7 +13,6 @@ from harness.leaderboard.counting import Counting
 from harness.leaderboard.model import Analysis, Row
 from harness.leaderboard.uncertainty import Estimate, Samples, estimates
 from harness.leaderboard.values import MISSING, OUTCOMES, Floats, RunValues
-from harness.results.records import HostFacts
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def describe_row(
         cases=len(run.cases),
         failed=0 if run.is_human else int((~run.succeeded).sum()),
         outcomes=count_outcomes(run),
-        host=describe_host(record.host),
+        host="" if record.host is None else record.host.one_line(),
         host_kind=placing.host_kind,
         marks=marks_of(run),
     )
@@ -139,15 +138,6 @@ def marks_of(run: RunValues) -> tuple[str, ...]:
         "unsigned": not run.signed,
     }
     return tuple(name for name, borne in bears.items() if borne)
-
-
-def describe_host(host: HostFacts | None) -> str:
-    """Return a host in one line."""
-    if host is None:
-        return ""
-    parts = [f"{host.cpu_model}, {host.cores} cores", f"{host.memory_bytes / 1024**3:.0f} GiB", *host.gpus]
-    parts += [f"runtime {host.runtime}"] if host.runtime else []
-    return ", ".join(part for part in parts if part)
 
 
 def _metric_mean(run: RunValues, metric: Metric, counting: Counting) -> float | None:

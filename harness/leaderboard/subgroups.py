@@ -101,6 +101,12 @@ def check_cases(table: CaseTable, cases: Sequence[str], *, where: Path) -> list[
     return sorted(named - set(cases))
 
 
+def unknown_cases(table: CaseTable, cases: Sequence[str]) -> list[str]:
+    """Return the cases that the table says nothing of, so that they are in none of its parts."""
+    named = {case for column in table.columns.values() for case in column}
+    return sorted(set(cases) - named)
+
+
 def subgroups(
     runs: Sequence[RunValues], counting: Counting, samples: Samples, *, table: CaseTable | None
 ) -> tuple[Subgroup, ...]:
@@ -169,10 +175,15 @@ def _thirds(numbers: Floats) -> dict[str, Bools]:
         return {}
     low, high = np.quantile(known, [1 / 3, 2 / 3])
     return {
-        f"up to {low:.3g}": np.asarray(numbers <= low),
-        f"{low:.3g} to {high:.3g}": np.asarray((numbers > low) & (numbers <= high)),
-        f"above {high:.3g}": np.asarray(numbers > high),
+        f"up to {_written(low)}": np.asarray(numbers <= low),
+        f"{_written(low)} to {_written(high)}": np.asarray((numbers > low) & (numbers <= high)),
+        f"above {_written(high)}": np.asarray(numbers > high),
     }
+
+
+def _written(bound: float) -> str:
+    """Return a bound with three figures, or as a whole number: `0.491`, `87.5`, `2034`."""
+    return f"{bound:.0f}" if abs(bound) >= 1000 else f"{bound:.3g}"
 
 
 def _number(word: str) -> float | None:

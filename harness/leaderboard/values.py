@@ -120,11 +120,10 @@ class RunValues:
     def complete(self) -> bool:
         """Whether every case came to a verdict: it was executed and, if it succeeded, scored."""
         unfinished = self.outcomes == OUTCOMES.index(Outcome.INFRASTRUCTURE)
-        if self.record.source == "container":
+        # Imported rows and older folders of predictions have scores alone.
+        if self.record.source == "container" or not self.scored.any():
             unfinished = unfinished | (self.outcomes == MISSING)
         unscored = (self.outcomes == OUTCOMES.index(Outcome.SUCCEEDED)) & ~self.scored
-        if self.record.source != "container" and not self.scored.any():
-            return False
         return not bool((unfinished | unscored).any())
 
     @property

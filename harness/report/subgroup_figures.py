@@ -46,7 +46,7 @@ def subgroup_figures(scene: Scene) -> list[Figure]:
         Figure(
             "subgroup-table",
             "What are the means of each kind of case?",
-            "Mean, and in brackets the bootstrap interval.",
+            "Mean, and below it the bootstrap interval.",
             tabs(f"subgroup-table-{scene.anchor}", listed),
             wide=True,
         ),
@@ -87,27 +87,45 @@ def _said(metric: Metric, item: Estimate) -> str:
     shown = with_unit(metric.facts, item.mean)
     if item.bca is None:
         return shown
-    return f"{shown} ({' to '.join(with_unit(metric.facts, end) for end in item.bca)})"
+    return f"{shown} ({_ends(metric, item.bca)})"
 
 
 def _table(scene: Scene, parts: Sequence[Subgroup], metric: Metric) -> Markup:
-    titles = [escape(printable(f"{part.column}: {part.value}")) for part in parts]
-    heads = "".join(
-        f'<th scope="col">{title}<br><small>n = {part.cases}</small></th>'
-        for title, part in zip(titles, parts, strict=True)
-    )
-    body = []
-    for row, own in enumerate(scene.rows):
-        cells = "".join(_cell(metric, part.means[metric.key][row]) for part in parts)
-        team = escape(printable(own.team))
-        body.append(f'<tr data-t="{row}"><th scope="row" class="team">{team}</th>{cells}</tr>')
+    """Return a table with the fewer of methods and parts across, so that it fits a page."""
+    teams = [str(escape(printable(row.team))) for row in scene.rows]
+    titles = [
+        f"{escape(printable(f'{part.column}: {part.value}'))}<br><small>n = {part.cases}</small>"
+        for part in parts
+    ]
+    cells = [[_cell(metric, part.means[metric.key][row], row) for row in range(len(teams))] for part in parts]
+    if len(parts) > len(teams):
+        corner, across = "cases", teams
+        lines = [f"<tr>{_head(title)}{''.join(own)}</tr>" for title, own in zip(titles, cells, strict=True)]
+    else:
+        corner, across = "method", titles
+        lines = [
+            f'<tr data-t="{row}">{_head(team)}{"".join(own[row] for own in cells)}</tr>'
+            for row, team in enumerate(teams)
+        ]
+    heads = "".join(f'<th scope="col">{title}</th>' for title in across)
     label = escape(f"{metric.title}{unit_after(metric.facts)} by subgroup")
     return Markup(
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table><thead><tr>'
-        f'<th scope="col" class="team">method</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="parts">'
+        f'<thead><tr><th scope="col" class="team">{corner}</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
-def _cell(metric: Metric, item: Estimate | None) -> str:
-    return "<td>–</td>" if item is None else f'<td data-v="{item.mean}">{_said(metric, item)}</td>'
+def _head(content: str) -> str:
+    return f'<th scope="row" class="team">{content}</th>'
+
+
+def _cell(metric: Metric, item: Estimate | None, row: int) -> str:
+    if item is None:
+        return f'<td data-t="{row}">–</td>'
+    interval = "" if item.bca is None else f"<small>{_ends(metric, item.bca)}</small>"
+    return f'<td data-t="{row}" data-v="{item.mean}">{with_unit(metric.facts, item.mean)}{interval}</td>'
+
+
+def _ends(metric: Metric, ends: tuple[float, float]) -> str:
+    return " to ".join(with_unit(metric.facts, end) for end in ends)

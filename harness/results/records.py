@@ -242,8 +242,20 @@ class HostFacts(_Record):
 
     @property
     def likeness(self) -> tuple[Any, ...]:
-        """Rows are ranked on time together only when this agrees."""
-        return (self.cpu_model, self.cores, self.gpus, self.isolated, self.runtime)
+        """Rows are ranked on time together only when this agrees.
+
+        Engines and cgroup versions start, throttle and count in ways of their own. An engine's version is
+        left out: an update within a challenge's months must not part its rows.
+        """
+        engine = self.engine.partition(" ")[0].lower()
+        return (self.cpu_model, self.cores, self.gpus, engine, self.cgroup_version, self.isolated, self.runtime)
+
+    def one_line(self) -> str:
+        """Return the host as a person tells it from others."""
+        parts = [f"{self.cpu_model}, {self.cores} cores", f"{self.memory_bytes / 1024**3:.0f} GiB", *self.gpus]
+        parts += [f"{self.engine}, cgroup v{self.cgroup_version}" if self.cgroup_version else self.engine]
+        parts += [f"runtime {self.runtime}"] if self.runtime else []
+        return ", ".join(part for part in parts if part)
 
 
 class OptOuts(_Record):

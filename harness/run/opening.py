@@ -72,10 +72,20 @@ def check_engine(facts: EngineFacts) -> None:
         )
 
 
+def note_what_it_lacks(facts: EngineFacts, observer: Observer) -> None:
+    """Tell of an engine that isolates, but leaves out what docs/isolation.md promises of every container."""
+    if not facts.filters_calls:
+        observer.note(
+            "this engine filters no system calls: a container may open other sockets and use huge pages; "
+            "`harness doctor` says how to mend it"
+        )
+
+
 def resolve(request: EvaluationRequest, engine: ContainerEngine, observer: Observer) -> Opened:
     """Check a request and decide everything that its cases share. Changes nothing. Raises as `evaluate`."""
     check_request(request)
     check_engine(engine.facts)
+    note_what_it_lacks(engine.facts, observer)
     if not engine.facts.isolated and request.challenge.contract.grand_challenge is not None:
         raise ConfigurationError(
             "an algorithm of grand-challenge runs in a container only",
@@ -213,7 +223,7 @@ def opened_record(opened: Opened) -> RunRecord:
     begun, here = record.host, opened.draft.host
     if begun is not None and here is not None and begun.likeness != here.likeness:
         raise ConfigurationError(
-            f"this run was begun on another host ({begun.cpu_model}, {begun.cores} cores)",
+            f"this run was begun on another host ({begun.one_line()}; here: {here.one_line()})",
             where=folder,
             mend="Finish it there, or use another results folder: times of unlike hosts are not mixed.",
         )

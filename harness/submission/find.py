@@ -58,6 +58,12 @@ def find(team: str, submissions: Path) -> Submission:
         ConfigurationError: no submission has that name; the message lists those there are.
         SubmissionError: it lacks predict.sh, or its submission.toml is missing or wrong.
     """
+    if not submissions.is_dir():
+        raise ConfigurationError(
+            f"there is no submission named {team!r}: the submissions folder does not exist",
+            where=submissions,
+            mend=_elsewhere(team, submissions),
+        )
     names = discover(submissions)
     folder = submissions / team
     # An incomplete folder of that very name deserves to hear what it lacks.
@@ -92,6 +98,18 @@ def open_submission(folder: Path) -> Submission:
 
 def _plain(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _elsewhere(team: str, submissions: Path) -> str:
+    """Return what to do where there is no folder of submissions: some may lie where it was sought."""
+    place = submissions.parent
+    near = tuple(sorted(path.parent.name for path in place.glob(f"*/{MANIFEST}")))
+    if near:
+        return f"Say `--submissions {place}`. {_suggestion(team, near)}"
+    return (
+        "Run from the checkout, name the folder (--submissions) or an archive (--image), "
+        "or make one: `harness new NAME`."
+    )
 
 
 def _suggestion(team: str, names: tuple[str, ...]) -> str:

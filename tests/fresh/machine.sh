@@ -125,12 +125,10 @@ tar -C "$root" -xf "$packed"
 carry_settings "$root"
 site_environment >"$root/root/site"
 clone_into "$root/root/flareharness"
-# Two engines on one network would look after one bridge, and one that wants none removes the other's: this one gets a
-# network of its own, with nothing in it. No container here has a network, and wheels come through the machine's own.
-mkdir -p "$root/etc/docker" "$root/usr/local/sbin"
-echo '{"bridge": "none", "iptables": false, "ip6tables": false}' >"$root/etc/docker/daemon.json"
-printf '%s\n' '#!/bin/sh' 'exec unshare --net /usr/sbin/dockerd "$@"' >"$root/usr/local/sbin/dockerd"
-chmod 755 "$root/usr/local/sbin/dockerd"
+# Two engines share the network and its bridge, which one that wants none would remove; the packet filter is the other's.
+# No container here has a network.
+mkdir -p "$root/etc/docker"
+echo '{"iptables": false, "ip6tables": false}' >"$root/etc/docker/daemon.json"
 leave_out "$root/root/flareharness"
 
 status=0

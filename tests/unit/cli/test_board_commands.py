@@ -70,6 +70,8 @@ def test_results_and_hosts_named_before_report_hold_for_it_too(place, capsys):
         (["evaluate", "--image", "x/a.tar", "--image", "y/a.tar.gz"], "2 images would be the one team 'a'"),
         (["check", "--image", "a.tar", "--image", "b.tar"], "Check one image at a time"),
         (["check", "--image", "a.tar", "--device", "tpu"], "'tpu' is no device"),
+        (["check", "nope", "--data", "not-read-yet"], "there is no submission named 'nope'"),
+        (["check", "--data", "not-read-yet"], "name a TEAM or an --image"),
         (["score", "--profile", "foo"], "there is no profile 'foo'"),
         (["leaderboard", "--profile", "flair"], "Did you mean flare"),
         (["export", "tidy", "-o", "out", "--profile", "foo"], "there is no profile 'foo'"),

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 from volumes import box, save
 
-from evaluator import CaseScore, LabelValueError, RequestError, frame_of, score_case
+from evaluator import CaseScore, LabelValueError, LabelVolume, RequestError, frame_of, score_case
 
 SPACING = (0.75, 0.5, 2.0)
 REFERENCE = box((20, 18, 9), (2, 3, 1), (12, 10, 6))
@@ -44,6 +44,19 @@ def test_images_of_nibabel_and_simpleitk_score_as_their_files_do(files: tuple[Pa
     assert score(*map(nibabel.load, files)).labels == expected.labels
     assert score(*(SimpleITK.ReadImage(str(path)) for path in files)).labels == expected.labels
     assert score(files[0], SimpleITK.ReadImage(str(files[1]))).labels == expected.labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "mend"), [([1, 2], "a dict such as {1:"), ("flare22", r"LABEL_TABLES\['flare22'\]")]
+)
+def test_labels_of_another_kind_are_refused_with_what_to_give(labels: object, mend: str) -> None:
+    with pytest.raises(RequestError, match=mend):
+        score_case(REFERENCE, PREDICTION, labels=labels, spacing_mm=SPACING)  # type: ignore[arg-type]
+
+
+def test_a_volume_of_fractions_hears_how_to_cast_it() -> None:
+    with pytest.raises(LabelValueError, match=r"astype\(np.uint8\)"):
+        LabelVolume(REFERENCE.astype(float), SPACING)
 
 
 def test_an_image_that_lies_flipped_is_turned_back(files: tuple[Path, Path]) -> None:

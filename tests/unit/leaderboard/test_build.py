@@ -10,8 +10,7 @@ import pytest
 
 from harness.challenge import load_challenge
 from harness.leaderboard.files import to_csv, to_json
-from harness.leaderboard.rows import describe_host
-from harness.results.records import OptOuts, Outcome
+from harness.results.records import HostFacts, OptOuts, Outcome
 from tests.unit.leaderboard.synthetic import HOST, Plan, build, make_run
 
 PHANTOM = load_challenge("phantom")
@@ -163,8 +162,11 @@ def test_runs_over_different_data_are_never_ranked_together():
     assert "not comparable" in board.notes[0]
 
 
-def test_rows_from_unlike_hosts_are_not_ranked_on_time():
-    other = HOST.model_copy(update={"cpu_model": "Core i3"})
+@pytest.mark.parametrize(
+    "change", [{"cpu_model": "Core i3"}, {"engine": "podman 5.0"}, {"cgroup_version": 1}]
+)
+def test_rows_from_unlike_hosts_are_not_ranked_on_time(change):
+    other = HOST.model_copy(update=change)
     plans = (Plan("here"), Plan("there", host=other))
     division = only(rank(*plans))
     assert [item.metric.key for item in division.left_out] == ["runtime_s"]
@@ -174,6 +176,30 @@ def test_rows_from_unlike_hosts_are_not_ranked_on_time():
     asked = only(rank(*plans, across_hosts=True))
     assert not asked.left_out
     assert "as was asked" in " ".join(asked.notes)
+
+
+def test_predictions_that_were_all_refused_came_to_a_verdict():
+    refused = Plan("refused", source="predictions", outcomes=dict.fromkeys(range(12), Outcome.INVALID_OUTPUT))
+    (row,) = only(rank(refused)).rows
+    assert (row.complete, row.failed, "incomplete" in row.marks) == (True, 12, False)
+    never_scored = Plan("never", source="predictions", missing=range(12))
+    assert not only(rank(never_scored)).rows[0].complete
+
+
+def test_an_engines_update_parts_no_rows():
+    division = only(
+        rank(Plan("before"), Plan("after", host=HOST.model_copy(update={"engine": "docker 27.4"})))
+    )
+    assert not division.left_out
+    assert {row.host_kind for row in division.rows} == {1}
+
+
+def test_a_record_without_a_cgroup_version_reads_and_is_a_host_of_its_own():
+    old = HostFacts.model_validate(HOST.model_dump(exclude={"cgroup_version", "runtime"}))
+    assert "cgroup" not in old.one_line()
+    assert [item.metric.key for item in only(rank(Plan("old", host=old), Plan("new"))).left_out] == [
+        "runtime_s"
+    ]
 
 
 def test_scored_predictions_have_no_time_and_stand_beside_the_competition():
@@ -235,7 +261,5 @@ def test_time_is_created_at_of_the_run():
 
 
 def test_an_unusual_runtime_is_part_of_what_a_row_says_of_its_host():
-    assert "runtime" not in describe_host(HOST)
-    assert (
-        describe_host(HOST.model_copy(update={"runtime": "runsc"})) == f"{describe_host(HOST)}, runtime runsc"
-    )
+    assert "runtime" not in HOST.one_line()
+    assert HOST.model_copy(update={"runtime": "runsc"}).one_line() == f"{HOST.one_line()}, runtime runsc"

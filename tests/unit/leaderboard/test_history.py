@@ -85,12 +85,27 @@ def test_an_incomplete_run_is_no_step():
 
 
 def test_a_history_reads_as_lines():
-    lines = describe(
-        ladder([make_run(Plan("team", dsc=0.9)), make_run(Plan("team", dsc=0.7, day=1, run="run-1"))])
+    attempts = ladder(
+        [
+            make_run(Plan("team", dsc=0.9)),
+            make_run(Plan("team", dsc=0.7, day=1, run="run-1")),
+            make_run(Plan("team", dsc=0.95, day=2, run="run-1", missing=[0])),
+        ]
     )
-    assert [line.split("\t")[1] for line in lines] == ["run-1", "run-1"]
+    lines = describe(attempts, ladder=True)
+    assert [line.split("\t")[1] for line in lines] == ["run-1"] * 3
     assert "first run" in lines[0]
-    assert lines[1].endswith("not shown: no more than noise")
+    assert [line.split("\t")[-1] for line in lines] == [
+        "shown",
+        "not shown: no gain beyond noise",
+        "not shown: incomplete",
+    ]
+
+
+def test_without_a_ladder_the_history_claims_nothing_of_what_is_shown():
+    attempts = ladder([make_run(Plan("team", dsc=0.9)), make_run(Plan("team", dsc=0.7, day=1, run="run-1"))])
+    words = [line.split("\t")[-1] for line in describe(attempts, ladder=False)]
+    assert words == ["on a ladder: shown", "on a ladder: not shown: no gain beyond noise"]
 
 
 @pytest.mark.parametrize("runs", [1, 2])

@@ -12,7 +12,7 @@ from harness.challenge import load_challenge
 from harness.errors import ConfigurationError
 from harness.leaderboard import render_terminal
 from harness.leaderboard.files import to_json, to_markdown
-from harness.leaderboard.subgroups import check_cases, read_case_table
+from harness.leaderboard.subgroups import check_cases, read_case_table, unknown_cases
 from tests.unit.leaderboard.synthetic import Plan, build, make_run
 
 PHANTOM = load_challenge("phantom")
@@ -53,6 +53,22 @@ def test_words_make_a_subgroup_each(tmp_path):
 def test_numbers_of_many_values_are_cut_into_thirds(tmp_path):
     _, found = parts(tmp_path, "Case;Age", *(f"case_{index:03d};{20 + 5 * index}" for index in range(CASES)))
     assert [part.cases for part in found.values()] == [3, 3, 3]
+
+
+def test_large_bounds_are_written_as_whole_numbers(tmp_path):
+    _, found = parts(
+        tmp_path, "case,dose", *(f"case_{index:03d},{1000 + 500.5 * index}" for index in range(CASES))
+    )
+    # The linear thirds of 1000 .. 5004: ranks 8/3 and 16/3 of 0..8.
+    assert [value for _, value in found] == ["up to 2335", "2335 to 3669", "above 3669"]
+
+
+def test_cases_that_the_table_leaves_out_are_named(tmp_path):
+    path = table(tmp_path, "case,sex", "case_000,f", "case_002,")
+    assert unknown_cases(read_case_table(path), ["case_000", "case_001", "case_002"]) == [
+        "case_001",
+        "case_002",
+    ]
 
 
 def test_a_case_that_nothing_is_known_of_is_in_no_part(tmp_path):

@@ -286,6 +286,23 @@ def test_kinds_of_cases_are_drawn_and_listed_and_small_ones_hidden_with_the_set(
     assert "scanner: rare" not in seen["participant"]
 
 
+@pytest.mark.parametrize(("teams", "corner"), [(2, "cases"), (4, "method")])
+def test_the_table_of_kinds_has_the_fewer_of_methods_and_kinds_across(tmp_path, teams, corner):
+    kinds = ("x", "y", "z")
+    table = CaseTable({"scanner": {f"case_{number:03d}": kinds[number % 3] for number in range(12)}})
+    runs = [make_run(Plan(f"t{number}", dsc=0.9 - number / 10), cases=12) for number in range(teams)]
+    board = build(runs, challenge=PHANTOM, bootstrap_samples=20, case_table=table)
+    assert {part.column for part in board.divisions[0].subgroups} == {"scanner"}
+    page = text(write_report(board, tmp_path))
+    body = page[page.index('<table class="parts">') :]
+    body = body[: body.index("</table>")]
+    assert f'class="team">{corner}</th>' in body
+    assert body.count("<td") == 3 * teams
+    assert body.count('<th scope="col"') - 1 == min(teams, 3)
+    first = body[body.index("<tbody>") :]
+    assert first.index('data-t="0"') < first.index('data-t="1"')
+
+
 def test_every_mean_has_its_number_of_cases_and_its_interval_and_wins_are_drawn(tmp_path, plans):
     index, _ = write(tmp_path, plans)
     assert "DSC organs % n=10" in index

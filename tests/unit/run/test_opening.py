@@ -11,7 +11,7 @@ import pytest
 from harness.engine.base import EngineFacts
 from harness.errors import PrerequisiteError
 from harness.run.host import host_facts
-from harness.run.opening import _slots, check_engine, chosen_runtime
+from harness.run.opening import _slots, check_engine, chosen_runtime, note_what_it_lacks
 
 FACTS = EngineFacts("docker", "28", True, runtimes=("runc", "kata"))
 
@@ -55,6 +55,23 @@ def test_an_unusual_runtime_makes_another_host() -> None:
     assert [host_facts(crun, runtime=asked).runtime for asked in ("", "crun", "runc")] == ["", "", "runc"]
     sandboxed = replace(FACTS, runtimes=("runsc", "runc"))
     assert [host_facts(sandboxed, runtime=asked).runtime for asked in ("", "runsc")] == ["runsc", "runsc"]
+
+
+def test_an_engine_that_filters_no_system_calls_is_told_of() -> None:
+    notes: list[str] = []
+    observer: Any = SimpleNamespace(note=notes.append)
+    note_what_it_lacks(FACTS, observer)
+    assert notes == []
+    note_what_it_lacks(replace(FACTS, filters_calls=False), observer)
+    assert "filters no system calls" in notes[0]
+
+
+def test_another_engine_or_cgroup_version_makes_another_host_and_an_update_does_not() -> None:
+    facts = replace(FACTS, cgroup_version=2)
+    here = host_facts(facts).likeness
+    assert here == host_facts(replace(facts, version="29")).likeness
+    assert here != host_facts(replace(facts, name="podman")).likeness
+    assert here != host_facts(replace(facts, cgroup_version=1)).likeness
 
 
 def test_an_engine_that_limits_nothing_runs_nothing() -> None:

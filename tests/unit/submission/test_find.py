@@ -60,8 +60,17 @@ def test_an_empty_folder_says_what_a_submission_is(tmp_path):
 
 
 def test_a_missing_submissions_folder_is_named(tmp_path):
-    with pytest.raises(ConfigurationError, match="submissions folder does not exist"):
+    with pytest.raises(
+        ConfigurationError, match=r"no submission named 'mine'.*folder does not exist.*harness new"
+    ):
         find("mine", tmp_path / "nowhere")
+
+
+def test_submissions_beside_the_missing_folder_are_named(submissions):
+    with pytest.raises(ConfigurationError) as raised:
+        find("small_unett", submissions / "submissions")
+    said = raised.value.one_line()
+    assert f"Say `--submissions {submissions}`. Did you mean small_unet?" in said
 
 
 def test_a_submission_without_predict_sh_is_refused(submissions):
