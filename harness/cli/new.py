@@ -83,7 +83,7 @@ def command(
     output_socket: options.OutputSocket = None,
     submissions: options.Submissions = options.DEFAULT_SUBMISSIONS,
 ) -> None:
-    """Write a new submission's folder: template, script, nnU-Net, MONAI.
+    """Write a new submission: template, script, nnU-Net, MONAI.
 
     Example: `harness new mine`, `harness new mine --script predict.py --with weights`,
     `harness new mine --from-nnunet nnUNet_results/Dataset007_Liver`, or

@@ -100,6 +100,14 @@ def write_run_record(folder: Path, record: RunRecord) -> None:
         ) from error
 
 
+def _is_empty(folder: Path) -> bool:
+    """Whether a run was killed before its first seal: no line was written, so none was taken away either."""
+    journals = (folder / name for name in (CASES_FILE, SCORES_FILE))
+    return not (folder / SEAL_FILE).exists() and not any(
+        path.exists() and path.stat().st_size for path in journals
+    )
+
+
 class RunWriter:
     """Writes one run's folder, alone: holds its lock until closed.
 
@@ -129,7 +137,8 @@ class RunWriter:
         new = not (folder / RUN_FILE).exists()
         if new and key is not None:
             write_run_record(folder, record.model_copy(update={"key": key.id}))
-        elif key is not None:
+        new = new or _is_empty(folder)
+        if not new and key is not None:
             self._refuse_cut_journals(key)
         start = chain_start(folder)
         self._cases: Journal[ExecutionRecord] = Journal(folder / CASES_FILE, start=start, key=key)

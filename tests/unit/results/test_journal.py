@@ -264,3 +264,15 @@ def test_all_runs_of_a_challenge_are_read(folder: Path, tmp_path: Path) -> None:
         pass
     assert [run.record.team for run in read_results(tmp_path, "phantom")] == ["another", "team"]
     assert read_results(tmp_path, "flare22") == []
+
+
+@pytest.mark.parametrize("left", [[], ["cases.jsonl"], ["cases.jsonl", "scores.jsonl"]])
+def test_a_run_that_was_killed_before_its_first_seal_goes_on(tmp_path: Path, left: list[str]) -> None:
+    folder = tmp_path / "phantom" / "team" / "0123456789ab"
+    with RunWriter(folder, run_record()):
+        pass
+    for name in {"cases.jsonl", "scores.jsonl", "seal.json"} - set(left):
+        (folder / name).unlink()
+    with RunWriter(folder, run_record()) as writer:
+        writer.add_execution(execution("a"))
+    assert [case.case for case in read_run(folder).executions] == ["a"]
