@@ -147,9 +147,11 @@ def test_nothing_goes_into_the_project_s_folder_by_default(submissions, data, mo
     options = small_unet_train(submissions, monkeypatch, data)
     assert options.work == tmp_path / "cache/flareharness/training/small_unet/tumour-full"
     assert options.out == options.work / "model"
-    for method in ("cascade", "distilled_student"):
+    text = (submissions / "cascade" / "train.py").read_text()
+    assert "with_places(options, HERE.name" in text
+    for method in ("distilled_student", "coarse_to_fine"):  # by way of segkit.partial
         text = (submissions / method / "train.py").read_text()
-        assert "with_places(options, HERE.name" in text
+        assert "HERE.name" in text and "segkit.partial" in text
 
 
 # nnU-Net's own commands.
