@@ -96,7 +96,7 @@ def test_the_evaluator_scores_where_nothing_of_the_harness_is_installed(python, 
 
 def test_the_harness_runs_from_the_wheel(python, wheel, tmp_path):
     pip(python, "install", wheel)
-    assert "harness 0" in call(python.with_name("harness"), "--version")
+    assert "harness 1.0" in call(python.with_name("harness"), "--version")
     told = call(python.with_name("harness"), "--version", "--verbose")
     assert "commit\tnone: not a checkout" in told
     call(
