@@ -12,7 +12,6 @@ from harness.submission.find import Submission
 
 BASE = "flareharness/base:bookworm"
 RUNTIME_CPU = "flareharness/runtime:cpu"
-RUNTIME_CUDA = "flareharness/runtime:cuda"
 EVALUATOR = "flareharness/evaluator:latest"
 
 
