@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from harness.cluster.identity import Holder
+from harness.cluster.identity import Holder, is_known_dead
 from harness.cluster.images import load_offered, remove_offered
 from harness.cluster.records import Division, Offer
 from harness.data.dataset import Case, Dataset, Fingerprinted
@@ -110,6 +110,8 @@ class EngineWorkshop:
         if self._open is not None and holder.boot == self._holder.boot:
             with suppress(HarnessError):
                 self._open.opened.bench.instruments.engine.reap(RUN_LABEL, worker_label(holder))
+        if is_known_dead(holder):
+            discard_stages(self._scratch_of(holder))
 
     def request(self, offer: Offer) -> EvaluationRequest:
         """Return the request that the offer was made from, as this host can carry it out."""
@@ -152,7 +154,10 @@ class EngineWorkshop:
 
     def scratch(self) -> Path:
         """Return the folder of this host that stands for the results folder where stages are made."""
-        return self._scratch / f"flareharness-{self._holder.worker}"
+        return self._scratch_of(self._holder)
+
+    def _scratch_of(self, holder: Holder) -> Path:
+        return self._scratch / f"flareharness-{holder.worker}"
 
 
 class EngineBay:

@@ -118,6 +118,7 @@ def test_a_worker_that_is_killed_leaves_its_container_to_the_next_one(arena: Are
     assert {line.outcome for line in results.executions} == {Outcome.SUCCEEDED}
     assert verify_run(results.folder, dataset=arena.dataset).problems == []
     assert containers_of(arena, request.image) == []
+    assert not list(arena.folder.glob("flareharness-*"))
 
 
 def test_an_image_is_saved_once_and_loaded_where_it_is_not(arena: Arena) -> None:

@@ -166,6 +166,7 @@ def arena(engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert engine.client.api.containers(all=True, filters=ours) == []
     assert not engine.client.api.volumes(filters=ours)["Volumes"]
     assert not (tmp_path / "results" / ".work").exists()
+    assert f" {tmp_path}/" not in Path("/proc/self/mountinfo").read_text()
 
 
 def label_of(folder: Path) -> str:
