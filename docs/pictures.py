@@ -1,6 +1,6 @@
 """Take the pictures of README and docs from a report on disk, in a real browser: `make pictures` runs this.
 
-Light and dark, of the figures of accuracy and of a case's page; each PNG stays under 300 KB.
+Light and dark, of the figures of accuracy, of accuracy against time and of a case's page; each PNG stays under 300 KB.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ _COLOURS = (256, 128, 64, 32)
 
 
 def main(report: Path) -> None:
-    """Write docs/images/{report,case}{,-dark}.png."""
+    """Write docs/images/{report,cost,case}{,-dark}.png."""
     first_case = min((report / "cases").glob("*.html"))
     pages = {
         "report": (report / "index.html", "#d1-accuracy", 900),
+        "cost": (report / "index.html", "#d1-accuracy-time", None),
         "case": (first_case, "#content", 760),
     }
     _FOLDER.mkdir(exist_ok=True)
@@ -47,11 +48,11 @@ def _browser() -> webdriver.Chrome:
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
 
 
-def _shot(browser: webdriver.Chrome, page: Path, part: str, theme: str, height: int) -> bytes:
-    """Return what a window shows from a part of the page on."""
+def _shot(browser: webdriver.Chrome, page: Path, part: str, theme: str, height: int | None) -> bytes:
+    """Return what a window of a height shows from a part of the page on; without a height, that part alone."""
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    size = {"width": _WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    size = {"width": _WIDTH, "height": height or _WIDTH, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(page.resolve().as_uri())
     browser.set_script_timeout(30)
@@ -61,6 +62,8 @@ def _shot(browser: webdriver.Chrome, page: Path, part: str, theme: str, height: 
         look();"""
     )
     browser.execute_script(_SCROLL, part)
+    if height is None:
+        return bytes(browser.find_element("css selector", part).screenshot_as_png)
     return bytes(browser.get_screenshot_as_png())
 
 

@@ -13,8 +13,9 @@ from harness.leaderboard.values import MISSING, OUTCOMES
 from harness.report.axes import floor_of, percent
 from harness.report.compare import difference
 from harness.report.marks import name_column, scrolled
-from harness.report.scene import Figure, Scene, row_height, score
+from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Svg, short, y_axis
+from harness.text import score
 
 _NAMES = 150.0
 _WIDTH = 1100.0

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from harness.challenge import RankingScheme
 from harness.leaderboard.model import Analysis
 from harness.leaderboard.ranking import (
     Bools,
@@ -300,7 +299,7 @@ def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
     if len(analysis.table.metrics) > 1:
         for index, metric in enumerate(analysis.table.metrics):
             part = ValueTable((metric,), analysis.table.values[[index]], analysis.table.counted[[index]])
-            orders.append((f"{metric.title}", _alone(part, scheme)))
+            orders.append((f"{metric.title}", rank_teams(part, scheme).ranks))
     teams = scene.ranked
     height = max(row_height(teams), 17.0)
     width = min(_WIDE, 2 * _NAMES + _SCHEME_WIDTH * len(orders))
@@ -332,10 +331,6 @@ def rank_lines(scene: Scene, analysis: Analysis) -> Figure:
         scrolled(svg),
         wide=True,
     )
-
-
-def _alone(part: ValueTable, scheme: RankingScheme) -> Ints:
-    return rank_teams(part, scheme).ranks
 
 
 def _overall_ranks(analysis: Analysis) -> tuple[Ints, Bools]:

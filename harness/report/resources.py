@@ -16,8 +16,9 @@ from harness.challenge.model import column_name
 from harness.leaderboard import Row
 from harness.leaderboard.values import Floats
 from harness.report.marks import Line, box, name_column, panel_grid, scrolled, two_widths
-from harness.report.scene import Figure, Scene, row_height, score
+from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Log, Svg, log_around, x_axis, y_axis
+from harness.text import score
 
 _NAMES = 150.0
 _SIDE = 440.0
@@ -76,7 +77,7 @@ def _costs(scene: Scene) -> list[Cost]:
             "accuracy-memory",
             "Is accuracy bought with memory?",
             "peak memory",
-            lambda row: _gib(row.cells["peak_working_set_bytes"] or row.cells["peak_memory_bytes"]),
+            lambda row: _gib(peak_memory_bytes(row)),
             _gib_shown,
             _gib(limits.memory_bytes),
         ),
@@ -93,6 +94,11 @@ def _costs(scene: Scene) -> list[Cost]:
             )
         )
     return costs
+
+
+def peak_memory_bytes(row: Row) -> float | None:
+    """Return a row's memory as it is ranked: the working set's peak, else the whole."""
+    return row.cells["peak_working_set_bytes"] or row.cells["peak_memory_bytes"]
 
 
 def accuracy_of(scene: Scene) -> MetricFacts | None:

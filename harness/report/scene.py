@@ -11,7 +11,6 @@ import numpy as np
 from markupsafe import Markup
 
 from evaluator.metrics import MetricFacts
-from harness import text as format_
 from harness.challenge import Challenge, Metric
 from harness.challenge.metrics import facts_of, is_fraction
 from harness.leaderboard import Division, Leaderboard, Row
@@ -158,11 +157,6 @@ class Scene:
             for facts in self.label_facts
             if is_fraction(facts)
         ]
-
-
-def score(value: float) -> str:
-    """Return a fraction as a percentage with two decimals."""
-    return format_.score(value)
 
 
 def row_height(rows: int) -> float:

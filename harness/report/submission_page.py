@@ -19,6 +19,7 @@ from harness.report.case_page import Gallery
 from harness.report.cases import outcome_name, own_cases
 from harness.report.failures import failures, hidden_logs, log_tail
 from harness.report.index_page import Fact, Pair, run_facts
+from harness.report.resources import peak_memory_bytes
 from harness.report.scene import Figure, Scene
 
 _MARKED = {
@@ -102,6 +103,8 @@ def worst_first(scene: Scene, index: int) -> list[WorstCase]:
     scores = scene.case_scores
     organs = _Organs(scene, index)
     run = scene.runs[index]
+    memory = run.resource("peak_working_set_bytes")
+    memory = np.where(np.isnan(memory), run.resource("peak_memory_bytes"), memory)
     listed = []
     for case in map(int, np.argsort(scores[:, index], kind="stable")):
         if np.isnan(scores[case, index]):
@@ -113,7 +116,7 @@ def worst_first(scene: Scene, index: int) -> list[WorstCase]:
                 field=float(np.nanmedian(scores[case])),
                 organs=organs.worst(case) if run.succeeded[case] else "",
                 runtime_s=_known(run.resource("runtime_s")[case]),
-                memory_bytes=_known(run.resource("peak_memory_bytes")[case]),
+                memory_bytes=_known(memory[case]),
                 outcome=outcome_name(scene, case, index).replace("_", " "),
                 failed=not bool(run.succeeded[case]),
             )
@@ -161,7 +164,8 @@ def _facts(scene: Scene, index: int) -> list[Fact]:
         ),
         (
             "peak memory",
-            format_.size(row.cells["peak_memory_bytes"]),
+            format_.size(peak_memory_bytes(row)),
+            f"with the file cache {format_.size(row.cells['peak_memory_bytes'])}, "
             f"GPU {format_.size(row.cells['peak_gpu_memory_bytes'])}",
         ),
         ("failed cases", f"{row.failed} of {row.cases}", ", ".join(_endings(row.outcomes))),
