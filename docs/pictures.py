@@ -1,6 +1,6 @@
 """Take the pictures of README and docs from a report on disk, in a real browser: `make pictures` runs this.
 
-Light and dark, of the figures of accuracy, of accuracy against time and of a case's page; each PNG stays under 300 KB.
+Light and dark: the figures of accuracy, accuracy against time, and a case's page; each PNG under 300 KB.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _browser() -> webdriver.Chrome:
 
 
 def _shot(browser: webdriver.Chrome, page: Path, part: str, theme: str, height: int | None) -> bytes:
-    """Return what a window of a height shows from a part of the page on; without a height, that part alone."""
+    """Return what a window of a height shows from a part of the page on; without one, that part alone."""
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     size = {"width": _WIDTH, "height": height or _WIDTH, "deviceScaleFactor": 1, "mobile": False}
