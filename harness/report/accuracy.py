@@ -26,7 +26,7 @@ from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Svg, x_axis
 from harness.text import printable
 
-_NAMES = 108.0
+_NAMES = 124.0
 _PANEL = 340.0
 _MOST_DOTS = 40_000
 """Beyond this many cases a figure shows boxes alone, or the page would not scroll."""

@@ -17,7 +17,7 @@ from harness.report.scene import Figure, Scene, row_height
 from harness.report.svg import Linear, Svg, short, x_axis
 from harness.text import printable
 
-_NAMES = 108.0
+_NAMES = 124.0
 _METHODS = 20
 _LEAST_HIDDEN_CASES = 5
 """On a hidden set a mean over fewer would tell of single cases."""
