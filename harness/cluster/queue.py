@@ -25,6 +25,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -162,31 +163,37 @@ class RunQueue:
             sight: What it has seen of the others.
             others: Tells whether workers of other hosts are there.
             start: Where in the order to begin once the first case is taken, so that many who ask at once do
-                not all ask for the same one.
+                not all ask for the same one. Who meets another goes on in the middle of the longest stretch
+                that is free.
         """
         if self._untouched is None:
-            self._look(start)
-        assert self._untouched is not None
+            count = len(self.offer.cases)
+            self._look()
+            self._untouched = _in_order(self._free(), first=start % (count - 1) + 1 if count > 1 else 0)
         while self._untouched:
             index = self._untouched.pop()
             if taken := self._put_lease(holder, index, 1, attempt=self._first_attempt(index)):
                 return taken
+            # Another came here on its way. Beside it we would ask for the same cases from now on.
             self._numbers[index] = 1
-            self._look(start)
+            self._look()
+            free = self._free()
+            self._untouched = _in_order(free, first=_middle_of_the_longest_stretch(free))
         return self._take_contested(holder, sight, others=others)
 
-    def _look(self, start: int) -> None:
-        """List what is there, once for many cases."""
+    def _look(self) -> None:
+        """List what is there. It takes as long as there are cases, so it is not done for each of them."""
         self._ended |= {int(name) for name in self.shared.names("ended")}
         for name in self.shared.names("slots"):
             index, number = map(int, name.split("."))
             self._numbers[index] = max(number, self._numbers.get(index, 0))
-        count = len(self.offer.cases)
-        order = [0, *((start + each) % (count - 1) + 1 for each in range(count - 1))] if count > 1 else [0]
-        self._untouched = [index for index in reversed(order[:count]) if index not in self._numbers]
+
+    def _free(self) -> list[int]:
+        """Return the cases that nobody was seen to take, in their order."""
+        return [index for index in range(len(self.offer.cases)) if index not in self._numbers]
 
     def _take_contested(self, holder: Holder, sight: Sight, *, others: Callable[[], bool]) -> Taken | None:
-        self._look(0)
+        self._look()
         for index in sorted(self._numbers.keys() - self._ended):
             history = self.history(index)
             last = history[-1] if history else None
@@ -269,12 +276,25 @@ class RunQueue:
 
     def wait_for_leases(self, is_dead: Callable[[Holder], bool]) -> bool:
         """Whether somebody who lives holds a case that is not ended."""
-        self._look(0)
+        self._look()
         for index in self._numbers.keys() - self._ended:
             history = self.history(index)
             if history and isinstance(history[-1], Lease) and not is_dead(history[-1].holder):
                 return True
         return False
+
+
+def _in_order(free: list[int], *, first: int) -> list[int]:
+    """Return the cases to take, the last one next: the offer's first, then from one on, and around."""
+    return sorted(free, key=lambda index: (index != 0, index < first, index), reverse=True)
+
+
+def _middle_of_the_longest_stretch(free: Sequence[int]) -> int:
+    """Return the case that workers on their way reach last, so that as few as may be meet there."""
+    begins = [at for at, index in enumerate(free) if at == 0 or free[at - 1] != index - 1]
+    stretches = [free[begin:end] for begin, end in pairwise([*begins, len(free)])]
+    longest = max(stretches, key=len, default=[0])
+    return longest[len(longest) // 2]
 
 
 def failed_hosts(history: Sequence[Lease | End]) -> list[str]:

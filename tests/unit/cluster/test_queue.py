@@ -110,6 +110,29 @@ def test_each_case_is_given_once_and_the_first_one_first(queue, beats):
     assert other.take(ben, sight, others=alone) is None
 
 
+def test_workers_that_meet_part_so_that_the_folder_is_listed_a_few_times_and_not_once_a_case(
+    tmp_path, beats
+):
+    class Counting(SharedFolder):
+        listed = 0
+
+        def names(self, folder="."):
+            Counting.listed += folder == "slots"
+            return super().names(folder)
+
+    cases, workers = 400, 4
+    root = queue_for(tmp_path, offer_of(cases)).root
+    shared, _, clock = beats
+    sight = Sight(shared, 60, clock)
+    queues = [RunQueue(root, Counting(root)) for _ in range(workers)]
+    taken = []
+    while len(taken) < cases:  # all at one pace: those who walk together stay together
+        for number, each in enumerate(queues):
+            taken.append(each.take(holder(f"w{number}"), sight, others=alone, start=0))
+    assert sorted(each.index for each in taken) == list(range(cases))
+    assert Counting.listed <= workers * 2 * cases.bit_length()
+
+
 def test_a_worker_that_sleeps_past_its_lease_and_wakes_ends_nothing(queue, beats):
     shared, beat, clock = beats
     ann, ben = holder("ann"), holder("ben")
