@@ -110,9 +110,7 @@ def test_each_case_is_given_once_and_the_first_one_first(queue, beats):
     assert other.take(ben, sight, others=alone) is None
 
 
-def test_workers_that_meet_part_so_that_the_folder_is_listed_a_few_times_and_not_once_a_case(
-    tmp_path, beats
-):
+def test_workers_that_meet_part_so_that_the_folder_is_listed_a_few_times_and_not_once_a_case(tmp_path, beats):
     class Counting(SharedFolder):
         listed = 0
 
