@@ -234,9 +234,12 @@ class Client:
         left_s = float("inf") if time_s is None else time_s - used_s(folder)
         if (root / "offer.json").is_file():
             self._observer.note(f"{request.team}: taken up where an earlier call left it")
-            return _Wanted(request, RunQueue(root), folder, lock, left_s=left_s)
-        offer = self._made_offer(request, dataset, image, run=run, folder=folder)
-        return _Wanted(request, RunQueue.make(root, offer), folder, lock, left_s=left_s)
+            queue = RunQueue(root)
+            queue.allow(time_s)
+        else:
+            offer = self._made_offer(request, dataset, image, run=run, folder=folder)
+            queue = RunQueue.make(root, offer, time_s=time_s)
+        return _Wanted(request, queue, folder, lock, left_s=left_s)
 
     def _hashing(self, done: int, total: int) -> None:
         self._observer.preparing("hashing the data", done, total)
@@ -264,6 +267,7 @@ class Client:
             slots=self._front.slots,
             lease_s=self._lease_s,
             begun=begun.host if begun is not None else None,
+            used_s=used_s(folder),
         )
 
     # ---- merging -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
         ended/00042           a hint that nothing is left to do of the case; tells nothing that slots do not
         journals/WORKER.*     what each worker writes, alone
         held/00042.0001/      what stays of a case, until it is merged
+        quota, used/WORKER    the time that containers may take (`harness.cluster.quota`)
 
 The numbers of a case are its fencing numbers, and each is put once (`SharedFolder.put_new`). Whoever takes a
 case puts a lease at the next number. Whoever ends it puts an end at the number after its lease:
@@ -22,6 +23,7 @@ anybody is, and neither clocks nor a scheduler have a say in it.
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.cluster.beats import Sight
 from harness.cluster.identity import Holder
+from harness.cluster.quota import USED_FOLDER, TimeQuota
 from harness.cluster.records import Division, End, Lease, Offer, Slot
 from harness.cluster.retry import is_quarantined, may_try
 from harness.cluster.shared import SharedFolder
@@ -42,7 +45,7 @@ from harness.results.records import Outcome
 Kind = TypeVar("Kind", bound=BaseModel)
 
 QUEUE_FOLDER = ".queue"
-_FOLDERS = ("slots", "ended", "journals", "held", "refusals")
+_FOLDERS = ("slots", "ended", "journals", "held", "refusals", USED_FOLDER)
 _DIGITS = 4
 
 
@@ -78,6 +81,7 @@ class RunQueue:
     def __init__(self, root: Path, shared: SharedFolder | None = None) -> None:
         self.root = root
         self.shared = shared or SharedFolder(root)
+        self.quota = TimeQuota(self.shared)
         self._offer: Offer | None = None
         self._untouched: list[int] | None = None
         self._ended: set[int] = set()
@@ -89,16 +93,32 @@ class RunQueue:
         return self.root.name
 
     @classmethod
-    def make(cls, root: Path, offer: Offer) -> RunQueue:
-        """Make a queue, or open the one that is there of the same run."""
+    def make(cls, root: Path, offer: Offer, *, time_s: float | None = None) -> RunQueue:
+        """Make a queue, or open the one that is there of the same run.
+
+        Args:
+            root: See the class.
+            offer: What is to be run.
+            time_s: See `allow`.
+        """
         queue = cls(root)
         for folder in _FOLDERS:
             (root / folder).mkdir(exist_ok=True)
         if offer.begun is not None:
             division = Division(host=offer.begun, baseline_s=offer.record.baseline_s)
             queue.shared.put_new("division.json", division.model_dump_json().encode(), durable=True)
+        if time_s is not None:
+            queue.quota.allow(time_s - offer.used_s)
         queue.shared.put_new("offer.json", offer.model_dump_json().encode(), durable=True)
         return queue
+
+    def allow(self, time_s: float | None) -> None:
+        """Say how long the run's containers may run in all, those before this offer too; None: without bound.
+
+        Raises:
+            InfrastructureError: the disk or the network fails.
+        """
+        self.quota.allow(math.inf if time_s is None else time_s - self.offer.used_s)
 
     @property
     def offer(self) -> Offer:

@@ -31,7 +31,7 @@ from harness.errors import ConfigurationError, HarnessError, InfrastructureError
 from harness.results.journal import Journal
 from harness.results.key import signing_key
 from harness.results.observer import Observer
-from harness.results.records import Evidence, ExecutionRecord, HostFacts, Outcome, ScoreRecord
+from harness.results.records import Evidence, ExecutionRecord, Outcome, ScoreRecord
 from harness.run.stage import discard
 
 AROUND_A_CASE_S = 600.0
@@ -47,6 +47,7 @@ class _Desk:
         refused: Whether this host takes no case of it.
         touched: Whether a case of it was seen taken.
         failures: How many cases in a row failed here for reasons that are not the submission's.
+        used_s: Seconds that containers of it ran here, but for cases that were another's when they ended.
     """
 
     queue: RunQueue
@@ -56,6 +57,7 @@ class _Desk:
     refused: bool = False
     touched: bool = False
     failures: int = 0
+    used_s: float = 0.0
 
     def is_untouched(self) -> bool:
         """Whether no case of it was ever taken; looked at only as long as that is so."""
@@ -126,7 +128,7 @@ class Worker:
         """Run one case of some run; return whether there was one."""
         for desk in self._in_turn():
             try:
-                if self._has_time(desk) and (taken := self._take(desk)) is not None:
+                if self._may_begin(desk) and (taken := self._take(desk)) is not None:
                     self._run(desk, taken)
                     return True
             except (InfrastructureError, FileNotFoundError):
@@ -172,8 +174,12 @@ class Worker:
 
     def _may_get_work(self) -> bool:
         """Whether a run may yet give this worker a case: somebody holds one, and might die."""
-        desks = [desk for desk in self._open_desks() if self._has_time(desk)]
+        desks = [desk for desk in self._open_desks() if self._may_begin(desk)]
         return any(desk.queue.wait_for_leases(self._is_dead) for desk in desks)
+
+    def _may_begin(self, desk: _Desk) -> bool:
+        """Whether there is time for a case of a run: the team's, and this host's."""
+        return not desk.queue.quota.is_used_up() and self._has_time(desk)
 
     def _has_time(self, desk: _Desk) -> bool:
         if self.stop_at is None:
@@ -214,19 +220,27 @@ class Worker:
         self.observer.case_started(case.id, taken.attempt)
         held.mkdir()
         execution = self._executed(desk.bay, case, taken.attempt, held)
+        self._add_time(desk, execution.stages.run_s or 0.0)  # before its end: then others go on
         score = desk.bay.score(execution, case, held)
         if self._write(desk, taken, execution, score):
             self.tally.ended += 1
             self.observer.case_finished(execution)
         else:
             self.tally.void += 1
+            with suppress(InfrastructureError):  # as when the run was concluded meanwhile
+                self._add_time(desk, -(execution.stages.run_s or 0.0))
             discard(held)
-            for folder in (held.parent, queue.root):  # made again here, if the run was concluded meanwhile
-                with suppress(OSError):
-                    folder.rmdir()
+            if not queue.is_offered:  # it was concluded meanwhile, and these were made again here
+                for folder in (held.parent, queue.root):
+                    with suppress(OSError):
+                        folder.rmdir()
             self.observer.note(f"{case.id} was given to another worker meanwhile; what was run here is void")
         self._heart.expect(None)
         self._mind_failures(desk, execution)
+
+    def _add_time(self, desk: _Desk, seconds: float) -> None:
+        desk.used_s += seconds
+        desk.queue.quota.tell_used(self.holder.worker, desk.used_s)
 
     def _executed(self, bay: Bay, case: Case, attempt: int, held: Path) -> ExecutionRecord:
         """Run a case; a host that cannot run it at all has failed it, and another may try."""
@@ -329,31 +343,13 @@ def check_division(ours: Division, theirs: Division) -> None:
     """Check that a host is like those that a run is made on.
 
     Raises:
-        ConfigurationError: it has another processor, number of cores, GPU, engine or cgroup version.
+        ConfigurationError: it is of another kind; see `HostFacts.likeness`.
     """
-    unlike = [
-        f"{name}: {mine} here, {there} there"
-        for (name, mine), (_, there) in zip(kind_of(ours.host), kind_of(theirs.host), strict=True)
-        if mine != there
-    ]
-    if unlike:
+    if unlike := ours.host.unlike(theirs.host):
         raise ConfigurationError(
             f"this host is unlike those that the run is made on ({'; '.join(unlike)})",
             mend="Times of unlike hosts are not mixed in one run: keep to hosts of one kind.",
         )
-
-
-def kind_of(host: HostFacts) -> list[tuple[str, object]]:
-    """Return what must be equal on all hosts of a run, by name."""
-    return [
-        ("processor", host.cpu_model),
-        ("cores", host.cores),
-        ("GPUs", ", ".join(host.gpus)),
-        ("engine", host.engine),
-        ("cgroup version", host.cgroup_version),
-        ("isolated", host.isolated),
-        ("OCI runtime", host.runtime),
-    ]
 
 
 def write_host(queue: RunQueue, holder: Holder, division: Division) -> None:

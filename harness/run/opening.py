@@ -221,9 +221,9 @@ def opened_record(opened: Opened) -> RunRecord:
         )
     record = read_run_record(folder)
     begun, here = record.host, opened.draft.host
-    if begun is not None and here is not None and begun.likeness != here.likeness:
+    if begun is not None and here is not None and (unlike := here.unlike(begun)):
         raise ConfigurationError(
-            f"this run was begun on another host ({begun.one_line()}; here: {here.one_line()})",
+            f"this run was begun on another kind of host ({'; '.join(unlike)})",
             where=folder,
             mend="Finish it there, or use another results folder: times of unlike hosts are not mixed.",
         )

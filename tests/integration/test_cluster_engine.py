@@ -167,8 +167,16 @@ def test_an_unlike_host_is_refused_with_what_differs() -> None:
     )
     ours = Division(host=facts)
     check_division(ours, Division(host=facts.model_copy(update={"memory_bytes": 2, "kernel": "other"})))
-    for change in ({"cpu_model": "B"}, {"engine": "Podman 5"}, {"cgroup_version": 1}, {"cores": 4}):
-        with pytest.raises(ConfigurationError, match=str(next(iter(change.values())))):
+    check_division(ours, Division(host=facts.model_copy(update={"engine": "Docker 27.1"})))
+    unlike: list[tuple[dict[str, object], str]] = [
+        ({"cpu_model": "B"}, "processor: A here, B there"),
+        ({"engine": "Podman 5"}, "engine: docker here, podman there"),
+        ({"cgroup_version": 1}, "cgroup version: 2 here, 1 there"),
+        ({"cores": 4}, "cores: 8 here, 4 there"),
+        ({"gpus": ("L4",)}, "gpus: none here, L4 there"),
+    ]
+    for change, words in unlike:
+        with pytest.raises(ConfigurationError, match=words):
             check_division(ours, Division(host=facts.model_copy(update=change)))
 
 

@@ -166,11 +166,11 @@ def offer_of(cases: int, *, team: str = "noop", lease_s: float = 1.0, time_s: fl
     )
 
 
-def queue_for(results: Path, offer: Offer) -> RunQueue:
-    """Make the queue of an offer."""
+def queue_for(results: Path, offer: Offer, *, time_s: float | None = None) -> RunQueue:
+    """Make the queue of an offer, with the time that its containers may take in all."""
     record = offer.record
     name = f"{record.challenge.name}+{record.team}+{record.run}+test"
-    return RunQueue.make(results / ".queue" / name, offer)
+    return RunQueue.make(results / ".queue" / name, offer, time_s=time_s)
 
 
 def noop_request(folder: Path, *, cases: int, team: str = "noop") -> EvaluationRequest:

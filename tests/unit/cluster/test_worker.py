@@ -9,12 +9,13 @@ import pytest
 from noop_cluster import HOST, NoopBay, NoopWorkshop, offer_of, queue_for
 
 from harness.cluster.identity import this_process
-from harness.cluster.queue import RunQueue
-from harness.cluster.records import Division, Lease
+from harness.cluster.queue import RunQueue, Taken
+from harness.cluster.records import Division, End, Lease
 from harness.cluster.retry import MOST_IN_A_ROW
 from harness.cluster.worker import AROUND_A_CASE_S, Worker
 from harness.errors import InfrastructureError, PrerequisiteError
 from harness.results.observer import Observer
+from harness.results.records import Outcome
 
 
 class Listening(Observer):
@@ -69,6 +70,36 @@ def test_no_case_is_begun_that_may_not_end_before_the_host_is_taken_away(tmp_pat
     assert takers(queue, 3) == [0, 0, 0]
     later = time.monotonic() + AROUND_A_CASE_S + 200
     assert worker_of(tmp_path, stop_at=later).work().ended == 3
+
+
+def test_no_case_is_begun_once_the_team_s_time_is_used_up(tmp_path):
+    offer = offer_of(6).model_copy(update={"used_s": 2.0})
+    queue = queue_for(tmp_path, offer, time_s=10.0)
+    shop = NoopWorkshop(NoopBay(run_s=3.0))
+    assert worker_of(tmp_path, shop).work().ended == 3  # 2 s were used before, and 6 s are less than 8
+    assert queue.quota.is_used_up()
+    assert worker_of(tmp_path, shop).work().ended == 0
+    assert sum(takers(queue, 6)) == 3
+    queue.allow(13.0)  # another call has another quota
+    assert worker_of(tmp_path, shop).work().ended == 1
+    queue.allow(None)
+    assert worker_of(tmp_path, shop).work().ended == 2
+
+
+def test_time_of_a_case_that_was_another_s_when_it_ended_is_not_the_team_s(tmp_path):
+    queue = queue_for(tmp_path, offer_of(2), time_s=6.0)
+    another = End(holder=this_process(), outcome=Outcome.SUCCEEDED, execution_sha256="0" * 64)
+
+    class Overtaken(NoopBay):
+        def run(self, case, attempt, held):
+            queue.end(Taken(0, 1, 1), another)
+            return super().run(case, attempt, held)
+
+    tally = worker_of(tmp_path, NoopWorkshop(Overtaken(run_s=3.0))).work()
+    assert (tally.ended, tally.void) == (1, 1)
+    assert not queue.quota.is_used_up()
+    queue.quota.tell_used("another", 3.0)
+    assert queue.quota.is_used_up()
 
 
 def test_a_host_that_cannot_work_on_a_run_says_why_and_works_on_the_others(tmp_path):
