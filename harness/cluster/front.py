@@ -1,10 +1,10 @@
-"""Which front end a person means by `--cluster`."""
+"""What starts workers, and which of them a person means by `--cluster`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol, Self
 
-from harness.cluster.client import FrontEnd
 from harness.cluster.dask_front import DaskFront
 from harness.cluster.processes import WorkerCommand
 from harness.cluster.slurm_front import SlurmFront
@@ -12,6 +12,30 @@ from harness.errors import ConfigurationError
 from harness.results.observer import Observer
 
 _LOWEST_PORT = 1024
+
+
+class FrontEnd(Protocol):
+    """Starts workers on the queue of a results folder. It may die: nothing depends on it."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether workers may stand on hosts whose engine has not got this host's images."""
+
+    @property
+    def slots(self) -> int:
+        """Workers that one host runs beside each other."""
+
+    def start(self) -> None:
+        """Start the workers, or those that are gone."""
+
+    def working(self) -> int:
+        """How many of its workers run, or wait to run."""
+
+    def __enter__(self) -> Self:
+        """Get ready."""
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers that it started."""
 
 
 def front_end(words: str, results: Path, *, lease_s: float, observer: Observer) -> FrontEnd:

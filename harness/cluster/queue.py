@@ -33,7 +33,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.cluster.beats import Sight
+from harness.cluster.heartbeat import Liveness
 from harness.cluster.identity import Holder
 from harness.cluster.quota import USED_FOLDER, TimeQuota
 from harness.cluster.records import Division, End, Lease, Offer, Slot
@@ -174,13 +174,13 @@ class RunQueue:
         return not self.shared.names("slots")
 
     def take(
-        self, holder: Holder, sight: Sight, *, others: Callable[[], bool], start: int = 0
+        self, holder: Holder, liveness: Liveness, *, others: Callable[[], bool], start: int = 0
     ) -> Taken | None:
         """Take a case that nobody has, or whose holder is dead, or whose last try failed elsewhere.
 
         Args:
             holder: Who asks.
-            sight: What it has seen of the others.
+            liveness: What it has seen of the others.
             others: Tells whether workers of other hosts are there.
             start: Where in the order to begin once the first case is taken, so that many who ask at once do
                 not all ask for the same one. Who meets another goes on in the middle of the longest stretch
@@ -199,7 +199,7 @@ class RunQueue:
             self._look()
             free = self._free()
             self._untouched = _in_order(free, first=_middle_of_the_longest_stretch(free))
-        return self._take_contested(holder, sight, others=others)
+        return self._take_contested(holder, liveness, others=others)
 
     def _look(self) -> None:
         """List what is there. It takes as long as there are cases, so it is not done for each of them."""
@@ -212,7 +212,9 @@ class RunQueue:
         """Return the cases that nobody was seen to take, in their order."""
         return [index for index in range(len(self.offer.cases)) if index not in self._numbers]
 
-    def _take_contested(self, holder: Holder, sight: Sight, *, others: Callable[[], bool]) -> Taken | None:
+    def _take_contested(
+        self, holder: Holder, liveness: Liveness, *, others: Callable[[], bool]
+    ) -> Taken | None:
         self._look()
         for index in sorted(self._numbers.keys() - self._ended):
             history = self.history(index)
@@ -220,7 +222,7 @@ class RunQueue:
             if last is None:
                 continue  # its name was seen before its content
             if isinstance(last, Lease):
-                if not sight.is_dead(last.holder):
+                if not liveness.is_dead(last.holder):
                     continue
             elif self._is_over(history):
                 self._note_ended(index)

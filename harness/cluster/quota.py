@@ -8,8 +8,12 @@ Who merges sees some seconds later what came to its end. Meanwhile cases would b
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.cluster.shared import SharedFolder
 from harness.errors import InfrastructureError
+from harness.results.journal import CASES_FILE, read_lines
+from harness.results.records import ExecutionRecord
 
 USED_FOLDER = "used"
 _FILE = "quota"
@@ -65,3 +69,8 @@ class TimeQuota:
                 where=self._shared.root / name,
                 mend=f"{error.strerror}.",
             ) from error
+
+
+def used_s(folder: Path) -> float:
+    """Return the seconds that the containers of a run took so far."""
+    return sum(line.stages.run_s or 0.0 for line in read_lines(folder / CASES_FILE, ExecutionRecord))

@@ -73,7 +73,7 @@ class Offer(_Record):
         cases: Those without a verdict, in the order in which they are run.
         data: The data set's folder.
         slots: Workers that a host runs beside each other.
-        lease_s: See `harness.cluster.beats`.
+        lease_s: See `harness.cluster.heartbeat`.
         begun: The host that the run was begun on, if it was.
         used_s: Seconds that containers of the run took before this offer.
     """

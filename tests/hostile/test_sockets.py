@@ -184,7 +184,7 @@ def log_of_python(arena: Arena, program: str, files: dict[str, bytes]) -> str:
     image, _ = arena.engine.client.images.build(fileobj=tar_of(files), custom_context=True, rm=True)
     try:
         request = arena.request("", memory_bytes=3072 * MIB, time_s=300.0)
-        results = evaluate(replace(request, image=image.id), engine=arena.engine)
+        results = evaluate(replace(request, image=image.id, score=False), engine=arena.engine)
     finally:
         arena.engine.client.images.remove(image.id, force=True)
     log = arena.log(results)

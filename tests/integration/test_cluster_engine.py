@@ -13,12 +13,12 @@ import pytest
 from containers import Arena, make_dataset
 
 from harness.cluster.client import Client
+from harness.cluster.division import check_division
+from harness.cluster.host_runner import EngineHostRunner
 from harness.cluster.identity import this_process
 from harness.cluster.images import load_offered, offered_image, remove_offered
 from harness.cluster.processes import WorkerCommand
 from harness.cluster.records import Division
-from harness.cluster.worker import check_division
-from harness.cluster.workshop import EngineWorkshop
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import read_run
 from harness.results.observer import Observer
@@ -156,9 +156,9 @@ def test_an_image_is_saved_once_and_loaded_where_it_is_not(arena: Arena) -> None
 
 def test_a_dead_worker_s_containers_are_known_by_its_name(arena: Arena, tmp_path) -> None:
     holder = this_process()
-    workshop = EngineWorkshop(arena.folder / "results", holder, scratch=tmp_path)
-    workshop.reap(holder)  # with no run open there is no engine to ask, and nothing to do
-    workshop.close()
+    host_runner = EngineHostRunner(arena.folder / "results", holder, scratch=tmp_path)
+    host_runner.reap(holder)  # with no run open there is no engine to ask, and nothing to do
+    host_runner.close()
 
 
 def test_an_unlike_host_is_refused_with_what_differs() -> None:
