@@ -12,7 +12,7 @@ from harness.cli import many, options
 from harness.cli.entry import Entry, check_entrants, conclude, entry_for, prepared, refuse_alike, rules_for
 from harness.cli.observer import ConsoleObserver
 from harness.cli.people import score_people
-from harness.cluster.beats import LEASE_S
+from harness.cluster.heartbeat import LEASE_S
 from harness.data.dataset import Fingerprinted
 from harness.engine.registry import DEFAULT_ENGINE, ENGINES, open_engine
 from harness.errors import ConfigurationError

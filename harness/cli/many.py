@@ -15,8 +15,9 @@ from harness.challenge import Challenge
 from harness.cli.display import say, stdout
 from harness.cli.entry import Entry, conclude, entry_for, refuse_alike
 from harness.cli.observer import ConsoleObserver, ManyObserver
-from harness.cluster.client import Client, used_s
+from harness.cluster.client import Client
 from harness.cluster.front import front_end
+from harness.cluster.quota import used_s
 from harness.engine.base import ContainerEngine
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, ConfigurationError
 from harness.results.folder import read_run
@@ -25,10 +26,10 @@ from harness.run.request import EvaluationRequest
 from harness.run.workers import terminate_like_interrupt
 from harness.submission.find import discover
 from harness.submission.load import team_of
+from harness.teams.entries import ENTRIES_FILE, EntryTable, concluded, cut_off
+from harness.teams.fair_order import evaluate_in_turn, with_known_data
 from harness.teams.intake import Entered, Intake
 from harness.teams.roster import Entrant, Inbox, entrants_of, looks_like_source, read_roster
-from harness.teams.standing import ENTRIES_FILE, Standings, concluded, cut_off
-from harness.teams.turns import evaluate_in_turn, with_known_data
 from harness.text import printable
 
 RosterFile = Annotated[
@@ -144,20 +145,20 @@ class Call:
 
     def evaluate(self, field: Field) -> int:
         """Evaluate a field on this host, print the organiser's table and return the exit code."""
-        standings = Standings(self.folder)
+        entries = EntryTable(self.folder)
         with ConsoleObserver() as observer:
-            intake = self._intake(standings, observer)
+            intake = self._intake(entries, observer)
             codes: list[int] = []
             for entrants in self._rounds(field):
                 finished = evaluate_in_turn(
                     self._entered(intake, entrants),
                     engine=self.engine,
                     observer=observer,
-                    standings=standings,
+                    entries=entries,
                     arrivals=lambda: self._entered(intake, self._arrivals(field)),
                 )
                 codes += [conclude(read_run(run)) for run in finished]
-        return self._close(standings, intake, codes)
+        return self._close(entries, intake, codes)
 
     def distribute(self, field: Field, words: str, *, lease_s: float) -> int:
         """Evaluate a field on a cluster, print the organiser's table and return the exit code.
@@ -165,11 +166,11 @@ class Call:
         Raises:
             ConfigurationError: the words name no cluster.
         """
-        standings = Standings(self.folder)
+        entries = EntryTable(self.folder)
         results = self.folder.parent
         with ManyObserver() as observer:
             front = front_end(words, results, lease_s=lease_s, observer=observer)
-            intake = self._intake(standings, observer)
+            intake = self._intake(entries, observer)
             codes: list[int] = []
             for entrants in self._rounds(field):
                 entered = self._entered(intake, entrants)
@@ -187,27 +188,25 @@ class Call:
                     finished = client.evaluate(requests, time_s=times)
                 for each in entered:
                     if (error := client.failures.get(each.request.team)) is not None:
-                        standings.put(cut_off(each.standing, error))
+                        entries.put(cut_off(each.row, error))
                         codes.append(error.exit_code)
-                standing = [each for each in entered if each.request.team not in client.failures]
-                for each, folder in zip(standing, finished, strict=True):
+                evaluated = [each for each in entered if each.request.team not in client.failures]
+                for each, folder in zip(evaluated, finished, strict=True):
                     run = read_run(folder)
                     time_s = each.entrant.quota.time
                     out = time_s is not None and used_s(folder) >= time_s
-                    standings.put(concluded(each.standing, run, out_of_quota=out), run)
+                    entries.put(concluded(each.row, run, out_of_quota=out), run)
                     codes.append(conclude(run))
-        return self._close(standings, intake, codes)
+        return self._close(entries, intake, codes)
 
-    def _close(self, standings: Standings, intake: Intake, codes: list[int]) -> int:
-        show(standings, self.folder)
+    def _close(self, entries: EntryTable, intake: Intake, codes: list[int]) -> int:
+        show(entries, self.folder)
         if intake.rejected:
             codes.append(EXIT_SUBMISSION_FAILED)
         return max(codes, default=EXIT_OK)
 
-    def _intake(self, standings: Standings, observer: ConsoleObserver) -> Intake:
-        return Intake(
-            self.folder, self.engine, prepare=self._prepare, standings=standings, note=observer.note
-        )
+    def _intake(self, entries: EntryTable, observer: ConsoleObserver) -> Intake:
+        return Intake(self.folder, self.engine, prepare=self._prepare, entries=entries, note=observer.note)
 
     def _rounds(self, field: Field) -> Iterator[Sequence[Entrant]]:
         """Yield who is to be evaluated now; with --watch for ever."""
@@ -247,12 +246,12 @@ class Call:
         return self.request_for(entry)
 
 
-def show(standings: Standings, folder: Path) -> None:
+def show(entries: EntryTable, folder: Path) -> None:
     """Print the organiser's table, and where it lies."""
     table = Table(box=None, header_style="bold")
     for title in ("team", "status", "cases", "succeeded", "why"):
         table.add_column(title, justify="right" if title in ("cases", "succeeded") else "left")
-    for row in standings.rows:
+    for row in entries.rows:
         done = f"{row.verdicts}/{row.cases}" if row.cases else ""
         succeeded = str(row.succeeded) if row.cases else ""
         cells = (row.team, row.status, done, succeeded, row.why)

@@ -13,10 +13,10 @@ import typer
 from harness.cli import options
 from harness.cli.display import say
 from harness.cli.observer import ConsoleObserver
-from harness.cluster.beats import LEASE_S
+from harness.cluster.heartbeat import LEASE_S
+from harness.cluster.host_runner import EngineHostRunner
 from harness.cluster.identity import this_process
 from harness.cluster.worker import Worker
-from harness.cluster.workshop import EngineWorkshop
 from harness.errors import EXIT_OK, ConfigurationError
 from harness.run.alone import alone_on_this_host
 from harness.run.workers import terminate_like_interrupt
@@ -69,7 +69,7 @@ def command(
         worker = Worker(
             results=results,
             holder=holder,
-            workshop=EngineWorkshop(results, holder, slot=slot, scratch=scratch),
+            host_runner=EngineHostRunner(results, holder, slot=slot, scratch=scratch),
             observer=observer,
             lease_s=lease,
             stop_at=ends_at(stop_after),

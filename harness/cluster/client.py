@@ -12,61 +12,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
 
-from harness.cluster.beats import Sight, forget_beats
+from harness.cluster.division import on_division, write_hosts
+from harness.cluster.front import FrontEnd
+from harness.cluster.heartbeat import Liveness, forget_heartbeats
 from harness.cluster.images import offered_image, withdraw_offered
 from harness.cluster.merge import Merger
 from harness.cluster.queue import QUEUE_FOLDER, RunQueue, offered_runs, queue_of
-from harness.cluster.records import Division, Offer, OfferedCase, OfferedImage
+from harness.cluster.quota import used_s
+from harness.cluster.records import Offer, OfferedCase, OfferedImage
 from harness.cluster.shared import SharedFolder
 from harness.data.dataset import Fingerprinted
 from harness.engine.base import ContainerEngine, ImageInfo
 from harness.errors import ConfigurationError, HarnessError, InfrastructureError
-from harness.files import write_whole
 from harness.results.folder import RunWriter, read_run_record
 from harness.results.journal import CASES_FILE, RUN_FILE, read_lines
 from harness.results.key import signing_key
 from harness.results.lock import FolderLock
 from harness.results.observer import Observer
 from harness.results.plan import plan
-from harness.results.records import ExecutionRecord, RunRecord
+from harness.results.records import ExecutionRecord
 from harness.run.opening import chosen_runtime, draft_record
 from harness.run.request import EvaluationRequest, check_request, run_id
 from harness.run.stage import discard, place_in_order
 from harness.scoring.score import cases_by_id, score_missing
 
-HOSTS_FILE = "hosts.json"
 POLL_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _IMAGES = "images"
 _LOCKS = "locks"
 _REVIVALS = 3
 """How often workers are started again when all of them are gone and cases are left."""
-
-
-class FrontEnd(Protocol):
-    """Starts workers on the queue of a results folder. It may die: nothing depends on it."""
-
-    @property
-    def spreads(self) -> bool:
-        """Whether workers may stand on hosts whose engine has not got this host's images."""
-
-    @property
-    def slots(self) -> int:
-        """Workers that one host runs beside each other."""
-
-    def start(self) -> None:
-        """Start the workers, or those that are gone."""
-
-    def working(self) -> int:
-        """How many of its workers run, or wait to run."""
-
-    def __enter__(self) -> Self:
-        """Get ready."""
-
-    def __exit__(self, *_: object) -> None:
-        """End the workers that it started."""
 
 
 @dataclass
@@ -97,7 +73,7 @@ class Client:
         front: Starts workers.
         observer: Told of what goes on.
         observer_of: Returns who is told of a team's run; by default the same.
-        lease_s: See `harness.cluster.beats`.
+        lease_s: See `harness.cluster.heartbeat`.
 
     Attributes:
         failures: What went wrong with a run in the last call, by team.
@@ -152,7 +128,7 @@ class Client:
             for request in asked:
                 with self._failing(request.team):
                     wanted.append(self._offer(request, stack, (time_s or {}).get(request.team)))
-            self._sight = Sight(SharedFolder(self._results / QUEUE_FOLDER), self._lease_s)
+            self._liveness = Liveness(SharedFolder(self._results / QUEUE_FOLDER), self._lease_s)
             with self._front as front:
                 front.start()
                 while any(not each.is_over for each in wanted):
@@ -186,7 +162,7 @@ class Client:
         self._done_with.clear()
         if not left:
             discard(self._results / QUEUE_FOLDER / _IMAGES)
-            forget_beats(SharedFolder(self._results / QUEUE_FOLDER))
+            forget_heartbeats(SharedFolder(self._results / QUEUE_FOLDER))
 
     @contextmanager
     def _failing(self, team: str) -> Iterator[None]:
@@ -234,9 +210,12 @@ class Client:
         left_s = float("inf") if time_s is None else time_s - used_s(folder)
         if (root / "offer.json").is_file():
             self._observer.note(f"{request.team}: taken up where an earlier call left it")
-            return _Wanted(request, RunQueue(root), folder, lock, left_s=left_s)
-        offer = self._made_offer(request, dataset, image, run=run, folder=folder)
-        return _Wanted(request, RunQueue.make(root, offer), folder, lock, left_s=left_s)
+            queue = RunQueue(root)
+            queue.allow(time_s)
+        else:
+            offer = self._made_offer(request, dataset, image, run=run, folder=folder)
+            queue = RunQueue.make(root, offer, time_s=time_s)
+        return _Wanted(request, queue, folder, lock, left_s=left_s)
 
     def _hashing(self, done: int, total: int) -> None:
         self._observer.preparing("hashing the data", done, total)
@@ -264,6 +243,7 @@ class Client:
             slots=self._front.slots,
             lease_s=self._lease_s,
             begun=begun.host if begun is not None else None,
+            used_s=used_s(folder),
         )
 
     # ---- merging -------------------------------------------------------------------------------------------
@@ -299,7 +279,7 @@ class Client:
         if division is None:
             return False
         offer = wanted.queue.offer
-        record = _on_division(offer.record, division)
+        record = on_division(offer.record, division)
         wanted.writer = stack.enter_context(RunWriter(wanted.folder, record))
         wanted.merger = Merger(wanted.queue, wanted.writer, self._key)
         total = len(record.dataset.cases)
@@ -329,7 +309,7 @@ class Client:
             with writer.together():
                 for execution, _score in wanted.merger.merge_rest():
                     self._observer_of(request.team).case_finished(execution)
-            _write_hosts(wanted.queue, wanted.folder)
+            write_hosts(wanted.queue, wanted.folder)
         if writer is None:
             writer = stack.enter_context(RunWriter(wanted.folder, read_run_record(wanted.folder)))
         if request.score:
@@ -352,7 +332,7 @@ class Client:
 
     def _is_worked_on(self) -> bool:
         """Whether somebody works or can be made to; workers that all died are started again."""
-        if self._front.working() or self._sight.living():
+        if self._front.working() or self._liveness.living():
             return True
         if self._revivals >= _REVIVALS:
             return False
@@ -360,11 +340,6 @@ class Client:
         self._observer.note("no worker is left; starting them again")
         self._front.start()
         return True
-
-
-def used_s(folder: Path) -> float:
-    """Return the seconds that the containers of a run took so far."""
-    return sum(line.stages.run_s or 0.0 for line in read_lines(folder / CASES_FILE, ExecutionRecord))
 
 
 def _allow_many_files() -> None:
@@ -380,32 +355,3 @@ def _check_spreadable(request: EvaluationRequest) -> None:
             raise ConfigurationError(
                 "this is for one machine", where=option, mend="Leave it out together with --cluster."
             )
-
-
-def _on_division(record: RunRecord, division: Division) -> RunRecord:
-    return record.model_copy(
-        update={
-            "host": division.host,
-            "baseline_s": division.baseline_s,
-            "cpuset": division.cpuset,
-            "output_bound": division.output_bound,
-        }
-    )
-
-
-def _write_hosts(queue: RunQueue, folder: Path) -> None:
-    """Write who ran cases, and how fast each was against the first: 2 took half as long."""
-    first = queue.division()
-    rows = []
-    for name in queue.shared.names("journals"):
-        if name.endswith(".host.json") and (content := queue.shared.read(f"journals/{name}")) is not None:
-            found = Division.model_validate_json(content)
-            relative = None
-            if first is not None and first.speed_s and found.speed_s:
-                relative = round(first.speed_s / found.speed_s, 3)
-            worker = name.removesuffix(".host.json")
-            rows.append(
-                f'{{"worker":"{worker}","relative_speed":{"null" if relative is None else relative},'
-                f'"facts":{found.model_dump_json()}}}'
-            )
-    write_whole(folder / HOSTS_FILE, "[\n" + ",\n".join(rows) + "\n]\n")

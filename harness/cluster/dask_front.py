@@ -19,7 +19,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 from harness.cluster.processes import WorkerCommand, run_to_its_end
-from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.errors import InfrastructureError, PrerequisiteError
 from harness.results.observer import Observer
 from harness.run.alone import alone_on_this_host
 
@@ -183,20 +183,6 @@ class _Machines:
                 process.wait(timeout=10)
             process.kill()
             process.wait()
-
-
-def places_of(words: str) -> int:
-    """Return N of `local:N`.
-
-    Raises:
-        ConfigurationError: it is no number.
-    """
-    number = words.removeprefix("local").removeprefix(":") or "1"
-    if not number.isdecimal() or int(number) < 1:
-        raise ConfigurationError(
-            f"{number!r} is no number of workers", where="--cluster", mend="E.g. --cluster local:2."
-        )
-    return int(number)
 
 
 def _distributed() -> Any:

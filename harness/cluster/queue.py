@@ -7,6 +7,7 @@
         ended/00042           a hint that nothing is left to do of the case; tells nothing that slots do not
         journals/WORKER.*     what each worker writes, alone
         held/00042.0001/      what stays of a case, until it is merged
+        quota, used/WORKER    the time that containers may take (`harness.cluster.quota`)
 
 The numbers of a case are its fencing numbers, and each is put once (`SharedFolder.put_new`). Whoever takes a
 case puts a lease at the next number. Whoever ends it puts an end at the number after its lease:
@@ -22,16 +23,19 @@ anybody is, and neither clocks nor a scheduler have a say in it.
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.cluster.beats import Sight
+from harness.cluster.heartbeat import Liveness
 from harness.cluster.identity import Holder
+from harness.cluster.quota import USED_FOLDER, TimeQuota
 from harness.cluster.records import Division, End, Lease, Offer, Slot
 from harness.cluster.retry import is_quarantined, may_try
 from harness.cluster.shared import SharedFolder
@@ -41,7 +45,7 @@ from harness.results.records import Outcome
 Kind = TypeVar("Kind", bound=BaseModel)
 
 QUEUE_FOLDER = ".queue"
-_FOLDERS = ("slots", "ended", "journals", "held", "refusals")
+_FOLDERS = ("slots", "ended", "journals", "held", "refusals", USED_FOLDER)
 _DIGITS = 4
 
 
@@ -77,6 +81,7 @@ class RunQueue:
     def __init__(self, root: Path, shared: SharedFolder | None = None) -> None:
         self.root = root
         self.shared = shared or SharedFolder(root)
+        self.quota = TimeQuota(self.shared)
         self._offer: Offer | None = None
         self._untouched: list[int] | None = None
         self._ended: set[int] = set()
@@ -88,16 +93,32 @@ class RunQueue:
         return self.root.name
 
     @classmethod
-    def make(cls, root: Path, offer: Offer) -> RunQueue:
-        """Make a queue, or open the one that is there of the same run."""
+    def make(cls, root: Path, offer: Offer, *, time_s: float | None = None) -> RunQueue:
+        """Make a queue, or open the one that is there of the same run.
+
+        Args:
+            root: See the class.
+            offer: What is to be run.
+            time_s: See `allow`.
+        """
         queue = cls(root)
         for folder in _FOLDERS:
             (root / folder).mkdir(exist_ok=True)
         if offer.begun is not None:
             division = Division(host=offer.begun, baseline_s=offer.record.baseline_s)
             queue.shared.put_new("division.json", division.model_dump_json().encode(), durable=True)
+        if time_s is not None:
+            queue.quota.allow(time_s - offer.used_s)
         queue.shared.put_new("offer.json", offer.model_dump_json().encode(), durable=True)
         return queue
+
+    def allow(self, time_s: float | None) -> None:
+        """Say how long the run's containers may run in all, those before this offer too; None: without bound.
+
+        Raises:
+            InfrastructureError: the disk or the network fails.
+        """
+        self.quota.allow(math.inf if time_s is None else time_s - self.offer.used_s)
 
     @property
     def offer(self) -> Offer:
@@ -153,47 +174,55 @@ class RunQueue:
         return not self.shared.names("slots")
 
     def take(
-        self, holder: Holder, sight: Sight, *, others: Callable[[], bool], start: int = 0
+        self, holder: Holder, liveness: Liveness, *, others: Callable[[], bool], start: int = 0
     ) -> Taken | None:
         """Take a case that nobody has, or whose holder is dead, or whose last try failed elsewhere.
 
         Args:
             holder: Who asks.
-            sight: What it has seen of the others.
+            liveness: What it has seen of the others.
             others: Tells whether workers of other hosts are there.
             start: Where in the order to begin once the first case is taken, so that many who ask at once do
-                not all ask for the same one.
+                not all ask for the same one. Who meets another goes on in the middle of the longest stretch
+                that is free.
         """
         if self._untouched is None:
-            self._look(start)
-        assert self._untouched is not None
+            count = len(self.offer.cases)
+            self._look()
+            self._untouched = _in_order(self._free(), first=start % (count - 1) + 1 if count > 1 else 0)
         while self._untouched:
             index = self._untouched.pop()
             if taken := self._put_lease(holder, index, 1, attempt=self._first_attempt(index)):
                 return taken
+            # Another came here on its way. Beside it we would ask for the same cases from now on.
             self._numbers[index] = 1
-            self._look(start)
-        return self._take_contested(holder, sight, others=others)
+            self._look()
+            free = self._free()
+            self._untouched = _in_order(free, first=_middle_of_the_longest_stretch(free))
+        return self._take_contested(holder, liveness, others=others)
 
-    def _look(self, start: int) -> None:
-        """List what is there, once for many cases."""
+    def _look(self) -> None:
+        """List what is there. It takes as long as there are cases, so it is not done for each of them."""
         self._ended |= {int(name) for name in self.shared.names("ended")}
         for name in self.shared.names("slots"):
             index, number = map(int, name.split("."))
             self._numbers[index] = max(number, self._numbers.get(index, 0))
-        count = len(self.offer.cases)
-        order = [0, *((start + each) % (count - 1) + 1 for each in range(count - 1))] if count > 1 else [0]
-        self._untouched = [index for index in reversed(order[:count]) if index not in self._numbers]
 
-    def _take_contested(self, holder: Holder, sight: Sight, *, others: Callable[[], bool]) -> Taken | None:
-        self._look(0)
+    def _free(self) -> list[int]:
+        """Return the cases that nobody was seen to take, in their order."""
+        return [index for index in range(len(self.offer.cases)) if index not in self._numbers]
+
+    def _take_contested(
+        self, holder: Holder, liveness: Liveness, *, others: Callable[[], bool]
+    ) -> Taken | None:
+        self._look()
         for index in sorted(self._numbers.keys() - self._ended):
             history = self.history(index)
             last = history[-1] if history else None
             if last is None:
                 continue  # its name was seen before its content
             if isinstance(last, Lease):
-                if not sight.is_dead(last.holder):
+                if not liveness.is_dead(last.holder):
                     continue
             elif self._is_over(history):
                 self._note_ended(index)
@@ -269,12 +298,25 @@ class RunQueue:
 
     def wait_for_leases(self, is_dead: Callable[[Holder], bool]) -> bool:
         """Whether somebody who lives holds a case that is not ended."""
-        self._look(0)
+        self._look()
         for index in self._numbers.keys() - self._ended:
             history = self.history(index)
             if history and isinstance(history[-1], Lease) and not is_dead(history[-1].holder):
                 return True
         return False
+
+
+def _in_order(free: list[int], *, first: int) -> list[int]:
+    """Return the cases to take, the last one next: the offer's first, then from one on, and around."""
+    return sorted(free, key=lambda index: (index != 0, index < first, index), reverse=True)
+
+
+def _middle_of_the_longest_stretch(free: Sequence[int]) -> int:
+    """Return the case that workers on their way reach last, so that as few as may be meet there."""
+    begins = [at for at, index in enumerate(free) if at == 0 or free[at - 1] != index - 1]
+    stretches = [free[begin:end] for begin, end in pairwise([*begins, len(free)])]
+    longest = max(stretches, key=len, default=[0])
+    return longest[len(longest) // 2]
 
 
 def failed_hosts(history: Sequence[Lease | End]) -> list[str]:

@@ -73,8 +73,9 @@ class Offer(_Record):
         cases: Those without a verdict, in the order in which they are run.
         data: The data set's folder.
         slots: Workers that a host runs beside each other.
-        lease_s: See `harness.cluster.beats`.
+        lease_s: See `harness.cluster.heartbeat`.
         begun: The host that the run was begun on, if it was.
+        used_s: Seconds that containers of the run took before this offer.
     """
 
     record: RunRecord
@@ -88,6 +89,7 @@ class Offer(_Record):
     slots: int = 1
     lease_s: float
     begun: HostFacts | None = None
+    used_s: float = 0.0
 
 
 class Division(_Record):

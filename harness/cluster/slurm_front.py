@@ -17,7 +17,7 @@ from typing import Self
 
 from harness.cluster.processes import WorkerCommand
 from harness.cluster.queue import QUEUE_FOLDER
-from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.errors import InfrastructureError, PrerequisiteError
 
 _PATIENCE_S = 60
 _WARNING_S = 60
@@ -88,20 +88,6 @@ def batch_script(command: WorkerCommand, *, nodes: int, logs: Path) -> str:
             "",
         ]
     )
-
-
-def nodes_of(words: str) -> int:
-    """Return N of `slurm:N`.
-
-    Raises:
-        ConfigurationError: it is no number.
-    """
-    number = words.removeprefix("slurm").removeprefix(":") or "1"
-    if not number.isdecimal() or int(number) < 1:
-        raise ConfigurationError(
-            f"{number!r} is no number of nodes", where="--cluster", mend="E.g. --cluster slurm:20."
-        )
-    return int(number)
 
 
 def _call(program: str, *arguments: str, given: str = "") -> str:

@@ -19,19 +19,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zlib import crc32
 
-from harness.cluster.beats import LEASE_S, Heart, Sight
+from harness.cluster.division import check_division, write_host
+from harness.cluster.heartbeat import LEASE_S, Heartbeat, Liveness
+from harness.cluster.host_runner import CaseRunner, HostRunner
 from harness.cluster.identity import Holder, host_of
 from harness.cluster.queue import QUEUE_FOLDER, RunQueue, Taken, offered_runs
-from harness.cluster.records import Division, End
+from harness.cluster.records import End
 from harness.cluster.retry import MOST_IN_A_ROW
 from harness.cluster.shared import SharedFolder
-from harness.cluster.workshop import Bay, Workshop
 from harness.data.dataset import Case
 from harness.errors import ConfigurationError, HarnessError, InfrastructureError
 from harness.results.journal import Journal
 from harness.results.key import signing_key
 from harness.results.observer import Observer
-from harness.results.records import Evidence, ExecutionRecord, HostFacts, Outcome, ScoreRecord
+from harness.results.records import Evidence, ExecutionRecord, Outcome, ScoreRecord
 from harness.run.stage import discard
 
 AROUND_A_CASE_S = 600.0
@@ -40,22 +41,24 @@ _POLL_S = 1.0
 
 
 @dataclass
-class _Desk:
+class _WorkerRun:
     """A run that this worker works on.
 
     Attributes:
         refused: Whether this host takes no case of it.
         touched: Whether a case of it was seen taken.
         failures: How many cases in a row failed here for reasons that are not the submission's.
+        used_s: Seconds that containers of it ran here, but for cases that were another's when they ended.
     """
 
     queue: RunQueue
-    bay: Bay | None = None
+    runner: CaseRunner | None = None
     cases: Journal[ExecutionRecord] | None = None
     scores: Journal[ScoreRecord] | None = None
     refused: bool = False
     touched: bool = False
     failures: int = 0
+    used_s: float = 0.0
 
     def is_untouched(self) -> bool:
         """Whether no case of it was ever taken; looked at only as long as that is so."""
@@ -82,7 +85,7 @@ class Worker:
     Attributes:
         results: The folder.
         holder: Who it is.
-        workshop: Runs cases.
+        host_runner: Runs cases.
         lease_s: How long its beat may stand still.
         stop_at: `time.monotonic()` at which its host is taken away; no case is begun that may not end before.
         stays: Whether it waits for runs that will be offered.
@@ -91,7 +94,7 @@ class Worker:
 
     results: Path
     holder: Holder
-    workshop: Workshop
+    host_runner: HostRunner
     observer: Observer
     lease_s: float = LEASE_S
     stop_at: float | None = None
@@ -108,12 +111,12 @@ class Worker:
         """
         root = self.results / QUEUE_FOLDER
         self._shared = self.share(root)
-        self._sight = Sight(self._shared, self.lease_s)
-        self._desks: dict[str, _Desk] = {}
-        self._current: _Desk | None = None
+        self._liveness = Liveness(self._shared, self.lease_s)
+        self._runs: dict[str, _WorkerRun] = {}
+        self._current: _WorkerRun | None = None
         self._looked_at = float("-inf")
         with ExitStack() as stack:
-            self._heart = stack.enter_context(Heart(self._shared, self.holder, self.lease_s))
+            self._heartbeat = stack.enter_context(Heartbeat(self._shared, self.holder, self.lease_s))
             stack.callback(self._close)
             while True:
                 if self._work_once():
@@ -124,114 +127,126 @@ class Worker:
 
     def _work_once(self) -> bool:
         """Run one case of some run; return whether there was one."""
-        for desk in self._in_turn():
+        for run in self._in_turn():
             try:
-                if self._has_time(desk) and (taken := self._take(desk)) is not None:
-                    self._run(desk, taken)
+                if self._may_begin(run) and (taken := self._take(run)) is not None:
+                    self._run_case(run, taken)
                     return True
             except (InfrastructureError, FileNotFoundError):
-                if desk.queue.is_offered:
+                if run.queue.is_offered:
                     raise
-                self._desks.pop(desk.queue.name)  # it was concluded, and its files went away below us
-                self._put_away(desk)
+                self._runs.pop(run.queue.name)  # it was concluded, and its files went away below us
+                self._leave_for_good(run)
         return False
 
     # ---- which run ---------------------------------------------------------------------------------------
 
-    def _in_turn(self) -> Iterator[_Desk]:
+    def _in_turn(self) -> Iterator[_WorkerRun]:
         """Yield the runs to look for a case in, the untouched first: each team's first case is early."""
-        desks = self._open_desks()
-        untouched = [desk for desk in desks if desk is not self._current and desk.is_untouched()]
-        here = [desk for desk in desks if desk is self._current]
-        rest = [desk for desk in desks if desk not in untouched and desk not in here]
+        runs = self._offered()
+        untouched = [run for run in runs if run is not self._current and run.is_untouched()]
+        here = [run for run in runs if run is self._current]
+        rest = [run for run in runs if run not in untouched and run not in here]
         # A run whose first case was run here has its image here.
-        rest = sorted(self._from_mine(rest), key=lambda desk: desk.cases is None)
+        rest = sorted(self._from_mine(rest), key=lambda run: run.cases is None)
         yield from (*self._from_mine(untouched), *here, *rest)
 
-    def _from_mine(self, desks: list[_Desk]) -> list[_Desk]:
+    def _from_mine(self, runs: list[_WorkerRun]) -> list[_WorkerRun]:
         """Begin at a place of this worker's own: hosts spread over the runs, and each image goes to few."""
-        turn = self._number % len(desks) if desks else 0
-        return desks[turn:] + desks[:turn]
+        turn = self._number % len(runs) if runs else 0
+        return runs[turn:] + runs[:turn]
 
     @property
     def _number(self) -> int:
         """A number that differs from worker to worker."""
         return crc32(self.holder.worker.encode())
 
-    def _open_desks(self) -> list[_Desk]:
+    def _offered(self) -> list[_WorkerRun]:
         if time.monotonic() < self._looked_at + _POLL_S:
-            return [desk for desk in self._desks.values() if not desk.refused]
+            return [run for run in self._runs.values() if not run.refused]
         self._looked_at = time.monotonic()
         there = {path.name: path for path in offered_runs(self.results)}
-        for name in self._desks.keys() - there.keys():
-            self._put_away(self._desks.pop(name))
+        for name in self._runs.keys() - there.keys():
+            self._leave_for_good(self._runs.pop(name))
         for name, path in there.items():
-            if name not in self._desks:
-                self._desks[name] = _Desk(RunQueue(path, self.share(path)))
-        return [desk for desk in self._desks.values() if not desk.refused]
+            if name not in self._runs:
+                self._runs[name] = _WorkerRun(RunQueue(path, self.share(path)))
+        return [run for run in self._runs.values() if not run.refused]
 
     def _may_get_work(self) -> bool:
         """Whether a run may yet give this worker a case: somebody holds one, and might die."""
-        desks = [desk for desk in self._open_desks() if self._has_time(desk)]
-        return any(desk.queue.wait_for_leases(self._is_dead) for desk in desks)
+        runs = [run for run in self._offered() if self._may_begin(run)]
+        return any(run.queue.wait_for_leases(self._is_dead) for run in runs)
 
-    def _has_time(self, desk: _Desk) -> bool:
+    def _may_begin(self, run: _WorkerRun) -> bool:
+        """Whether there is time for a case of a run: the team's, and this host's."""
+        return not run.queue.quota.is_used_up() and self._has_time(run)
+
+    def _has_time(self, run: _WorkerRun) -> bool:
         if self.stop_at is None:
             return True
-        ends_at: float = time.monotonic() + self._longest_s(desk)
+        ends_at: float = time.monotonic() + self._longest_s(run)
         return ends_at < self.stop_at
 
     @staticmethod
-    def _longest_s(desk: _Desk) -> float:
-        return desk.queue.offer.record.limits.time_s + AROUND_A_CASE_S
+    def _longest_s(run: _WorkerRun) -> float:
+        return run.queue.offer.record.limits.time_s + AROUND_A_CASE_S
 
     def _is_dead(self, holder: Holder) -> bool:
-        return self._sight.is_dead(holder)
+        return self._liveness.is_dead(holder)
 
     # ---- one case ----------------------------------------------------------------------------------------
 
-    def _take(self, desk: _Desk) -> Taken | None:
-        if desk.bay is None and not self._sit_down(desk):
+    def _take(self, run: _WorkerRun) -> Taken | None:
+        if run.runner is None and not self._open(run):
             return None
         # Many who ask at once begin at different places.
-        start = self._number % max(1, len(desk.queue.offer.cases))
-        taken = desk.queue.take(self.holder, self._sight, others=self._others, start=start)
+        start = self._number % max(1, len(run.queue.offer.cases))
+        taken = run.queue.take(self.holder, self._liveness, others=self._others, start=start)
         if taken is not None:
-            for earlier in desk.queue.history(taken.index)[: taken.number - 1]:
-                self.workshop.reap(earlier.holder)
+            for earlier in run.queue.history(taken.index)[: taken.number - 1]:
+                self.host_runner.reap(earlier.holder)
         return taken
 
     def _others(self) -> bool:
         """Whether workers of other hosts seem to live."""
-        return any(host_of(worker) != host_of(self.holder.worker) for worker in self._sight.living())
+        return any(host_of(worker) != host_of(self.holder.worker) for worker in self._liveness.living())
 
-    def _run(self, desk: _Desk, taken: Taken) -> None:
-        assert desk.bay is not None
-        queue = desk.queue
+    def _run_case(self, run: _WorkerRun, taken: Taken) -> None:
+        assert run.runner is not None
+        queue = run.queue
         case = queue.offer.cases[taken.index].case()
         held = queue.root / "held" / taken.name
-        self._heart.expect(self._longest_s(desk))
+        self._heartbeat.expect(self._longest_s(run))
         self.observer.case_started(case.id, taken.attempt)
         held.mkdir()
-        execution = self._executed(desk.bay, case, taken.attempt, held)
-        score = desk.bay.score(execution, case, held)
-        if self._write(desk, taken, execution, score):
+        execution = self._executed(run.runner, case, taken.attempt, held)
+        self._add_time(run, execution.stages.run_s or 0.0)  # before its end: then others go on
+        score = run.runner.score(execution, case, held)
+        if self._write(run, taken, execution, score):
             self.tally.ended += 1
             self.observer.case_finished(execution)
         else:
             self.tally.void += 1
+            with suppress(InfrastructureError):  # as when the run was concluded meanwhile
+                self._add_time(run, -(execution.stages.run_s or 0.0))
             discard(held)
-            for folder in (held.parent, queue.root):  # made again here, if the run was concluded meanwhile
-                with suppress(OSError):
-                    folder.rmdir()
+            if not queue.is_offered:  # it was concluded meanwhile, and these were made again here
+                for folder in (held.parent, queue.root):
+                    with suppress(OSError):
+                        folder.rmdir()
             self.observer.note(f"{case.id} was given to another worker meanwhile; what was run here is void")
-        self._heart.expect(None)
-        self._mind_failures(desk, execution)
+        self._heartbeat.expect(None)
+        self._mind_failures(run, execution)
 
-    def _executed(self, bay: Bay, case: Case, attempt: int, held: Path) -> ExecutionRecord:
+    def _add_time(self, run: _WorkerRun, seconds: float) -> None:
+        run.used_s += seconds
+        run.queue.quota.tell_used(self.holder.worker, run.used_s)
+
+    def _executed(self, runner: CaseRunner, case: Case, attempt: int, held: Path) -> ExecutionRecord:
         """Run a case; a host that cannot run it at all has failed it, and another may try."""
         try:
-            execution = bay.run(case, attempt, held)
+            execution = runner.run(case, attempt, held)
         except HarnessError as error:
             execution = ExecutionRecord(
                 case=case.id,
@@ -242,120 +257,84 @@ class Worker:
             )
         return execution.model_copy(update={"host": self.holder.host})
 
-    def _mind_failures(self, desk: _Desk, execution: ExecutionRecord) -> None:
+    def _mind_failures(self, run: _WorkerRun, execution: ExecutionRecord) -> None:
         """Take no more cases of a run that this host fails again and again."""
         failed = execution.outcome is Outcome.INFRASTRUCTURE
-        desk.failures = desk.failures + 1 if failed else 0
-        if desk.failures >= MOST_IN_A_ROW:
-            self._refuse(desk, f"{desk.failures} cases in a row failed here: {execution.evidence.summary}")
+        run.failures = run.failures + 1 if failed else 0
+        if run.failures >= MOST_IN_A_ROW:
+            self._refuse(run, f"{run.failures} cases in a row failed here: {execution.evidence.summary}")
 
-    def _refuse(self, desk: _Desk, why: str) -> None:
+    def _refuse(self, run: _WorkerRun, why: str) -> None:
         """Leave word that this host takes no case of a run, and leave it."""
-        desk.refused = True
-        desk.queue.refuse(self.holder.worker, f"{self.holder.host}: {why}")
-        self.observer.note(f"no case of {desk.queue.name} is taken here: {why}")
-        self._leave(desk)
+        run.refused = True
+        run.queue.refuse(self.holder.worker, f"{self.holder.host}: {why}")
+        self.observer.note(f"no case of {run.queue.name} is taken here: {why}")
+        self._leave(run)
 
     def _write(
-        self, desk: _Desk, taken: Taken, execution: ExecutionRecord, score: ScoreRecord | None
+        self, run: _WorkerRun, taken: Taken, execution: ExecutionRecord, score: ScoreRecord | None
     ) -> bool:
-        assert desk.cases is not None
-        assert desk.scores is not None
-        desk.cases.append(execution)
+        assert run.cases is not None
+        assert run.scores is not None
+        run.cases.append(execution)
         if score is not None:
-            desk.scores.append(score)
+            run.scores.append(score)
         end = End(
             holder=self.holder,
             outcome=execution.outcome,
-            execution_sha256=desk.cases.end.last_sha256,
-            score_sha256=desk.scores.end.last_sha256 if score is not None else "",
+            execution_sha256=run.cases.end.last_sha256,
+            score_sha256=run.scores.end.last_sha256 if score is not None else "",
         )
-        return desk.queue.end(taken, end)
+        return run.queue.end(taken, end)
 
     # ---- opening and closing -----------------------------------------------------------------------------
 
-    def _sit_down(self, desk: _Desk) -> bool:
+    def _open(self, run: _WorkerRun) -> bool:
         """Make a run's place ready; False if this host is none for it."""
         if self._current is not None:
             self._leave(self._current)
         try:
-            offer = desk.queue.offer
+            offer = run.queue.offer
             key = signing_key()
             if offer.record.key != key.id:
                 raise ConfigurationError(
                     f"the run is sealed with the key {offer.record.key}, this host has {key.id}",
                     mend="Give all hosts one key: FLAREHARNESS_KEY, or ~/.config/flareharness/key.",
                 )
-            bay = self.workshop.open(offer, self.observer)
-            ours = bay.division
-            check_division(ours, desk.queue.found_division(ours))
+            runner = self.host_runner.open(offer, self.observer)
+            ours = runner.division
+            check_division(ours, run.queue.found_division(ours))
         except HarnessError as error:
-            self.workshop.close()
-            self._refuse(desk, error.one_line())
+            self.host_runner.close()
+            self._refuse(run, error.one_line())
             return False
-        start = desk.queue.start
-        journals = desk.queue.root / "journals"
-        if desk.cases is None:
+        start = run.queue.start
+        journals = run.queue.root / "journals"
+        if run.cases is None:
             name = self.holder.worker
-            desk.cases = Journal(journals / f"{name}.cases.jsonl", start=start, key=key)
-            desk.scores = Journal(journals / f"{name}.scores.jsonl", start=start, key=key)
-            write_host(desk.queue, self.holder, ours)
-        desk.bay, self._current = bay, desk
+            run.cases = Journal(journals / f"{name}.cases.jsonl", start=start, key=key)
+            run.scores = Journal(journals / f"{name}.scores.jsonl", start=start, key=key)
+            write_host(run.queue, self.holder, ours)
+        run.runner, self._current = runner, run
         return True
 
-    def _leave(self, desk: _Desk) -> None:
+    def _leave(self, run: _WorkerRun) -> None:
         """Leave a run's place for another run's."""
-        if desk is self._current:
-            self.workshop.close()
+        if run is self._current:
+            self.host_runner.close()
             self._current = None
-        desk.bay = None
+        run.runner = None
 
-    def _put_away(self, desk: _Desk) -> None:
+    def _leave_for_good(self, run: _WorkerRun) -> None:
         """Leave a run for good; if it is over, what it left on this host goes, too."""
-        self._leave(desk)
-        if desk.cases is not None and desk.queue.is_over():
-            self.workshop.forget(desk.queue.offer)
-        for journal in (desk.cases, desk.scores):
+        self._leave(run)
+        if run.cases is not None and run.queue.is_over():
+            self.host_runner.forget(run.queue.offer)
+        for journal in (run.cases, run.scores):
             if journal is not None:
                 journal.close()
 
     def _close(self) -> None:
-        for desk in self._desks.values():
+        for run in self._runs.values():
             with suppress(InfrastructureError):
-                self._put_away(desk)
-
-
-def check_division(ours: Division, theirs: Division) -> None:
-    """Check that a host is like those that a run is made on.
-
-    Raises:
-        ConfigurationError: it has another processor, number of cores, GPU, engine or cgroup version.
-    """
-    unlike = [
-        f"{name}: {mine} here, {there} there"
-        for (name, mine), (_, there) in zip(kind_of(ours.host), kind_of(theirs.host), strict=True)
-        if mine != there
-    ]
-    if unlike:
-        raise ConfigurationError(
-            f"this host is unlike those that the run is made on ({'; '.join(unlike)})",
-            mend="Times of unlike hosts are not mixed in one run: keep to hosts of one kind.",
-        )
-
-
-def kind_of(host: HostFacts) -> list[tuple[str, object]]:
-    """Return what must be equal on all hosts of a run, by name."""
-    return [
-        ("processor", host.cpu_model),
-        ("cores", host.cores),
-        ("GPUs", ", ".join(host.gpus)),
-        ("engine", host.engine),
-        ("cgroup version", host.cgroup_version),
-        ("isolated", host.isolated),
-        ("OCI runtime", host.runtime),
-    ]
-
-
-def write_host(queue: RunQueue, holder: Holder, division: Division) -> None:
-    """Leave word of a host that works on a run, with its speed."""
-    queue.shared.put_new(f"journals/{holder.worker}.host.json", division.model_dump_json().encode())
+                self._leave_for_good(run)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -226,6 +226,18 @@ class DatasetFacts(_Record):
     )
 
 
+class HostKind(NamedTuple):
+    """What must be equal for times of two hosts to be compared."""
+
+    processor: str
+    cores: int
+    gpus: str
+    engine: str
+    cgroup_version: int | None
+    isolated: bool
+    runtime: str
+
+
 class HostFacts(_Record):
     """What the run ran on."""
 
@@ -241,14 +253,30 @@ class HostFacts(_Record):
     runtime: str = Field("", description="OCI runtime, where another than the engine's own was asked for, or its own is an unusual one")
 
     @property
-    def likeness(self) -> tuple[Any, ...]:
-        """Rows are ranked on time together only when this agrees.
+    def likeness(self) -> HostKind:
+        """What kind of host this is. Times are compared, and a run is made, only where this agrees.
 
         Engines and cgroup versions start, throttle and count in ways of their own. An engine's version is
         left out: an update within a challenge's months must not part its rows.
         """
-        engine = self.engine.partition(" ")[0].lower()
-        return (self.cpu_model, self.cores, self.gpus, engine, self.cgroup_version, self.isolated, self.runtime)
+        return HostKind(
+            processor=self.cpu_model,
+            cores=self.cores,
+            gpus=", ".join(self.gpus),
+            engine=self.engine.partition(" ")[0].lower(),
+            cgroup_version=self.cgroup_version,
+            isolated=self.isolated,
+            runtime=self.runtime,
+        )
+
+    def unlike(self, there: HostFacts) -> list[str]:
+        """Return how this host differs in kind from another, in words; nothing where they are alike."""
+        pairs = zip(HostKind._fields, self.likeness, there.likeness, strict=True)
+        return [
+            f"{name.replace('_', ' ')}: {_shown(mine)} here, {_shown(other)} there"
+            for name, mine, other in pairs
+            if mine != other
+        ]
 
     def one_line(self) -> str:
         """Return the host as a person tells it from others."""
@@ -256,6 +284,10 @@ class HostFacts(_Record):
         parts += [f"{self.engine}, cgroup v{self.cgroup_version}" if self.cgroup_version else self.engine]
         parts += [f"runtime {self.runtime}"] if self.runtime else []
         return ", ".join(part for part in parts if part)
+
+
+def _shown(fact: object) -> str:
+    return "none" if fact in ("", None) else str(fact)
 
 
 class OptOuts(_Record):

@@ -15,11 +15,11 @@ from harness.errors import InfrastructureError
 from harness.gate.harvest import take_census
 from harness.gate.output import Output, Verdict, judge_output
 from harness.results.records import Evidence, ExecutionRecord, Outcome
+from harness.run.access import restore_access
 from harness.run.container import Ran, run_container
 from harness.run.context import Bench, Job
 from harness.run.outcome import OUTPUT_ENTRIES_LIMIT, Observed, classify
 from harness.run.stage import Stage, discard, discard_stages, stage_case
-from harness.run.takeback import take_back
 
 _LOG_END = 8192
 _LOG_FILE = "container.log"
@@ -64,7 +64,7 @@ def execute_case(
         )
         stage_changed("harvest")
         begin = time.monotonic()
-        take_back(stage.space, bench.instruments.engine, label=job.rules.label)
+        restore_access(stage.space, bench.instruments.engine, label=job.rules.label)
         verdict = _verdict(job, bench, stage, ran, kept)
         harvest_s = time.monotonic() - begin
     except StartRefused as error:

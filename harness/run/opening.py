@@ -19,6 +19,7 @@ from harness.results.journal import RUN_FILE
 from harness.results.observer import Observer
 from harness.results.records import CONTRACT_VERSION, DatasetFacts, HostFacts, ImageFacts, RunRecord
 from harness.results.versions import versions
+from harness.run.access import restore_access
 from harness.run.baseline import measure_baseline
 from harness.run.context import RUN_LABEL, Bench, Instruments, Places, Rules
 from harness.run.host import host_facts
@@ -26,7 +27,6 @@ from harness.run.invoke import server_of
 from harness.run.request import EvaluationRequest, check_request, container_owner, results_label, run_id
 from harness.run.space import make_template
 from harness.run.stage import discard_stages
-from harness.run.takeback import take_back
 from harness.run.watchdog import Watchdog
 from harness.scoring.overlap import split_cores
 
@@ -161,7 +161,7 @@ def reap(opened: Opened, observer: Observer) -> None:
     work = opened.bench.places.work
     discard_stages(work)
     if work.exists():
-        take_back(work, instruments.engine, label=label)
+        restore_access(work, instruments.engine, label=label)
         discard_stages(work)
 
 
@@ -221,9 +221,9 @@ def opened_record(opened: Opened) -> RunRecord:
         )
     record = read_run_record(folder)
     begun, here = record.host, opened.draft.host
-    if begun is not None and here is not None and begun.likeness != here.likeness:
+    if begun is not None and here is not None and (unlike := here.unlike(begun)):
         raise ConfigurationError(
-            f"this run was begun on another host ({begun.one_line()}; here: {here.one_line()})",
+            f"this run was begun on another kind of host ({'; '.join(unlike)})",
             where=folder,
             mend="Finish it there, or use another results folder: times of unlike hosts are not mixed.",
         )

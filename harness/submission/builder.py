@@ -10,14 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from harness.engine.answers import full_disk, is_full_disk
 from harness.engine.images import (
     BuildLimits,
     BuildRequest,
     EngineHost,
     EngineRefused,
     ImageClient,
-    full_disk,
-    is_full_disk,
 )
 from harness.submission.context import Entry, write_tar
 from harness.submission.image import CONTENT_LABEL, Progress

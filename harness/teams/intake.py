@@ -11,8 +11,8 @@ from harness.errors import ConfigurationError, HarnessError
 from harness.results.folder import check_team, read_run_record
 from harness.results.journal import RUN_FILE
 from harness.run.request import EvaluationRequest
+from harness.teams.entries import EntryRow, EntryTable, rejected
 from harness.teams.roster import Entrant
-from harness.teams.standing import Standing, Standings, rejected
 
 Prepare = Callable[[Entrant], EvaluationRequest]
 """Makes an image ready and returns what to evaluate; raises what is wrong with it."""
@@ -24,7 +24,7 @@ class Entered:
 
     entrant: Entrant
     request: EvaluationRequest
-    standing: Standing
+    row: EntryRow
 
 
 class Intake:
@@ -34,7 +34,7 @@ class Intake:
         folder: `results/CHALLENGE`.
         engine: Tells which image is which.
         prepare: Makes an image ready.
-        standings: The table.
+        entries: The table.
         note: Gets one line for each who is rejected.
     """
 
@@ -44,16 +44,16 @@ class Intake:
         engine: ContainerEngine,
         *,
         prepare: Prepare,
-        standings: Standings,
+        entries: EntryTable,
         note: Callable[[str], None],
     ) -> None:
         self._folder = folder
         self._engine = engine
         self._prepare = prepare
-        self._standings = standings
+        self._entries = entries
         self._note = note
         self._sources: dict[str, str] = {}
-        self.rejected: list[Standing] = []
+        self.rejected: list[EntryRow] = []
 
     def take_in(self, entrants: Iterable[Entrant]) -> Iterator[Entered]:
         """Yield those who may be evaluated."""
@@ -61,11 +61,11 @@ class Intake:
             try:
                 request = self._admit(entrant)
             except HarnessError as error:
-                line = self._standings.put(rejected(entrant, error))
+                line = self._entries.put(rejected(entrant, error))
                 self.rejected.append(line)
                 self._note(f"{entrant.name}: rejected: {error.one_line()}")
             else:
-                line = self._standings.put(Standing(entrant.name, entrant.source))
+                line = self._entries.put(EntryRow(entrant.name, entrant.source))
                 yield Entered(entrant, request, line)
 
     def _admit(self, entrant: Entrant) -> EvaluationRequest:
@@ -86,7 +86,7 @@ class Intake:
 
     def _check_deadline(self, entrant: Entrant) -> None:
         """What is no file is known by the moment at which it was first met."""
-        seen = self._standings.seen(entrant.name, entrant.source)
+        seen = self._entries.seen(entrant.name, entrant.source)
         is_file = bool(entrant.image) and Path(entrant.image).exists()
         came = seen if seen is not None and not is_file else entrant.changed_at()
         if entrant.quota.is_late(came):

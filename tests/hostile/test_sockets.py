@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import os
 import shutil
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from containers import MIB, Arena
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from harness.engine.probe import TOOLS
 from harness.errors import ConfigurationError
@@ -79,6 +83,19 @@ if __name__ == "__main__":
 """
 """Three processes that add up what each has, over TCP on the loopback."""
 
+DASK = """
+from distributed import Client, LocalCluster
+
+if __name__ == "__main__":
+    with (
+        LocalCluster(n_workers=2, dashboard_address=None, local_directory="/tmp") as cluster,
+        Client(cluster) as client,
+    ):
+        squares = client.gather(client.map(lambda number: number**2, range(10)))
+        print("sum", sum(squares), "of", len(client.scheduler_info()["workers"]), "workers", flush=True)
+"""
+"""A cluster as Dask makes it for whoever asks for no other."""
+
 
 def run(arena: Arena, script: str, then: str = "", **limits: object) -> RunResults:
     return arena.run(f"{perl(script)}\n{then}", tools=(*TOOLS, "perl"), **limits)
@@ -140,24 +157,59 @@ def test_what_talks_to_itself_over_loopback_runs_as_at_home(arena: Arena) -> Non
 
 def test_torch_distributed_runs_over_the_loopback(arena: Arena) -> None:
     """A real user of TCP on loopback: a store, and connections between every two workers."""
+    log = log_of_python(arena, DISTRIBUTED, {})
+    assert "sum 6 6" in log
+
+
+def test_dask_runs_over_the_loopback(arena: Arena) -> None:
+    """Another: a scheduler and two workers that listen on ports of the kernel's choice."""
+    pytest.importorskip("distributed", reason="DASK IS NOT INSTALLED: pip install '.[cluster]'")
+    files = {f"libraries/{name}": path.read_bytes() for name, path in files_of("distributed").items()}
+    log = log_of_python(arena, DASK, files)
+    assert "sum 285 of 2 workers" in log
+
+
+def log_of_python(arena: Arena, program: str, files: dict[str, bytes]) -> str:
+    """Return what a program printed that ran as a case of an image with torch; the case succeeded."""
     try:
         base = arena.engine.image("flareharness/libraries:cpu")
     except ConfigurationError:
         pytest.skip("NO IMAGE WITH TORCH: make build-all makes flareharness/libraries:cpu")
-    files = {
-        "distributed.py": DISTRIBUTED.encode(),
+    files = files | {
+        "program.py": program.encode(),
         "good.nii.gz": arena.good,
-        "predict.sh": f"set -e\npython distributed.py\n{GOOD}".encode(),
+        "predict.sh": f"set -e\nPYTHONPATH=libraries python program.py\n{GOOD}".encode(),
         "Dockerfile": f"FROM {base.digest}\nWORKDIR /workspace\nCOPY . .\n".encode(),
     }
     image, _ = arena.engine.client.images.build(fileobj=tar_of(files), custom_context=True, rm=True)
     try:
         request = arena.request("", memory_bytes=3072 * MIB, time_s=300.0)
-        results = evaluate(replace(request, image=image.id), engine=arena.engine)
+        results = evaluate(replace(request, image=image.id, score=False), engine=arena.engine)
     finally:
         arena.engine.client.images.remove(image.id, force=True)
-    assert results.executions[0].outcome is Outcome.SUCCEEDED, arena.log(results)
-    assert "sum 6 6" in arena.log(results)
+    log = arena.log(results)
+    assert results.executions[0].outcome is Outcome.SUCCEEDED, log
+    return log
+
+
+def files_of(package: str) -> dict[str, Path]:
+    """Return the modules of a package of this environment and of all that it needs, by their place."""
+    found: dict[str, Path] = {}
+    waiting, seen = [package], set()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        distribution = importlib.metadata.distribution(name)
+        for each in distribution.files or ():
+            if each.parts[0] != ".." and "tests" not in each.parts and each.suffix != ".pyc":
+                found[str(each)] = Path(str(each.locate()))
+        for line in distribution.requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
 
 
 def tar_of(files: dict[str, bytes]) -> io.BytesIO:

@@ -13,7 +13,7 @@ import imagecodecs
 import pytest
 from archives import config_of, docker_files, files_tar, member, tar
 
-from harness.engine.images import DockerImages
+from harness.engine.docker_images import DockerImages
 from harness.errors import ConfigurationError, SubmissionError
 from harness.submission import build as build_module
 from harness.submission import builder

@@ -13,12 +13,12 @@ import pytest
 from containers import Arena, make_dataset
 
 from harness.cluster.client import Client
+from harness.cluster.division import check_division
+from harness.cluster.host_runner import EngineHostRunner
 from harness.cluster.identity import this_process
 from harness.cluster.images import load_offered, offered_image, remove_offered
 from harness.cluster.processes import WorkerCommand
 from harness.cluster.records import Division
-from harness.cluster.worker import check_division
-from harness.cluster.workshop import EngineWorkshop
 from harness.errors import ConfigurationError, InfrastructureError
 from harness.results.folder import read_run
 from harness.results.observer import Observer
@@ -156,9 +156,9 @@ def test_an_image_is_saved_once_and_loaded_where_it_is_not(arena: Arena) -> None
 
 def test_a_dead_worker_s_containers_are_known_by_its_name(arena: Arena, tmp_path) -> None:
     holder = this_process()
-    workshop = EngineWorkshop(arena.folder / "results", holder, scratch=tmp_path)
-    workshop.reap(holder)  # with no run open there is no engine to ask, and nothing to do
-    workshop.close()
+    host_runner = EngineHostRunner(arena.folder / "results", holder, scratch=tmp_path)
+    host_runner.reap(holder)  # with no run open there is no engine to ask, and nothing to do
+    host_runner.close()
 
 
 def test_an_unlike_host_is_refused_with_what_differs() -> None:
@@ -167,8 +167,16 @@ def test_an_unlike_host_is_refused_with_what_differs() -> None:
     )
     ours = Division(host=facts)
     check_division(ours, Division(host=facts.model_copy(update={"memory_bytes": 2, "kernel": "other"})))
-    for change in ({"cpu_model": "B"}, {"engine": "Podman 5"}, {"cgroup_version": 1}, {"cores": 4}):
-        with pytest.raises(ConfigurationError, match=str(next(iter(change.values())))):
+    check_division(ours, Division(host=facts.model_copy(update={"engine": "Docker 27.1"})))
+    unlike: list[tuple[dict[str, object], str]] = [
+        ({"cpu_model": "B"}, "processor: A here, B there"),
+        ({"engine": "Podman 5"}, "engine: docker here, podman there"),
+        ({"cgroup_version": 1}, "cgroup version: 2 here, 1 there"),
+        ({"cores": 4}, "cores: 8 here, 4 there"),
+        ({"gpus": ("L4",)}, "gpus: none here, L4 there"),
+    ]
+    for change, words in unlike:
+        with pytest.raises(ConfigurationError, match=words):
             check_division(ours, Division(host=facts.model_copy(update=change)))
 
 

@@ -12,7 +12,7 @@ from harness.cli.app import run
 from harness.errors import EXIT_SUBMISSION_FAILED
 from harness.results.folder import read_results
 from harness.results.records import Outcome
-from harness.teams.standing import NOTICE_FILE, Status, read_standings
+from harness.teams.entries import NOTICE_FILE, Status, read_entries
 
 pytestmark = pytest.mark.engine
 
@@ -51,7 +51,7 @@ def test_an_inbox_is_evaluated_and_the_table_says_who_was_not(
     assert run(["evaluate", "--inbox", str(inbox), *places, *cluster]) == EXIT_SUBMISSION_FAILED
     found = {each.record.team: each.executions[0].outcome for each in read_results(results, "phantom")}
     assert found == {"good": Outcome.SUCCEEDED, "failing": Outcome.CRASHED}
-    lines = {line.team: line for line in read_standings(results / "phantom")}
+    lines = {line.team: line for line in read_entries(results / "phantom")}
     assert {team: line.status for team, line in lines.items()} == {
         "good": Status.EVALUATED,
         "failing": Status.FAILED,

@@ -326,7 +326,7 @@ def test_a_run_is_not_mixed_with_another_hosts(arena: Arena) -> None:
     record = json.loads(path.read_text())
     record["host"]["cpu_model"] = "Another CPU"
     path.write_text(json.dumps(record))
-    with pytest.raises(ConfigurationError, match="begun on another host"):
+    with pytest.raises(ConfigurationError, match="begun on another kind of host"):
         arena.run(SLOW)
 
 

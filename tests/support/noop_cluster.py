@@ -53,7 +53,7 @@ HOST = HostFacts(
 
 
 @dataclass
-class NoopBay:
+class NoopCaseRunner:
     """Ends each case after a while, with an outcome of the test's choice."""
 
     work_s: float = 0.0
@@ -79,16 +79,16 @@ class NoopBay:
 
 
 @dataclass
-class NoopWorkshop:
-    """Opens a no-op bay for every run."""
+class NoopHostRunner:
+    """Opens a no-op runner for every run."""
 
-    bay: NoopBay = field(default_factory=NoopBay)
+    runner: NoopCaseRunner = field(default_factory=NoopCaseRunner)
     reaped: list[Holder] = field(default_factory=list)
     closed: int = 0
     forgotten: list[str] = field(default_factory=list)
 
     def open(self, offer, observer):
-        return self.bay
+        return self.runner
 
     def reap(self, holder):
         self.reaped.append(holder)
@@ -166,11 +166,11 @@ def offer_of(cases: int, *, team: str = "noop", lease_s: float = 1.0, time_s: fl
     )
 
 
-def queue_for(results: Path, offer: Offer) -> RunQueue:
-    """Make the queue of an offer."""
+def queue_for(results: Path, offer: Offer, *, time_s: float | None = None) -> RunQueue:
+    """Make the queue of an offer, with the time that its containers may take in all."""
     record = offer.record
     name = f"{record.challenge.name}+{record.team}+{record.run}+test"
-    return RunQueue.make(results / ".queue" / name, offer)
+    return RunQueue.make(results / ".queue" / name, offer, time_s=time_s)
 
 
 def noop_request(folder: Path, *, cases: int, team: str = "noop") -> EvaluationRequest:
@@ -275,7 +275,7 @@ def main(argv: list[str]) -> Tally:
         return Worker(
             results=asked.results,
             holder=this_process(),
-            workshop=NoopWorkshop(NoopBay(asked.work_ms / 1000, asked.run_s, asked.outcome)),
+            host_runner=NoopHostRunner(NoopCaseRunner(asked.work_ms / 1000, asked.run_s, asked.outcome)),
             observer=Observer(),
             lease_s=asked.lease,
             share=LateFolder if asked.visible_after else SharedFolder,

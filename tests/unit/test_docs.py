@@ -24,7 +24,7 @@ from archives import config_of, docker_files, files_tar
 from engines import fake_client
 
 from harness.cli.app import COMMANDS, load_command, run
-from harness.engine.images import DockerImages
+from harness.engine.docker_images import DockerImages
 from harness.engine.process import ProcessEngine
 from harness.results.records import Outcome
 from harness.submission.image import describe

@@ -12,7 +12,7 @@ from harness.cli.app import run
 from harness.errors import EXIT_OK, EXIT_SUBMISSION_FAILED, EXIT_USAGE
 from harness.results.folder import read_results
 from harness.run.evaluate import Run
-from harness.teams.standing import NOTICE_FILE, Status, read_standings
+from harness.teams.entries import NOTICE_FILE, Status, read_entries
 
 GOOD = 'in=$(ls "$FLARE_INPUTS"); cp "$LABEL" "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"\n'
 BROKEN = "exit 3\n"
@@ -61,7 +61,7 @@ def test_one_broken_team_stops_no_other_and_one_that_is_missing_is_in_the_table(
         "ben": ["crashed"] * 3,
         "cid": ["succeeded"] * 3,
     }
-    lines = {line.team: line for line in read_standings(contest.folder / "results" / "phantom")}
+    lines = {line.team: line for line in read_entries(contest.folder / "results" / "phantom")}
     assert {team: line.status for team, line in lines.items()} == {
         "ann": Status.EVALUATED,
         "ben": Status.FAILED,
@@ -104,7 +104,7 @@ def test_a_team_whose_time_is_used_up_leaves_the_rest_to_others(contest):
     )
     assert contest("--teams", str(contest.folder / "teams.toml")) == EXIT_OK
     assert outcomes(contest.folder) == {"ann": ["succeeded"], "ben": ["succeeded"] * 3}
-    first, second = read_standings(contest.folder / "results" / "phantom")
+    first, second = read_entries(contest.folder / "results" / "phantom")
     assert (first.status, first.verdicts, first.cases) == (Status.OUT_OF_QUOTA, 1, 3)
     assert second.status == Status.EVALUATED
 
@@ -118,7 +118,7 @@ def test_an_image_too_many_is_refused_and_the_one_that_was_judged_is_not_counted
     submission_folder = contest.folder / "ann"
     (submission_folder / "predict.sh").write_text(f"# better\n{GOOD}")
     assert contest(*ask) == EXIT_SUBMISSION_FAILED
-    (line,) = read_standings(contest.folder / "results" / "phantom")
+    (line,) = read_entries(contest.folder / "results" / "phantom")
     assert line.status == Status.REJECTED
     assert "had 1 images judged, and 1 are allowed" in line.why
 
@@ -152,18 +152,18 @@ def test_teams_are_named_in_one_way_and_watching_needs_an_inbox(contest, capsys)
 
 
 def test_the_table_is_safe_to_open_and_reads_back_as_it_was(tmp_path):
-    from harness.teams.standing import Standing, Standings
+    from harness.teams.entries import EntryRow, EntryTable
 
-    standings = Standings(tmp_path)
-    standings.put(Standing("ann", "=cmd|x", Status.REJECTED, why="=1+1"))
+    entries = EntryTable(tmp_path)
+    entries.put(EntryRow("ann", "=cmd|x", Status.REJECTED, why="=1+1"))
     with (tmp_path / "entries.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["why"] == "'=1+1"
-    (read,) = read_standings(tmp_path)
+    (read,) = read_entries(tmp_path)
     assert (read.source, read.why) == ("=cmd|x", "=1+1")
     first = read.seen
-    standings.put(Standing("ann", "=cmd|x", Status.EVALUATED))
-    assert [line.seen for line in read_standings(tmp_path)] == [first]
+    entries.put(EntryRow("ann", "=cmd|x", Status.EVALUATED))
+    assert [line.seen for line in read_entries(tmp_path)] == [first]
 
 
 def test_what_was_changed_after_the_deadline_is_refused_and_the_rest_evaluated(contest, capsys):
@@ -176,7 +176,7 @@ def test_what_was_changed_after_the_deadline_is_refused_and_the_rest_evaluated(c
     )
     assert contest("--teams", str(contest.folder / "teams.toml")) == EXIT_SUBMISSION_FAILED
     assert outcomes(contest.folder) == {"ben": ["succeeded"] * 3}
-    late, early = read_standings(contest.folder / "results" / "phantom")
+    late, early = read_entries(contest.folder / "results" / "phantom")
     assert (late.status, early.status) == (Status.REJECTED, Status.EVALUATED)
     assert "after the deadline" in late.why
     assert "2020-01-01 12:00" in late.mend
@@ -208,6 +208,6 @@ def test_what_still_runs_when_the_time_is_used_up_is_killed_before_anything_is_s
     (contest.folder / "teams.toml").write_text('[[teams]]\nname = "ann"\nquota = { time = "3 s" }\n')
     assert contest("--teams", str(contest.folder / "teams.toml"), "--jobs", "2") == EXIT_OK
     assert outcomes(contest.folder) == {"ann": ["succeeded"] * 2}
-    (line,) = read_standings(contest.folder / "results" / "phantom")
+    (line,) = read_entries(contest.folder / "results" / "phantom")
     assert (line.status, line.verdicts) == (Status.OUT_OF_QUOTA, 2)
     assert still_running == [False]

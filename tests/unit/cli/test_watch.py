@@ -8,7 +8,7 @@ from harness.cli import many
 from harness.cli.app import run
 from harness.errors import EXIT_INTERRUPTED
 from harness.results.folder import read_results
-from harness.teams.standing import Status, read_standings
+from harness.teams.entries import Status, read_entries
 
 
 def test_what_arrives_is_evaluated_until_the_watch_is_ended(tmp_path, small_dataset, monkeypatch):
@@ -47,7 +47,7 @@ def test_what_arrives_is_evaluated_until_the_watch_is_ended(tmp_path, small_data
     assert taken == ["early", "late"]
     found = {each.record.team: len(each.executions) for each in read_results(tmp_path / "results", "phantom")}
     assert found == {"early": 1, "late": 1}
-    assert {line.team: line.status for line in read_standings(tmp_path / "results" / "phantom")} == {
+    assert {line.team: line.status for line in read_entries(tmp_path / "results" / "phantom")} == {
         "early": Status.FAILED,
         "late": Status.FAILED,
     }

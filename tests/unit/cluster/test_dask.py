@@ -15,8 +15,8 @@ import pytest
 from noop_cluster import noop_request
 
 from harness.cluster.client import Client
-from harness.cluster.dask_front import SETTINGS, WORKER_OPTIONS, DaskFront, places_of
-from harness.cluster.front import front_end
+from harness.cluster.dask_front import SETTINGS, WORKER_OPTIONS, DaskFront
+from harness.cluster.front import count_of, front_end
 from harness.cluster.processes import WorkerCommand
 from harness.cluster.queue import RunQueue, offered_runs
 from harness.engine.process import ProcessEngine
@@ -164,4 +164,7 @@ def test_clusters_are_told_apart_by_their_words(tmp_path):
         "DaskFront",
         "DaskFront",
     ]
-    assert places_of("local") == 1
+    assert [count_of(words, "local") for words in ("local", "local:20")] == [1, 20]
+    for words in ("slurm:many", "slurm:0"):
+        with pytest.raises(ConfigurationError, match="no number of workers"):
+            front_end(words, tmp_path, lease_s=60, observer=Observer())

@@ -7,7 +7,7 @@ import threading
 import pytest
 from noop_cluster import LateFolder, offer_of, queue_for
 
-from harness.cluster.beats import Heart, Sight
+from harness.cluster.heartbeat import Heartbeat, Liveness
 from harness.cluster.identity import HERE, Holder, host_of, is_known_dead, this_process
 from harness.cluster.queue import RunQueue, queue_of
 from harness.cluster.records import End
@@ -100,28 +100,52 @@ def test_a_disk_without_hard_links_is_called_that(tmp_path, monkeypatch):
 
 def test_each_case_is_given_once_and_the_first_one_first(queue, beats):
     shared, _, clock = beats
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     ann, ben = holder("ann"), holder("ben")
     other = RunQueue(queue.root)
-    taken = [queue.take(ann, sight, others=alone, start=2), other.take(ben, sight, others=alone, start=1)]
-    taken.append(queue.take(ann, sight, others=alone, start=2))
+    taken = [
+        queue.take(ann, liveness, others=alone, start=2),
+        other.take(ben, liveness, others=alone, start=1),
+    ]
+    taken.append(queue.take(ann, liveness, others=alone, start=2))
     assert next(each.index for each in taken) == 0
     assert sorted(each.index for each in taken) == [0, 1, 2]
-    assert other.take(ben, sight, others=alone) is None
+    assert other.take(ben, liveness, others=alone) is None
+
+
+def test_workers_that_meet_part_so_that_the_folder_is_listed_a_few_times_and_not_once_a_case(tmp_path, beats):
+    class Counting(SharedFolder):
+        listed = 0
+
+        def names(self, folder="."):
+            Counting.listed += folder == "slots"
+            return super().names(folder)
+
+    cases, workers = 400, 4
+    root = queue_for(tmp_path, offer_of(cases)).root
+    shared, _, clock = beats
+    liveness = Liveness(shared, 60, clock)
+    queues = [RunQueue(root, Counting(root)) for _ in range(workers)]
+    taken = []
+    while len(taken) < cases:  # all at one pace: those who walk together stay together
+        for number, each in enumerate(queues):
+            taken.append(each.take(holder(f"w{number}"), liveness, others=alone, start=0))
+    assert sorted(each.index for each in taken) == list(range(cases))
+    assert Counting.listed <= workers * 2 * cases.bit_length()
 
 
 def test_a_worker_that_sleeps_past_its_lease_and_wakes_ends_nothing(queue, beats):
     shared, beat, clock = beats
     ann, ben = holder("ann"), holder("ben")
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     beat(ann, 1)
-    hers = queue.take(ann, sight, others=alone)
+    hers = queue.take(ann, liveness, others=alone)
     other = RunQueue(queue.root)
     for _ in range(2):
-        other.take(ben, sight, others=alone)
-    assert other.take(ben, sight, others=alone) is None  # the first look: she may live
+        other.take(ben, liveness, others=alone)
+    assert other.take(ben, liveness, others=alone) is None  # the first look: she may live
     clock.now += 61
-    his = other.take(ben, sight, others=alone)
+    his = other.take(ben, liveness, others=alone)
     assert (his.index, his.number) == (hers.index, 2)
     assert not queue.end(hers, end(ann))
     assert other.end(his, end(ben))
@@ -133,56 +157,56 @@ def test_a_worker_that_sleeps_past_its_lease_and_wakes_ends_nothing(queue, beats
 def test_whoever_ends_before_the_lease_is_taken_over_has_ended_it(queue, beats):
     shared, beat, clock = beats
     ann, ben = holder("ann"), holder("ben")
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     beat(ann, 1)
-    hers = queue.take(ann, sight, others=alone)
+    hers = queue.take(ann, liveness, others=alone)
     assert queue.end(hers, end(ann))
     clock.now += 1000
     other = RunQueue(queue.root)
-    assert {other.take(ben, sight, others=alone).index for _ in range(2)} == {1, 2}
-    assert other.take(ben, sight, others=alone) is None
+    assert {other.take(ben, liveness, others=alone).index for _ in range(2)} == {1, 2}
+    assert other.take(ben, liveness, others=alone) is None
 
 
 def test_a_beat_that_grows_is_a_life_whatever_any_clock_says(queue, beats):
     shared, beat, clock = beats
     ann = holder("ann")
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     for number in range(1, 20):
         beat(ann, number)
         os.utime(shared.root / "workers" / ann.worker, (0, number * 300))  # a host that is years behind
-        assert not sight.is_dead(ann)
+        assert not liveness.is_dead(ann)
         clock.now += 59
     clock.now += 2
-    assert sight.is_dead(ann)
+    assert liveness.is_dead(ann)
 
 
 def test_who_left_is_gone_at_once_and_who_was_never_seen_has_a_lease(beats, tmp_path):
     shared, _, clock = beats
     me = this_process().model_copy(update={"boot": "elsewhere"})
-    sight = Sight(shared, 60, clock)
-    with Heart(shared, me, 60):
-        assert not sight.is_dead(me)
-        assert sight.living() == [me.worker]
-    assert sight.is_dead(me)
+    liveness = Liveness(shared, 60, clock)
+    with Heartbeat(shared, me, 60):
+        assert not liveness.is_dead(me)
+        assert liveness.living() == [me.worker]
+    assert liveness.is_dead(me)
     nobody = holder("nobody")
-    assert not sight.is_dead(nobody)
+    assert not liveness.is_dead(nobody)
     clock.now += 61
-    assert sight.is_dead(nobody)
+    assert liveness.is_dead(nobody)
 
 
 def test_a_case_that_hangs_is_not_held_for_ever(beats):
     shared, _, clock = beats
     me = this_process().model_copy(update={"boot": "elsewhere"})
-    sight = Sight(shared, 60, clock)
-    with Heart(shared, me, 0.06) as heart:
-        heart.expect(-1.0)
+    liveness = Liveness(shared, 60, clock)
+    with Heartbeat(shared, me, 0.06) as heartbeat:
+        heartbeat.expect(-1.0)
         first = shared.read(f"workers/{me.worker}")
-        heart._thread.join(0.1)
+        heartbeat._thread.join(0.1)
         assert shared.read(f"workers/{me.worker}") == first
-        heart.expect(None)
+        heartbeat.expect(None)
         while shared.read(f"workers/{me.worker}") == first:
-            heart._thread.join(0.01)
-    assert sight.is_dead(me)
+            heartbeat._thread.join(0.01)
+    assert liveness.is_dead(me)
 
 
 def test_a_dead_process_of_the_same_kernel_is_known_at_once(queue, beats):
@@ -191,24 +215,24 @@ def test_a_dead_process_of_the_same_kernel_is_known_at_once(queue, beats):
     assert not is_known_dead(me)
     assert is_known_dead(me.model_copy(update={"started": me.started + 1}))  # its number was used again
     assert not is_known_dead(me.model_copy(update={"boot": "elsewhere", "pid": 2**22}))
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     gone = Holder(worker="gone-1-0", host="h", boot=HERE.boot, pid=me.pid, started=me.started + 1)
     for _ in range(3):
-        queue.take(gone, sight, others=alone)
-    assert RunQueue(queue.root).take(me, sight, others=alone).number == 2
+        queue.take(gone, liveness, others=alone)
+    assert RunQueue(queue.root).take(me, liveness, others=alone).number == 2
 
 
 def test_a_failure_is_tried_on_three_hosts_and_then_by_nobody(tmp_path, beats):
     shared, _, clock = beats
     queue = queue_for(tmp_path, offer_of(1))
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     for number, name in enumerate(("ann", "ben", "cid"), start=1):
         who = holder(name)
-        taken = RunQueue(queue.root).take(who, sight, others=lambda: True)
+        taken = RunQueue(queue.root).take(who, liveness, others=lambda: True)
         assert (taken.number, taken.attempt) == (2 * number - 1, number)
         assert queue.end(taken, end(who, Outcome.INFRASTRUCTURE))
-        assert RunQueue(queue.root).take(who, sight, others=lambda: True) is None
-    assert RunQueue(queue.root).take(holder("dan"), sight, others=lambda: True) is None
+        assert RunQueue(queue.root).take(who, liveness, others=lambda: True) is None
+    assert RunQueue(queue.root).take(holder("dan"), liveness, others=lambda: True) is None
     assert queue.is_settled(0)
     assert queue.ended() == [0]
 
@@ -219,9 +243,9 @@ def test_a_failure_is_tried_on_three_hosts_and_then_by_nobody(tmp_path, beats):
 def test_every_other_outcome_is_a_verdict(tmp_path, beats, outcome):
     shared, _, clock = beats
     queue = queue_for(tmp_path, offer_of(1))
-    sight = Sight(shared, 60, clock)
-    queue.end(queue.take(holder("ann"), sight, others=alone), end(holder("ann"), outcome))
-    assert RunQueue(queue.root).take(holder("ben"), sight, others=alone) is None
+    liveness = Liveness(shared, 60, clock)
+    queue.end(queue.take(holder("ann"), liveness, others=alone), end(holder("ann"), outcome))
+    assert RunQueue(queue.root).take(holder("ben"), liveness, others=alone) is None
     assert queue.ended() == [0]
 
 
@@ -248,11 +272,11 @@ def test_a_share_that_shows_changes_late_gives_no_case_twice(tmp_path, beats):
     ann, ben = holder("ann"), holder("ben")
     beat(ann, 1)
     beat(ben, 1)
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     given = []
     for _ in range(4):
         for queue, who in zip(late, (ann, ben), strict=True):
-            if (taken := queue.take(who, sight, others=alone)) is not None:
+            if (taken := queue.take(who, liveness, others=alone)) is not None:
                 given.append(taken.index)
                 assert queue.end(taken, end(who))
     assert sorted(given) == [0, 1, 2, 3]
@@ -263,7 +287,7 @@ def test_who_held_a_case_of_an_earlier_queue_ends_none_of_a_later_one(tmp_path, 
     names = {"challenge": "phantom", "team": "noop", "run": "0123456789ab"}
     first = RunQueue.make(queue_of(tmp_path, **names), offer_of(1))
     assert queue_of(tmp_path, **names) == first.root
-    hers = first.take(holder("ann"), Sight(shared, 60, clock), others=alone)
+    hers = first.take(holder("ann"), Liveness(shared, 60, clock), others=alone)
     for path in sorted(first.root.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     first.root.rmdir()
@@ -275,13 +299,13 @@ def test_who_held_a_case_of_an_earlier_queue_ends_none_of_a_later_one(tmp_path, 
 
 def test_an_empty_lease_that_a_power_cut_left_is_somebody_s_who_is_gone(queue, beats):
     shared, _, clock = beats
-    sight = Sight(shared, 60, clock)
+    liveness = Liveness(shared, 60, clock)
     for index in range(3):
         (queue.root / "slots" / f"{index:05d}.0001").write_bytes(b"")
     ann = holder("ann")
-    assert queue.take(ann, sight, others=alone) is None
+    assert queue.take(ann, liveness, others=alone) is None
     clock.now += 61
-    assert queue.take(ann, sight, others=alone).number == 2
+    assert queue.take(ann, liveness, others=alone).number == 2
 
 
 def test_a_worker_s_name_tells_its_host():

@@ -17,7 +17,7 @@ from noop_cluster import noop_request
 from harness.cluster.client import Client
 from harness.cluster.processes import WorkerCommand
 from harness.cluster.queue import RunQueue, offered_runs
-from harness.cluster.slurm_front import SlurmFront, batch_script, nodes_of
+from harness.cluster.slurm_front import SlurmFront, batch_script
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError
 from harness.results.folder import read_run
@@ -113,12 +113,6 @@ def test_the_script_asks_for_a_whole_node_once_and_starts_the_same_worker(tmp_pa
         ["sh", "-c", script.replace("exec ", "printf '%s\\n' ")], capture_output=True, text=True, check=True
     )
     assert last.stdout.splitlines() == command.argv()
-
-
-def test_a_wrong_number_of_nodes_is_told():
-    assert (nodes_of("slurm"), nodes_of("slurm:20")) == (1, 20)
-    with pytest.raises(ConfigurationError, match="no number of nodes"):
-        nodes_of("slurm:many")
 
 
 def test_the_job_s_end_is_the_worker_s(monkeypatch):

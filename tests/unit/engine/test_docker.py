@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import APIError
 
+from harness.engine.answers import refusal
 from harness.engine.base import EngineFacts, StartRefused
-from harness.engine.docker import DockerContainer, DockerEngine, _refusal
+from harness.engine.docker import DockerEngine
+from harness.engine.docker_container import DockerContainer
 from harness.engine.logs import LogKeeper
 from harness.errors import InfrastructureError, PrerequisiteError
 
@@ -40,7 +42,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("text", "kind"), REFUSALS)
 def test_the_images_faults_are_told_from_the_hosts(text: str, kind: type[Exception]) -> None:
-    assert type(_refusal(APIError("500", explanation=text), "starting a container")) is kind
+    assert type(refusal(APIError("500", explanation=text), "starting a container")) is kind
 
 
 def facts(**info: object) -> EngineFacts:

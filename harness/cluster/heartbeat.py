@@ -25,7 +25,7 @@ _FOLDER = "workers"
 _LEFT = b"left              \n"
 
 
-class Heart:
+class Heartbeat:
     """Renews this worker's beat in a thread of its own. A context manager: at its end the worker has left.
 
     Args:
@@ -41,7 +41,7 @@ class Heart:
         self._number = 0
         self._until: float | None = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._renew, name="heartbeat", daemon=True)
 
     def expect(self, seconds: float | None) -> None:
         """Stop renewing when so much time has passed: a case that hangs is not held for ever.
@@ -75,7 +75,7 @@ class Heart:
             self._shared.overwrite(self._name, _LEFT)
 
 
-def forget_beats(shared: SharedFolder) -> None:
+def forget_heartbeats(shared: SharedFolder) -> None:
     """Remove the beats of all workers when nothing is offered. Whoever still waits for runs beats anew."""
     for name in shared.names(_FOLDER):
         with suppress(OSError):
@@ -88,7 +88,7 @@ class _Seen:
     since: float
 
 
-class Sight:
+class Liveness:
     """What one process has seen of the others' beats.
 
     Args:

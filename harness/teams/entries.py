@@ -60,7 +60,7 @@ _OUTCOME = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class EntryRow:
     """One line of the organiser's table.
 
     Attributes:
@@ -85,20 +85,20 @@ class Standing:
     changed: str = ""
 
 
-def rejected(entrant: Entrant, error: HarnessError) -> Standing:
+def rejected(entrant: Entrant, error: HarnessError) -> EntryRow:
     """Return the line of somebody who is not evaluated, and why."""
     where = f" ({error.where})" if error.where else ""
-    return Standing(
+    return EntryRow(
         entrant.name, entrant.source, Status.REJECTED, why=f"{error.what}{where}", mend=error.mend or ""
     )
 
 
-def cut_off(standing: Standing, error: HarnessError) -> Standing:
+def cut_off(row: EntryRow, error: HarnessError) -> EntryRow:
     """Return the line of somebody whose evaluation failed, for reasons that are not the submission's."""
-    return replace(standing, status=Status.CUT_OFF, why=error.one_line())
+    return replace(row, status=Status.CUT_OFF, why=error.one_line())
 
 
-def concluded(standing: Standing, results: RunResults, *, out_of_quota: bool = False) -> Standing:
+def concluded(row: EntryRow, results: RunResults, *, out_of_quota: bool = False) -> EntryRow:
     """Return the line of a run as it is on disk now."""
     executions = results.final_executions()
     outcomes = [execution.outcome for execution in executions.values()]
@@ -117,7 +117,7 @@ def concluded(standing: Standing, results: RunResults, *, out_of_quota: bool = F
         status = Status.FAILED
         why = next(iter(executions.values())).evidence.summary
     return replace(
-        standing,
+        row,
         status=status,
         why=why,
         run=results.record.run,
@@ -127,7 +127,7 @@ def concluded(standing: Standing, results: RunResults, *, out_of_quota: bool = F
     )
 
 
-class Standings:
+class EntryTable:
     """The organiser's table, kept on disk with each change.
 
     Args:
@@ -136,10 +136,10 @@ class Standings:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rows = {(row.team, row.source): row for row in read_standings(folder)}
+        self._rows = {(row.team, row.source): row for row in read_entries(folder)}
 
     @property
-    def rows(self) -> list[Standing]:
+    def rows(self) -> list[EntryRow]:
         """Every line, in the order in which they were first met."""
         return list(self._rows.values())
 
@@ -148,19 +148,19 @@ class Standings:
         row = self._rows.get((team, source))
         return datetime.fromisoformat(row.seen) if row is not None and row.seen else None
 
-    def put(self, standing: Standing, results: RunResults | None = None) -> Standing:
+    def put(self, row: EntryRow, results: RunResults | None = None) -> EntryRow:
         """Write a line in the place of an earlier one of the same team and source, and the team's text."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        earlier = self._rows.get((standing.team, standing.source))
-        line = replace(standing, seen=earlier.seen if earlier is not None else now, changed=now)
-        self._rows[standing.team, standing.source] = line
+        earlier = self._rows.get((row.team, row.source))
+        line = replace(row, seen=earlier.seen if earlier is not None else now, changed=now)
+        self._rows[row.team, row.source] = line
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._folder / ENTRIES_FILE, _table(self._rows.values()), durable=True)
         _write_notice(self._folder, line, results)
         return line
 
 
-def read_standings(folder: Path) -> list[Standing]:
+def read_entries(folder: Path) -> list[EntryRow]:
     """Return the organiser's table of a challenge; empty where there is none.
 
     Raises:
@@ -169,58 +169,58 @@ def read_standings(folder: Path) -> list[Standing]:
     path = folder / ENTRIES_FILE
     if not path.is_file():
         return []
-    names = [each.name for each in fields(Standing)]
+    names = [each.name for each in fields(EntryRow)]
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames != names:
             raise ConfigurationError(
                 "this is no table of entries", where=path, mend="Move it away; it is made anew."
             )
-        return [_standing(row) for row in reader]
+        return [_row(row) for row in reader]
 
 
-def _standing(row: dict[str, str]) -> Standing:
+def _row(row: dict[str, str]) -> EntryRow:
     counts: dict[str, Any] = {name: int(row[name] or 0) for name in ("cases", "verdicts", "succeeded")}
     words: dict[str, Any] = {
         name: value.removeprefix("'") for name, value in row.items() if name not in counts
     }
-    return Standing(**words, **counts)
+    return EntryRow(**words, **counts)
 
 
-def _table(rows: Iterable[Standing]) -> str:
+def _table(rows: Iterable[EntryRow]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([each.name for each in fields(Standing)])
+    writer.writerow([each.name for each in fields(EntryRow)])
     for row in rows:
         cells = asdict(row).values()
         writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in cells])
     return buffer.getvalue()
 
 
-def notice(standing: Standing, results: RunResults | None = None) -> str:
+def notice(row: EntryRow, results: RunResults | None = None) -> str:
     """Return what a team may read: how many cases ended how, and no path but its file's name."""
-    lines = [f"Team {standing.team}, {Path(standing.source).name}, {standing.changed}", ""]
-    lines.append(_MEANING[Status(standing.status)])
-    if standing.status == Status.REJECTED:
-        shown = standing.why.replace(str(Path(standing.source).parent) + "/", "")
+    lines = [f"Team {row.team}, {Path(row.source).name}, {row.changed}", ""]
+    lines.append(_MEANING[Status(row.status)])
+    if row.status == Status.REJECTED:
+        shown = row.why.replace(str(Path(row.source).parent) + "/", "")
         lines += ["", f"Why: {printable(shown)}"]
-        if standing.mend:
-            lines.append(f"What helps: {printable(standing.mend)}")
+        if row.mend:
+            lines.append(f"What helps: {printable(row.mend)}")
     if results is not None:
         counts: dict[Outcome, int] = {}
         for execution in results.final_executions().values():
             counts[execution.outcome] = counts.get(execution.outcome, 0) + 1
-        lines += ["", f"Of {standing.cases} cases:"]
+        lines += ["", f"Of {row.cases} cases:"]
         lines += [f"  {counts[outcome]} {words}" for outcome, words in _OUTCOME.items() if outcome in counts]
-        if left := standing.cases - sum(counts.values()):
+        if left := row.cases - sum(counts.values()):
             lines.append(f"  {left} not run")
     return "\n".join(lines) + "\n"
 
 
-def _write_notice(folder: Path, standing: Standing, results: RunResults | None) -> None:
+def _write_notice(folder: Path, row: EntryRow, results: RunResults | None) -> None:
     try:
-        check_team(standing.team)
+        check_team(row.team)
     except ConfigurationError:
         return  # a name that can be no folder's; the organiser's table has it
-    (folder / standing.team).mkdir(exist_ok=True)
-    write_whole(folder / standing.team / NOTICE_FILE, notice(standing, results))
+    (folder / row.team).mkdir(exist_ok=True)
+    write_whole(folder / row.team / NOTICE_FILE, notice(row, results))

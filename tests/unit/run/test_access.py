@@ -11,8 +11,8 @@ import pytest
 
 from harness.engine.base import ContainerSpec, ImageInfo
 from harness.errors import InfrastructureError
-from harness.run import takeback
-from harness.run.takeback import take_back
+from harness.run import access
+from harness.run.access import restore_access
 
 
 class Engine:
@@ -37,9 +37,9 @@ class Engine:
 def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths that an ordinary user may not use, whoever runs the tests."""
     paths: list[str] = []
-    monkeypatch.setattr(takeback.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(takeback.os, "access", lambda path, mode: os.fspath(path) not in paths)
-    monkeypatch.setattr(takeback, "probe_image", lambda engine: ImageInfo("probe", "sha256:0", 1))
+    monkeypatch.setattr(access.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(access.os, "access", lambda path, mode: os.fspath(path) not in paths)
+    monkeypatch.setattr(access, "probe_image", lambda engine: ImageInfo("probe", "sha256:0", 1))
     (tmp_path / "outputs" / "folder").mkdir(parents=True)
     (tmp_path / "outputs" / "file").touch()
     (tmp_path / "outputs" / "link").symlink_to("/etc/shadow")
@@ -47,13 +47,13 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_nothing_is_run_where_all_can_be_read(tmp_path: Path, closed: list[str]) -> None:
-    take_back(tmp_path, engine := Engine(), label="x")  # type: ignore[arg-type]
+    restore_access(tmp_path, engine := Engine(), label="x")  # type: ignore[arg-type]
     assert engine.made == []
 
 
 def test_a_link_is_not_followed(tmp_path: Path, closed: list[str]) -> None:
     closed.append(str(tmp_path / "outputs" / "link"))
-    take_back(tmp_path, engine := Engine(), label="x")  # type: ignore[arg-type]
+    restore_access(tmp_path, engine := Engine(), label="x")  # type: ignore[arg-type]
     assert engine.made == []
 
 
@@ -62,7 +62,7 @@ def test_what_is_closed_is_opened_by_an_image_of_ours_with_no_more_rights_than_i
     tmp_path: Path, closed: list[str], name: str
 ) -> None:
     closed.append(str(tmp_path / "outputs" / name))
-    take_back(tmp_path, engine := Engine(), label="x")  # type: ignore[arg-type]
+    restore_access(tmp_path, engine := Engine(), label="x")  # type: ignore[arg-type]
     (spec,) = engine.made
     assert (spec.image, spec.user, spec.labels) == ("sha256:0", "0:0", {"flareharness.results": "x"})
     assert set(spec.capabilities) == {"DAC_OVERRIDE", "FOWNER"}
@@ -74,5 +74,5 @@ def test_one_that_does_not_end_is_removed_and_told_of(tmp_path: Path, closed: li
     closed.append(str(tmp_path / "outputs" / "file"))
     engine = Engine(ends=False)
     with pytest.raises(InfrastructureError, match="cannot be opened in time"):
-        take_back(tmp_path, engine, label="x")  # type: ignore[arg-type]
+        restore_access(tmp_path, engine, label="x")  # type: ignore[arg-type]
     assert engine.removed == 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from harness.cluster.client import used_s
+from harness.cluster.quota import used_s
 from harness.data.dataset import Fingerprinted
 from harness.engine.base import ContainerEngine
 from harness.errors import HarnessError, InfrastructureError
@@ -22,14 +22,14 @@ from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord
 from harness.run.evaluate import EvaluationRequest, Run, open_run
 from harness.run.workers import Threads
+from harness.teams.entries import EntryTable, concluded, cut_off
 from harness.teams.intake import Entered
-from harness.teams.standing import Standings, concluded, cut_off
 
 Arrivals = Callable[[], Sequence[Entered]]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Progress:
     """How one call for one team ended."""
 
     results: RunResults
@@ -41,18 +41,18 @@ def evaluate_in_turn(
     *,
     engine: ContainerEngine,
     observer: Observer,
-    standings: Standings,
+    entries: EntryTable,
     arrivals: Arrivals = tuple,
 ) -> list[Path]:
     """Evaluate many teams on this host; what is stored already is not run again.
 
-    A failure of one team's own is noted in its standing, and the others go on.
+    A failure of one team's own is noted in its row, and the others go on.
 
     Args:
         entered: Those who were taken in, in the order of their turns.
         engine: Runs containers.
         observer: Told of what goes on.
-        standings: Where each team's line is kept.
+        entries: Where each team's line is kept.
         arrivals: Called between two turns for those who came meanwhile.
 
     Returns:
@@ -68,7 +68,7 @@ def evaluate_in_turn(
         is_first = bool(first)
         team = first.popleft() if first else then.popleft()
         try:
-            turn = _turn(team, engine, observer, only_first=is_first)
+            progress = _run_team(team, engine, observer, only_first=is_first)
         except HarnessError as error:
             if not engine.ping():
                 raise InfrastructureError(
@@ -76,20 +76,20 @@ def evaluate_in_turn(
                     where=error.one_line(),
                     mend="Start it and run the same command again: finished cases are kept.",
                 ) from error
-            standings.put(cut_off(team.standing, error))
+            entries.put(cut_off(team.row, error))
             observer.note(f"{team.request.team}: {error.one_line()}; the other teams go on")
         else:
             if is_first:
                 then.append(team)
             else:
-                line = concluded(team.standing, turn.results, out_of_quota=turn.out_of_quota)
-                standings.put(line, turn.results)
-                finished.append(turn.results.folder)
+                line = concluded(team.row, progress.results, out_of_quota=progress.out_of_quota)
+                entries.put(line, progress.results)
+                finished.append(progress.results.folder)
         first.extend(arrivals())
     return finished
 
 
-def _turn(team: Entered, engine: ContainerEngine, observer: Observer, *, only_first: bool) -> Turn:
+def _run_team(team: Entered, engine: ContainerEngine, observer: Observer, *, only_first: bool) -> Progress:
     """Run a team's first case, unless it has one, or else what is left of it."""
     request = replace(team.request, score=team.request.score and not only_first)
     with open_run(request, engine, observer) as run:
@@ -101,7 +101,7 @@ def _turn(team: Entered, engine: ContainerEngine, observer: Observer, *, only_fi
             out_of_quota = not _run_cases(run, Threads(jobs, run.bench, observer), team, most=most)
         if request.score:
             run.score()
-        return Turn(read_run(run.writer.folder), out_of_quota)
+        return Progress(read_run(run.writer.folder), out_of_quota)
 
 
 def _run_cases(run: Run, threads: Threads, team: Entered, *, most: int | None) -> bool:

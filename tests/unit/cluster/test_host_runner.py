@@ -12,10 +12,10 @@ import pytest
 from noop_cluster import Processes, client_for
 
 from harness.challenge import load_challenge
+from harness.cluster.host_runner import EngineHostRunner, check_files
 from harness.cluster.identity import this_process
 from harness.cluster.queue import RunQueue, offered_runs
 from harness.cluster.worker import Worker
-from harness.cluster.workshop import EngineWorkshop, check_files
 from harness.data.dataset import open_dataset
 from harness.engine.process import ProcessEngine
 from harness.errors import ConfigurationError
@@ -69,8 +69,8 @@ def spread(request: EvaluationRequest, scratch: Path, workers: int = 1):
         thread.join(0.02)
     for _ in range(workers):
         holder = this_process()
-        workshop = EngineWorkshop(request.results, holder, scratch=scratch)
-        Worker(request.results, holder, workshop, Observer(), lease_s=30.0).work()
+        host_runner = EngineHostRunner(request.results, holder, scratch=scratch)
+        Worker(request.results, holder, host_runner, Observer(), lease_s=30.0).work()
     thread.join()
     return read_run(*folders)
 
@@ -130,6 +130,6 @@ def test_other_files_under_the_same_path_are_refused(request_of, tmp_path):
         check_files(offer)
     image.write_bytes(whole)
     holder = this_process()
-    workshop = EngineWorkshop(request.results, holder, scratch=tmp_path)
-    Worker(request.results, holder, workshop, Observer(), lease_s=30.0).work()
+    host_runner = EngineHostRunner(request.results, holder, scratch=tmp_path)
+    Worker(request.results, holder, host_runner, Observer(), lease_s=30.0).work()
     thread.join()

@@ -29,8 +29,8 @@ from harness.run.workers import Threads
 from harness.scoring.score import score_execution
 
 
-class Bay(Protocol):
-    """A place where cases of one run are run, one at a time."""
+class CaseRunner(Protocol):
+    """Runs the cases of one run on this host, one at a time."""
 
     @property
     def division(self) -> Division:
@@ -43,10 +43,10 @@ class Bay(Protocol):
         """Score a case that was run; None where it cannot be scored here."""
 
 
-class Workshop(Protocol):
-    """Opens a place for a run, and knows how to clear up after a worker that is dead."""
+class HostRunner(Protocol):
+    """Gets a host ready for the cases of a run, and clears up after a worker that is dead."""
 
-    def open(self, offer: Offer, observer: Observer) -> Bay:
+    def open(self, offer: Offer, observer: Observer) -> CaseRunner:
         """Make everything ready for a run, in place of the one before.
 
         Raises:
@@ -63,8 +63,8 @@ class Workshop(Protocol):
         """Remove what a run that is over left on this host."""
 
 
-class EngineWorkshop:
-    """A workshop over the container engine of this host.
+class EngineHostRunner:
+    """Runs cases in the container engine of this host.
 
     Args:
         results: The results folder, as this host sees it.
@@ -79,34 +79,34 @@ class EngineWorkshop:
         self._slot = slot
         self._scratch = scratch or Path(tempfile.gettempdir())
         self._stack: ExitStack | None = None
-        self._open: EngineBay | None = None
+        self._open: EngineCaseRunner | None = None
         self._speeds: dict[tuple[object, ...], tuple[float | None, float | None]] = {}
 
-    def open(self, offer: Offer, observer: Observer) -> EngineBay:
-        """See `Workshop`."""
+    def open(self, offer: Offer, observer: Observer) -> EngineCaseRunner:
+        """See `HostRunner`."""
         self.close()
         with ExitStack() as stack:
-            bay = stack.enter_context(_open_bay(self, offer, observer))
+            runner = stack.enter_context(_open_case_runner(self, offer, observer))
             self._stack = stack.pop_all()
-        self._open = bay
-        return bay
+        self._open = runner
+        return runner
 
     def close(self) -> None:
-        """See `Workshop`."""
+        """See `HostRunner`."""
         self._open = None
         if self._stack is not None:
             self._stack.close()
             self._stack = None
 
     def forget(self, offer: Offer) -> None:
-        """See `Workshop`: the image that travelled here."""
+        """See `HostRunner`: the image that travelled here."""
         with suppress(HarnessError):
             engine = open_engine(offer.engine)
             remove_offered(engine, offer.image)
             engine.close()
 
     def reap(self, holder: Holder) -> None:
-        """See `Workshop`. Containers of other hosts are out of reach, and a watchdog there ends them."""
+        """See `HostRunner`. Containers of other hosts are out of reach, and a watchdog there ends them."""
         if self._open is not None and holder.boot == self._holder.boot:
             with suppress(HarnessError):
                 self._open.opened.bench.instruments.engine.reap(RUN_LABEL, worker_label(holder))
@@ -160,13 +160,13 @@ class EngineWorkshop:
         return self._scratch / f"flareharness-{holder.worker}"
 
 
-class EngineBay:
+class EngineCaseRunner:
     """A run's bench on this host."""
 
     def __init__(
-        self, shop: EngineWorkshop, offer: Offer, opened: Opened, rules: Rules, observer: Observer
+        self, host_runner: EngineHostRunner, offer: Offer, opened: Opened, rules: Rules, observer: Observer
     ) -> None:
-        self._shop = shop
+        self._host_runner = host_runner
         self.offer = offer
         self.opened = opened
         self._rules = rules
@@ -176,11 +176,11 @@ class EngineBay:
 
     @property
     def division(self) -> Division:
-        """See `Bay`."""
+        """See `CaseRunner`."""
         if self._division is None:
             engine, host = self.opened.bench.instruments.engine, self.opened.draft.host
             assert host is not None, "this host is where the draft was made"
-            baseline_s, speed_s = self._shop.speeds(self._rules, engine)
+            baseline_s, speed_s = self._host_runner.speeds(self._rules, engine)
             self._division = Division(
                 host=host,
                 baseline_s=baseline_s,
@@ -191,7 +191,7 @@ class EngineBay:
         return self._division
 
     def run(self, case: Case, attempt: int, held: Path) -> ExecutionRecord:
-        """See `Bay`."""
+        """See `CaseRunner`."""
         bench = self.opened.bench
         if self._refused is None:
             self._refused = self._try_image(bench)
@@ -205,7 +205,7 @@ class EngineBay:
             )
         here = replace(bench, places=replace(bench.places, folder=held))
         with Threads(1, here, self._observer) as threads:
-            threads.submit(Job(case, attempt, self._rules, self._shop.slot))
+            threads.submit(Job(case, attempt, self._rules, self._host_runner.slot))
             return threads.next_result()
 
     def _try_image(self, bench: Bench) -> str:
@@ -216,7 +216,7 @@ class EngineBay:
         return trial.refused
 
     def score(self, execution: ExecutionRecord, case: Case, held: Path) -> ScoreRecord | None:
-        """See `Bay`. What cannot be scored here is left to whoever merges, who says why."""
+        """See `CaseRunner`. What cannot be scored here is left to whoever merges, who says why."""
         if not self.offer.score or execution.outcome is Outcome.INFRASTRUCTURE:
             return None
         try:
@@ -232,14 +232,16 @@ class EngineBay:
 
 
 @contextmanager
-def _open_bay(shop: EngineWorkshop, offer: Offer, observer: Observer) -> Iterator[EngineBay]:
+def _open_case_runner(
+    host_runner: EngineHostRunner, offer: Offer, observer: Observer
+) -> Iterator[EngineCaseRunner]:
     """Follow `harness.run.evaluate.open_run`, with folders of this host, without the run's journals."""
     check_files(offer)
     engine = open_engine(offer.engine)
     with ExitStack() as stack:
         stack.callback(engine.close)
         load_offered(engine, offer.image, identity=_identity(offer), progress=observer.note)
-        request = shop.request(offer)
+        request = host_runner.request(offer)
         opened = resolve(request, engine, observer)
         if opened.rules.run != offer.record.run:
             raise ConfigurationError(
@@ -249,9 +251,9 @@ def _open_bay(shop: EngineWorkshop, offer: Offer, observer: Observer) -> Iterato
             )
         if opened.gpu is not None:
             stack.enter_context(opened.gpu)
-        stack.callback(discard_stages, shop.scratch())
-        places = replace(opened.bench.places, results=shop.scratch())
-        rules = replace(opened.rules, label=worker_label(shop.holder))
+        stack.callback(discard_stages, host_runner.scratch())
+        places = replace(opened.bench.places, results=host_runner.scratch())
+        rules = replace(opened.rules, label=worker_label(host_runner.holder))
         opened = replace(opened, rules=rules, bench=replace(opened.bench, places=places))
         reap(opened, observer)
         check_disk(opened)
@@ -260,14 +262,14 @@ def _open_bay(shop: EngineWorkshop, offer: Offer, observer: Observer) -> Iterato
         stack.enter_context(instruments.gatekeeper).start()
         if instruments.watchdog is not None:
             stack.enter_context(instruments.watchdog)
-        bay = EngineBay(shop, offer, opened, rules, observer)
-        stack.callback(_reap_quietly, bay)
-        yield bay
+        runner = EngineCaseRunner(host_runner, offer, opened, rules, observer)
+        stack.callback(_reap_quietly, runner)
+        yield runner
 
 
-def _reap_quietly(bay: EngineBay) -> None:
+def _reap_quietly(runner: EngineCaseRunner) -> None:
     with suppress(HarnessError):
-        bay.opened.bench.instruments.engine.reap(RUN_LABEL, bay.opened.rules.label)
+        runner.opened.bench.instruments.engine.reap(RUN_LABEL, runner.opened.rules.label)
 
 
 def check_files(offer: Offer) -> None:

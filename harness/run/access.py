@@ -21,7 +21,7 @@ _PATIENCE_S = 60.0
 _COMMAND = ("/bin/sh", "-c", "chmod -R a=rwX,-s,-t /left/*")
 
 
-def take_back(folder: Path, engine: ContainerEngine, *, label: str) -> None:
+def restore_access(folder: Path, engine: ContainerEngine, *, label: str) -> None:
     """Make everything below a folder readable and removable, if anything there is not.
 
     Args:
