@@ -29,8 +29,8 @@ from cascade.plan import PHASES, load_plan  # noqa: E402
 from segkit import OpenVINOEngine, TorchEngine, read_ct  # noqa: E402
 from segkit.cases import IMAGE_ENDING  # noqa: E402
 from segkit.image import read_labels  # noqa: E402
+from segkit.int8 import dice_per_label  # noqa: E402
 from segkit.log import log, show  # noqa: E402
-from segkit.quantise import dice_per_label  # noqa: E402
 from segkit_speed import worst_label  # noqa: E402
 
 ENGINES = ("torch", "f32", "bf16")

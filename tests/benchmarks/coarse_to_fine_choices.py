@@ -23,8 +23,8 @@ from coarse_to_fine.model import open_models
 from coarse_to_fine.pipeline import CoarseToFine, CoarseToFineSettings
 from coarse_to_fine.plan import COARSE, ORGANS, load_plan
 from segkit.image import CT, read_ct, read_labels
+from segkit.int8 import dice_per_label
 from segkit.labels import labels_from_logits
-from segkit.quantise import dice_per_label
 from torch.nn import functional
 
 Enlarge = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]

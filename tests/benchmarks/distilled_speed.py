@@ -20,10 +20,10 @@ import SimpleITK as sitk
 from segkit import CT, Plan, Segmenter, Settings, load_engine, load_plan, read_ct
 from segkit.cases import IMAGE_ENDING
 from segkit.engine import fastest, network_in
+from segkit.int8 import dice_per_label
 from segkit.log import log, show
 from segkit.method import read_settings
 from segkit.profile import Profile
-from segkit.quantise import dice_per_label
 from segkit_speed import worst_label
 
 SUBMISSIONS = Path(__file__).resolve().parents[2] / "submissions"

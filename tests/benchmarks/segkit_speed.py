@@ -22,9 +22,9 @@ import numpy as np
 import SimpleITK as sitk
 from segkit import CT, Segmenter, Settings, load_engine, read_ct, write_labels
 from segkit.cpu import usable_cpus
+from segkit.int8 import dice_per_label
 from segkit.log import log, show
 from segkit.model import load_model
-from segkit.quantise import dice_per_label
 from segkit.reference import Reference
 from segkit.torch_engine import TorchEngine
 

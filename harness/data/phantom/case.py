@@ -87,6 +87,7 @@ def make_case(
     shape: tuple[int, int, int] | None = None,
     spacing_mm: tuple[float, float, float] | None = None,
     view: str = "abdomen",
+    variety: float = 1.0,
 ) -> PhantomCase:
     """Make one phantom. The same arguments give the same voxels on every machine of one kind.
 
@@ -99,17 +100,21 @@ def make_case(
         spacing_mm: Voxel size along x, y, z, about; as many voxels as the field of view then needs.
         view: What is scanned: the `abdomen`, or `anywhere` between shoulders and thighs, slabs and cuts
             included. Both show the same patients.
+        variety: Share of the usual spread of places, sizes and bends of the anatomy, for finding out what
+            a training gains from it.
 
     Raises:
-        ConfigurationError: there is no such split or view, the shape is too small to show an organ, or both
-            shape and voxel size are given.
+        ConfigurationError: there is no such split or view, the shape is too small to show an organ, both
+            shape and voxel size are given, or variety is below 0 or above 1.
     """
     if shape is not None and spacing_mm is not None:
         raise ConfigurationError("shape and voxel size are both given", mend="Give one of them.")
+    if not 0 <= variety <= 1:
+        raise ConfigurationError(f"a variety of {variety} is no share", mend="Use 0 to 1.")
     check_recipe(split=split, shape=shape, view=view)
     root = np.random.SeedSequence([seed, index, SPLITS[split]])
     body_seed, texture_seed, noise_seed, protocol_seed = root.spawn(4)
-    patient = draw_patient(np.random.default_rng(body_seed))
+    patient = draw_patient(np.random.default_rng(body_seed), variety=variety)
     protocol = draw_protocol(patient, np.random.default_rng(protocol_seed), view)
     if spacing_mm is not None:
         shape = _shape_of(protocol, spacing_mm)
@@ -135,7 +140,7 @@ def _paint(
 ) -> tuple[Floats, NDArray[np.uint8], list[dict[str, object]]]:
     """Return HU, labels and tumours, painted slab by slab, so that only these arrays grow with the scan."""
     rng = np.random.default_rng(texture_seed)
-    warp = Warp(rng, patient.forward_mm)
+    warp = Warp(rng, patient.forward_mm, patient.variety)
     texture = {scale: SmoothField(rng, scale_mm=scale) for scale in _TEXTURE_SCALES_MM}
     tumours = draw_tumours(patient)
     for tumour in tumours:
@@ -190,6 +195,7 @@ def _facts(patient: Patient, protocol: Protocol, tumours: list[dict[str, object]
         "missing": sorted(patient.missing),
         "tumours": tumours,
         "scale": round(patient.scale, 3),
+        "variety": patient.variety,
         "fat": round(patient.fat, 2),
         "noise_hu": round(protocol.noise_hu, 1),
         "arms_down": protocol.arms_down,

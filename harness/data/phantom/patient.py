@@ -120,6 +120,7 @@ class Patient:
         moved_mm: How far each organ as a whole lies from its typical place.
         apart: Share of the usual film of fat between organs; 0 where they touch.
         oral_hu: HU of the contrast medium that the patient drank, None without it.
+        variety: Share of the usual spread of places and sizes of organs.
     """
 
     rng: np.random.Generator
@@ -136,6 +137,7 @@ class Patient:
     moved_mm: dict[str, np.ndarray] = field(default_factory=dict)
     apart: float = 1.0
     oral_hu: float | None = None
+    variety: float = 1.0
 
     @property
     def centre_y_mm(self) -> float:
@@ -150,7 +152,8 @@ class Patient:
             spread_mm: Standard deviation of its own movement along each axis.
             organ: Whose landmark it is; it then moves with all others of that organ.
         """
-        place = np.array(position_mm, float) * self.scale + self.rng.normal(0, 1, 3) * spread_mm
+        own_mm = self.rng.normal(0, 1, 3) * (self.variety * spread_mm)
+        place = np.array(position_mm, float) * self.scale + own_mm
         if organ is None:
             return place
         # What lies near the wall follows it; what lies near the spine does not.
@@ -170,11 +173,11 @@ class Patient:
 
     def vary(self, spread: float) -> float:
         """Return a random factor around 1."""
-        return float(np.exp(self.rng.normal(0, spread)))
+        return float(np.exp(self.rng.normal(0, self.variety * spread)))
 
 
-def draw_patient(rng: np.random.Generator) -> Patient:
-    """Draw a patient."""
+def draw_patient(rng: np.random.Generator, *, variety: float = 1.0) -> Patient:
+    """Draw a patient, with a share of the usual spread of places and sizes of organs."""
     scale = float(np.clip(rng.normal(1, 0.08), 0.8, 1.2))
     lean = rng.random() < _LEAN_SHARE
     fat = float(rng.uniform(0.05, _LEAN) if lean else min(_LEAN + rng.gamma(2, 0.38), 2.4))
@@ -191,9 +194,10 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         lordosis=float(np.clip(rng.normal(1, 0.35), 0.2, 1.7)),
         muscular=float(np.clip(rng.normal(1, 0.2), 0.55, 1.5)),
         dome_mm=float(rng.normal(120, 15)) * scale,
-        moved_mm={name: _draw_move_mm(rng, name) for name in _APART_MM},
+        moved_mm={name: variety * _draw_move_mm(rng, name) for name in _APART_MM},
         apart=0.0 if rng.random() < _TOUCHING_SHARE else float(rng.random()),
         oral_hu=float(rng.uniform(150, 500)) if rng.random() < _ORAL_CONTRAST_SHARE else None,
+        variety=variety,
     )
 
 

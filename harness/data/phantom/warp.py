@@ -36,10 +36,13 @@ class Warp:
     Args:
         rng: Draws the warp.
         forward_mm: How far the spine's curve carries anatomy to the front, at heights in mm.
+        variety: Share of the warp's usual strength.
     """
 
-    def __init__(self, rng: np.random.Generator, forward_mm: Callable[[Floats], Floats]) -> None:
-        self._fields = [(SmoothField(rng, scale_mm=scale), sd_mm) for scale, sd_mm in _SCALES_MM]
+    def __init__(
+        self, rng: np.random.Generator, forward_mm: Callable[[Floats], Floats], variety: float = 1.0
+    ) -> None:
+        self._fields = [(SmoothField(rng, scale_mm=scale), variety * sd_mm) for scale, sd_mm in _SCALES_MM]
         self.forward_mm = forward_mm
         x, y, z = (np.arange(low, high + _STEP_MM, _STEP_MM, dtype=np.float32) for low, high in _REACH_MM)
         self._axes_mm = (x, y, z)

@@ -9,58 +9,22 @@ without OpenVINO, such as one for CUDA, runs the weights in torch instead.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from segkit.engine import has_openvino
 from segkit.forms import FLOAT_IR
+from segkit.ir import save_ir, to_openvino
 from segkit.log import log
 from segkit.model import load_model
 from segkit.nnunet.bundle import BUNDLE_NAME
+from segkit.nnunet.networks import export_bundle
 from segkit.plan import Plan
 from segkit.program import run_program
-
-if TYPE_CHECKING:
-    import openvino
-
-
-def to_openvino(network: nn.Module, example: torch.Tensor, *, batches: bool = False) -> openvino.Model:
-    """The network as an OpenVINO model of one input whose spatial sizes are free.
-
-    Args:
-        network: Takes and gives tensors (1, channel, z, y, x).
-        example: An input that the network can run.
-        batches: Leave free how many images are run at once, too.
-    """
-    import openvino
-
-    network.eval()
-    with torch.inference_mode(), tracing_quietly():
-        return openvino.convert_model(
-            network,
-            example_input=example,
-            input=[-1 if batches else 1, example.shape[1], *[-1] * (example.dim() - 2)],
-        )
-
-
-@contextmanager
-def tracing_quietly() -> Iterator[None]:
-    """Leave out what torch says while OpenVINO has a network traced.
-
-    Tracing is torch's older way, the one that OpenVINO knows; and that sizes are taken as constants is what
-    is wanted of a network whose checks of sizes have passed.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        yield
 
 
 def export(folder: Path) -> Path:
@@ -72,12 +36,7 @@ def export(folder: Path) -> Path:
         SegkitError: The folder holds no whole model.
     """
     plan, network = load_model(folder)
-    model = to_openvino(network, smallest_input(plan))
-    import openvino
-
-    path = folder / FLOAT_IR
-    openvino.save_model(model, path, compress_to_fp16=True)
-    return path
+    return save_ir(to_openvino(network, smallest_input(plan)), folder / FLOAT_IR)
 
 
 def smallest_input(plan: Plan) -> torch.Tensor:
@@ -85,13 +44,26 @@ def smallest_input(plan: Plan) -> torch.Tensor:
     return torch.zeros(1, plan.network.channels_in, *(4 * divisor for divisor in plan.network.divisor))
 
 
-def _export_any(folder: Path) -> list[Path]:
-    """Export a model folder, or every network of a bundle."""
-    if not (folder / BUNDLE_NAME).is_file():
-        return [export(folder)]
-    from segkit.nnunet.networks import export_bundle  # which stands on this module
+def export_main(description: str, export_all: Callable[[Path, Path], None]) -> int:
+    """The command line of a method that exports a folder of its own: `weights model [--if-possible]`.
 
-    return export_bundle(folder)
+    Args:
+        description: Said by --help.
+        export_all: Writes the networks of the first folder and what they need into the second.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("weights", type=Path, help="folder that train.py wrote")
+    parser.add_argument("model", type=Path, help="folder to write")
+    parser.add_argument("--if-possible", action="store_true", help="copy it where there is no OpenVINO")
+    options = parser.parse_args()
+
+    def work() -> None:
+        if options.if_possible and not _can_export():
+            shutil.copytree(options.weights, options.model, dirs_exist_ok=True)
+            return
+        export_all(options.weights, options.model)
+
+    return run_program(work)
 
 
 def main() -> int:
@@ -102,14 +74,21 @@ def main() -> int:
     options = parser.parse_args()
 
     def work() -> None:
-        if options.if_possible and not has_openvino():
-            log.info("no OpenVINO here: the networks run in torch")
+        if options.if_possible and not _can_export():
             return
         for folder in options.folder:
-            for written in _export_any(folder):
+            is_bundle = (folder / BUNDLE_NAME).is_file()
+            for written in export_bundle(folder) if is_bundle else [export(folder)]:
                 log.info(f"wrote {written}")
 
     return run_program(work)
+
+
+def _can_export() -> bool:
+    if not has_openvino():
+        log.info("no OpenVINO here: the networks run in torch")
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class UNet(nn.Module):
 
     def __init__(self, plan: NetworkPlan):
         super().__init__()
-        self.encoder = _ResidualEncoder(plan) if plan.residual else _PlainEncoder(plan)
+        self.encoder = _Encoder(plan)
         self.decoder = _Decoder(plan)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -44,61 +44,35 @@ class PlainConvUNet(UNet):
     """That of stacked convolutions."""
 
 
-class _PlainEncoder(nn.Module):
+class _Encoder(nn.Module):
     def __init__(self, plan: NetworkPlan):
         super().__init__()
-        channels = (plan.channels_in, *plan.features)
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(
-                    _ConvStack(
-                        plan,
-                        count=plan.convs_encoder[stage],
-                        channels_in=channels[stage],
-                        channels_out=channels[stage + 1],
-                        kernel=plan.kernels[stage],
-                        stride=plan.strides[stage],
-                    )
-                )
-                for stage in range(len(plan.features))
+        first = plan.channels_in
+        self.stem: nn.Module = nn.Identity()
+        if plan.residual:
+            first = plan.stem or plan.features[0]
+            self.stem = _ConvStack(
+                plan,
+                count=1,
+                channels_in=plan.channels_in,
+                channels_out=first,
+                kernel=plan.kernels[0],
+                stride=(1,) * plan.axes,
             )
-        )
-
-    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        features = []
-        for stage in self.stages:
-            image = stage(image)
-            features.append(image)
-        return features
-
-
-class _ResidualEncoder(nn.Module):
-    def __init__(self, plan: NetworkPlan):
-        super().__init__()
-        stem = plan.stem or plan.features[0]
-        straight = (1,) * plan.axes
-        self.stem = _ConvStack(
-            plan,
-            count=1,
-            channels_in=plan.channels_in,
-            channels_out=stem,
-            kernel=plan.kernels[0],
-            stride=straight,
-        )
-        channels = (stem, *plan.features)
-        self.stages = nn.Sequential(
-            *(
-                _ResidualStage(
-                    plan,
-                    count=plan.convs_encoder[stage],
-                    channels_in=channels[stage],
-                    channels_out=channels[stage + 1],
-                    kernel=plan.kernels[stage],
-                    stride=plan.strides[stage],
-                )
-                for stage in range(len(plan.features))
+        channels = (first, *plan.features)
+        stages: list[nn.Module] = []
+        for number, count in enumerate(plan.convs_encoder):
+            stage = (_ResidualStage if plan.residual else _ConvStack)(
+                plan,
+                count=count,
+                channels_in=channels[number],
+                channels_out=channels[number + 1],
+                kernel=plan.kernels[number],
+                stride=plan.strides[number],
             )
-        )
+            # nnU-Net wraps stacks of convolutions, which shows in their names.
+            stages.append(stage if plan.residual else nn.Sequential(stage))
+        self.stages = nn.Sequential(*stages)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         image = self.stem(image)

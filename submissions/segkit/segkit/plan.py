@@ -17,6 +17,7 @@ Sizes = tuple[int, ...]
 
 
 _NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet")
+_AXES_OF_CONV = {"Conv2d": 2, "Conv3d": 3}
 
 ABDOMINAL_ORGANS = (
     "liver",
@@ -267,13 +268,34 @@ def network_of(settings: Mapping[str, Any], channels_out: int, channels_in: int 
     """
     if "architecture" not in settings:
         return _network_of_old_plans(settings, channels_out, channels_in)
-    class_name = settings["architecture"]["network_class_name"].rsplit(".", 1)[-1]
+    return network_of_architecture(settings["architecture"], channels_out, channels_in)
+
+
+def network_of_architecture(
+    architecture: Mapping[str, Any], channels_out: int, channels_in: int = 1
+) -> NetworkPlan:
+    """The network of an "architecture" of nnU-Net's plans of 2.3 and later.
+
+    Args:
+        architecture: Its "network_class_name" and "arch_kwargs".
+        channels_out: Outputs: labels with the background, or regions.
+        channels_in: Image channels, and one for each label of the stage before.
+
+    Raises:
+        PlanError: It is no PlainConvUNet or ResidualEncoderUNet of the kind that segkit runs.
+    """
+    class_name = architecture["network_class_name"].rsplit(".", 1)[-1]
     _refuse(
         class_name not in _NETWORKS,
         f"the network is a {class_name}, and segkit runs {' and '.join(_NETWORKS)}; train with "
         "nnU-Net's default planner, or one of nnUNetPlannerResEncM, L and XL",
     )
-    numbers = settings["architecture"]["arch_kwargs"]
+    numbers = architecture["arch_kwargs"]
+    conv_op = str(numbers["conv_op"]).rsplit(".", 1)[-1]
+    _refuse(
+        conv_op not in _AXES_OF_CONV,
+        f"the network has {conv_op}, and segkit runs {' and '.join(_AXES_OF_CONV)}",
+    )
     norm_op, nonlin = str(numbers["norm_op"]), str(numbers["nonlin"]).rsplit(".", 1)[-1]
     _refuse("InstanceNorm" not in norm_op, f"the network has {norm_op}, and segkit runs InstanceNorm")
     _refuse(
@@ -283,7 +305,7 @@ def network_of(settings: Mapping[str, Any], channels_out: int, channels_in: int 
     block = str(numbers.get("block") or "BasicBlockD")
     _refuse(not block.endswith("BasicBlockD"), f"the network has blocks {block}, and segkit runs BasicBlockD")
     residual = class_name == "ResidualEncoderUNet"
-    axes = len(settings["patch_size"])
+    axes = _AXES_OF_CONV[conv_op]
     stages = numbers["n_stages"]
     norm = numbers.get("norm_op_kwargs") or {}
     slope = (numbers.get("nonlin_kwargs") or {}).get("negative_slope", 0.01)

@@ -23,9 +23,11 @@ import openvino
 
 from segkit.body import find_body
 from segkit.errors import ImageError
-from segkit.export import export, smallest_input, to_openvino
-from segkit.forms import FLOAT_IR, INT8_IR
+from segkit.export import export, smallest_input
+from segkit.forms import FLOAT_IR
 from segkit.image import read_ct, read_labels
+from segkit.int8 import MOST_DICE_LOSS, dice_per_label, settle_candidate, write_candidate
+from segkit.ir import to_openvino
 from segkit.log import log
 from segkit.model import WEIGHTS_NAME, network_of_ir
 from segkit.openvino_engine import OpenVINOEngine
@@ -36,7 +38,6 @@ from segkit.resample import grid_shape, resample_image
 from segkit.windows import tiles
 
 REPORT = "int8.json"
-MOST_DICE_LOSS = 0.002
 _TILES_PER_CT = 3
 
 
@@ -92,14 +93,7 @@ def quantise(folder: Path, data: Path, *, calibrate: int, compare: int) -> Compa
     float_ir = export(folder)
     samples = [tile for case in first for tile in calibration_tiles(plan, image_of(data, case))]
     log.info(f"calibrating on {len(samples)} tiles of {len(first)} cases")
-    quantised = nncf.quantize(
-        openvino.Core().read_model(float_ir),
-        nncf.Dataset([tile[None, None] for tile in samples]),
-        subset_size=len(samples),
-        preset=nncf.QuantizationPreset.MIXED,
-    )
-    candidate = folder / f"candidate-{INT8_IR}"
-    openvino.save_model(quantised, candidate)
+    candidate = write_candidate(folder, [tile[None, None] for tile in samples])
     restored = folder / "candidate-restored.xml"
     network = network_of_ir(plan, candidate)
     openvino.save_model(to_openvino(network, smallest_input(plan)), restored)
@@ -114,11 +108,7 @@ def quantise(folder: Path, data: Path, *, calibrate: int, compare: int) -> Compa
     (folder / REPORT).write_text(json.dumps(asdict(comparison), indent=2) + "\n")
     for part in (restored, restored.with_suffix(".bin")):
         part.unlink()
-    for part in (candidate, candidate.with_suffix(".bin")):
-        if comparison.holds:
-            part.replace(folder / part.name.removeprefix("candidate-"))
-        else:
-            part.unlink()
+    settle_candidate(folder, kept=comparison.holds)
     return comparison
 
 
@@ -172,15 +162,6 @@ def compared(
         dice_restored=float(np.mean(against_reference[2])),
         nncf=nncf,
     )
-
-
-def dice_per_label(labels: np.ndarray, reference: np.ndarray) -> list[float]:
-    """Dice of every label that the reference holds."""
-    scores = []
-    for label in np.unique(reference[reference > 0]):
-        here, there = labels == label, reference == label
-        scores.append(2 * float((here & there).sum()) / float(here.sum() + there.sum()))
-    return scores
 
 
 def image_of(data: Path, case: str) -> Path:

@@ -11,6 +11,7 @@ from harness.data.phantom.scanner import draw_protocol
 from harness.data.phantom.shapes import Blend, Ellipsoid, Tube
 from harness.data.phantom.tumours import draw_tumours
 from harness.data.phantom.warp import Warp, pushed, pushed_radius_mm
+from harness.errors import ConfigurationError
 
 SMALL = (48, 48, 40)
 
@@ -41,6 +42,31 @@ def test_a_third_of_the_patients_is_lean_and_in_some_organs_touch():
     assert 0.32 < share(patient.apart == 0 for patient in drawn) < 0.48
     assert 0.09 < share(patient.oral_hu is not None for patient in drawn) < 0.21
     assert max(patient.fat for patient in drawn) > 1.5
+
+
+def test_less_variety_brings_the_same_patients_organs_nearer_to_their_usual_places():
+    usual, narrow, alike = (
+        [draw_patient(np.random.default_rng([5, number]), variety=variety) for number in range(20)]
+        for variety in (1.0, 0.4, 0.0)
+    )
+    for one, other, none in zip(usual, narrow, alike, strict=True):
+        assert (one.scale, one.phase) == (other.scale, other.phase)
+        for organ, move in one.moved_mm.items():
+            assert np.allclose(other.moved_mm[organ], 0.4 * move)
+        assert np.array_equal(none.at(50, 20, 30, spread_mm=9), none.scale * np.array((50, 20, 30)))
+        assert none.vary(0.2) == 1
+
+
+def test_without_variety_nothing_is_bent_beyond_the_spines_curve():
+    axes = tuple(np.arange(-40, 41, 20, dtype=np.float32) for _ in range(3))
+    x, y, z = Warp(np.random.default_rng(1), lambda height: 0.0 * height, variety=0.0).points(axes)
+    for moved, told in zip((x, y, z), np.meshgrid(*axes, indexing="ij"), strict=True):
+        assert np.allclose(moved, told, atol=1e-4)
+
+
+def test_a_variety_that_is_no_share_is_refused():
+    with pytest.raises(ConfigurationError, match="is no share"):
+        make_case(seed=4, index=1, shape=SMALL, variety=1.5)
 
 
 def test_about_half_of_the_patients_have_tumours_from_small_to_large():

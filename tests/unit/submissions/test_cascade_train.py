@@ -1,4 +1,4 @@
-"""The cascade's training: its parts, and train.py from a FLARE-layout folder to weights on two tiny cases."""
+"""The cascade's training: schedule, loop, and train.py from a folder to weights on two tiny cases."""
 
 # ruff: noqa: E402 - torch is looked for before what needs it
 from __future__ import annotations
@@ -6,7 +6,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import math
 import subprocess
 import sys
 
@@ -15,123 +14,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import SimpleITK as sitk
 from cascade.model import build_network, load_network, save_phase
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan, load_plan
-from cascade.train.augment import Augmentation, turned
-from cascade.train.cases import TrainingDataError, patch_at, prepare_cases
+from cascade.train.cases import TrainingDataError
 from cascade.train.loop import Trainer
-from cascade.train.objective import DiceCounter, dice_and_cross_entropy
-from cascade.train.sampler import Sampler, fixed_samples
-from cascade.train.schedule import Schedule, load_recipe
+from cascade.train.objective import dice_and_cross_entropy
+from cascade.train.sampler import fixed_samples
+from cascade.train.schedule import load_recipe
 
-from .conftest import SUBMISSIONS, make_body_hu
-
-SCHEDULE = Schedule(
-    iterations=2,
-    batch=1,
-    learning_rate=1e-3,
-    lowest_learning_rate=1e-5,
-    weight_decay=0.0,
-    validate_every=1,
-    validation_patches=1,
-    by_label=True,
-)
-PLAN = CascadePlan(
-    location=LocationPlan(size=(64, 64, 64)),
-    organs=OrgansPlan(spacing_mm=(4.0, 4.0, 4.0), patch=(32, 32, 32), margin_mm=8.0),
-)
+from .cascade_cases import PLAN, SCHEDULE, make_data, prepared
+from .conftest import SUBMISSIONS
 
 
 @pytest.fixture
 def data(tmp_path):
     """Two cases with two organs and a lesion, stored flipped."""
-    folder = tmp_path / "data"
-    (folder / "imagesTr").mkdir(parents=True)
-    (folder / "labelsTr").mkdir()
-    for number in range(2):
-        array = make_body_hu((20, 40, 40), seed=number)
-        labels = np.zeros(array.shape, dtype=np.uint8)
-        labels[4:16, 10:20, 10:18] = 1
-        labels[6:10, 22:30, 20:28] = 13
-        labels[8:10, 12:15, 12:15] = 14
-        array[labels > 0] += 200
-        for values, path in (
-            (array, folder / f"imagesTr/case{number}_0000.nii.gz"),
-            (labels, folder / f"labelsTr/case{number}.nii.gz"),
-        ):
-            image = sitk.GetImageFromArray(values)
-            image.SetSpacing((4.0, 4.0, 6.0))
-            image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-            sitk.WriteImage(image, str(path))
-    return folder
-
-
-def prepared(data, tmp_path, phase, plan=PLAN):
-    return prepare_cases(data, data / "labelsTr", tmp_path / phase, plan, phase)
-
-
-def test_location_cases_are_the_whole_scan_with_one_label(data, tmp_path):
-    (case, _) = prepared(data, tmp_path, "location")
-    assert case.image().shape == (64, 64, 64)
-    assert np.unique(case.labels()).tolist() == [0, 1]
-    # Stored flipped, so the organ at the stored (8.., 14, 13) of 40 lies at 39 - that.
-    assert case.labels()[26, 40, 40] == 1
-
-
-def test_organ_cases_are_the_region_on_the_grid_without_lesion_labels(data, tmp_path):
-    (case, _) = prepared(data, tmp_path, "organs")
-    # 12 slices of 6 mm, 20 rows and 18 columns of 4 mm; 8 mm more on every side, out to whole voxels.
-    assert case.image().shape == (24, 24, 22)
-    assert case.image().dtype == np.float16
-    assert np.unique(case.labels()).tolist() == [0, 1, 13]
-    places, counts = case.places()
-    for label in (1, 13):
-        assert (case.labels()[tuple(places[label].T)] == label).all()
-        assert counts[label] == (case.labels() == label).sum()
-
-
-def test_preparing_is_done_once_and_refused_for_another_recipe(data, tmp_path):
-    (case, _) = prepared(data, tmp_path, "organs")
-    written = (case.folder / "image.npy").stat().st_mtime_ns
-    prepared(data, tmp_path, "organs")
-    assert (case.folder / "image.npy").stat().st_mtime_ns == written
-    other = dataclasses.replace(PLAN, organs=dataclasses.replace(PLAN.organs, spacing_mm=(5.0, 4.0, 4.0)))
-    with pytest.raises(TrainingDataError, match="another recipe"):
-        prepared(data, tmp_path, "organs", other)
-
-
-def test_a_missing_label_and_a_label_on_another_grid_are_named(data, tmp_path):
-    path = data / "labelsTr/case1.nii.gz"
-    sitk.WriteImage(sitk.ReadImage(str(path))[1:], str(path))
-    with pytest.raises(TrainingDataError, match=r"case1\.nii\.gz: shape"):
-        prepared(data, tmp_path, "organs")
-    path.unlink()
-    with pytest.raises(TrainingDataError, match=r"case1\.nii\.gz is missing"):
-        prepared(data, tmp_path, "organs")
-
-
-def test_a_patch_stays_inside_and_is_padded_only_where_the_volume_is_smaller():
-    array = np.arange(10 * 4 * 6).reshape(10, 4, 6)
-    patch = patch_at(array, np.array([9, 0, 3]), (4, 6, 4), fill=-1)
-    assert np.array_equal(patch[:, 1:5], array[6:10, :, 1:5])
-    assert (patch[:, [0, 5]] == -1).all()
-
-
-def test_organs_are_drawn_equally_often_and_lie_in_the_patch(data, tmp_path):
-    cases = prepared(data, tmp_path, "organs")
-    sampler = Sampler(cases, dataclasses.replace(SCHEDULE, wander=0.3), (8, 8, 8), seed=1)
-    seen = [np.unique(sampler.batch()[1]).tolist() for _ in range(60)]
-    assert all(any(label > 0 for label in labels) for labels in seen)
-    small = sum(13 in labels for labels in seen)
-    assert 15 < small < 45, "by volume it would be one in five"
-
-
-def test_several_patches_are_drawn_from_each_case(data, tmp_path):
-    cases = prepared(data, tmp_path, "organs")
-    sampler = Sampler(cases, dataclasses.replace(SCHEDULE, batch=2, crops=3), (8, 8, 8), seed=1)
-    images, labels = sampler.batch()
-    assert (images.shape, labels.shape) == ((6, 1, 8, 8, 8), (6, 8, 8, 8))
+    return make_data(tmp_path / "data")
 
 
 def test_a_step_in_parts_is_the_step_of_the_whole(data, tmp_path):
@@ -153,7 +51,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole(data, tmp_path):
             device=torch.device("cpu"),
         )
         trainer.uses_bfloat16 = False
-        trainer._step()
+        trainer.step()
         weights.append(network.weight.detach().clone())
     assert torch.allclose(*weights, atol=1e-5)
 
@@ -171,24 +69,6 @@ def test_a_held_out_case_with_a_lesion_alone_is_looked_at_like_any_other(data, t
     assert all(
         (centre >= 0).all() and (centre < labels.shape).all() for number, centre in samples if number == 0
     )
-
-
-def test_a_case_with_a_lesion_alone_has_no_region_to_learn_organs_in(data, tmp_path):
-    path = data / "labelsTr/case1.nii.gz"
-    image = sitk.ReadImage(str(path))
-    array = sitk.GetArrayFromImage(image)
-    lesion = sitk.GetImageFromArray(np.where(array == 14, array, 0))
-    lesion.CopyInformation(image)
-    sitk.WriteImage(lesion, str(path))
-    assert [case.name for case in prepared(data, tmp_path, "organs")] == ["case0"]
-
-
-def test_cases_are_prepared_by_several_processes_as_by_one(data, tmp_path):
-    one = prepared(data, tmp_path / "one", "organs")
-    two = prepare_cases(data, data / "labelsTr", tmp_path / "two/organs", PLAN, "organs", processes=2)
-    for first, second in zip(one, two, strict=True):
-        assert np.array_equal(first.image(), second.image())
-        assert np.array_equal(first.labels(), second.labels())
 
 
 def test_the_full_schedule_is_the_published_one():
@@ -213,66 +93,11 @@ def test_a_phase_trained_alone_leaves_the_other_phases_plan(tmp_path):
     assert kept.source == {"location": "first", "organs": "second"}
 
 
-def test_the_same_seed_draws_the_same_and_its_state_goes_on(data, tmp_path):
-    cases = prepared(data, tmp_path, "organs")
-    schedule = dataclasses.replace(SCHEDULE, augmentation=Augmentation(affine=1, noise_sd=1, shift=1))
-    one, other = (Sampler(cases, schedule, (8, 8, 8), seed=5) for _ in range(2))
-    assert torch.equal(one.batch()[0], other.batch()[0])
-    state = one.random.get_state()
-    expected = one.batch()[0]
-    one.random.set_state(state)
-    assert torch.equal(one.batch()[0], expected)
-
-
-def test_validation_goes_through_all_organs_and_is_the_same_each_time(data, tmp_path):
-    cases = prepared(data, tmp_path, "organs")
-    samples = fixed_samples(cases, (8, 8, 8), per_case=1)
-    found = [cases[number].labels()[tuple(centre)] for number, centre in samples]
-    assert sorted(found) == [1, 13]
-    again = fixed_samples(cases, (8, 8, 8), per_case=1)
-    assert all(np.array_equal(one[1], other[1]) for one, other in zip(samples, again, strict=True))
-
-
-def test_left_and_right_are_never_exchanged():
-    image = torch.zeros(4, 4, 8)
-    image[..., 6:] = 1
-    labels = image.to(torch.uint8)
-    everything = Augmentation(flip=1, shift=1, affine=1, angle=0.2, scale=0.05)
-    random = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        moved, moved_labels = everything(image, labels, random)
-        assert moved_labels[..., 4:].sum() > 0
-        assert moved_labels[..., :4].sum() == 0
-        assert moved[..., :4].mean() < moved[..., 4:].mean()
-
-
-def test_a_quarter_turn_is_that_of_numpy_also_where_sides_differ():
-    image = torch.zeros(2, 12, 8)
-    image[:, 5:8, 3:6] = torch.rand(2, 3, 3)
-    labels = (image > 0).to(torch.uint8)
-    moved, moved_labels = turned(image, labels, angle=math.pi / 2, scales=(1.0, 1.0, 1.0))
-    square = np.pad(image.numpy(), ((0, 0), (0, 0), (2, 2)))
-    expected = np.rot90(square, k=1, axes=(1, 2))[:, :, 2:10]
-    assert np.allclose(moved, expected, atol=1e-4)
-    assert np.array_equal(moved_labels, expected > 0)
-
-
 def test_a_perfect_answer_costs_nothing_and_a_wrong_one_does():
     labels = torch.randint(3, (1, 4, 4, 4), generator=torch.Generator().manual_seed(0))
     right = 50.0 * torch.nn.functional.one_hot(labels, 3).movedim(-1, 1)
     assert dice_and_cross_entropy(right, labels) < 1e-4
     assert dice_and_cross_entropy(-right, labels) > 1
-
-
-def test_dice_is_over_all_volumes_and_leaves_absent_labels_out():
-    counter = DiceCounter(4)
-    counter.add(torch.tensor([1, 1, 0, 2]), torch.tensor([1, 0, 0, 0]))
-    counter.add(torch.tensor([1, 1]), torch.tensor([1, 1]))
-    one, two, three = counter.by_class()
-    assert one == pytest.approx(2 * 3 / (4 + 3))
-    assert two == 0
-    assert math.isnan(three)
-    assert counter.mean() == pytest.approx((one + 0) / 2)
 
 
 def test_the_rate_warms_up_falls_by_a_cosine_and_starts_again_with_each_cycle():
@@ -352,14 +177,14 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(data, tmp_path):
     whole.run()
 
     broken = trainer_of(cases, tmp_path / "parts", network(), iterations=4)
-    step = broken._step
+    step = broken.step
 
     def step_or_stop():
         if broken.state.iteration == 2:
             raise KeyboardInterrupt
         return step()
 
-    broken._step = step_or_stop
+    broken.step = step_or_stop
     with pytest.raises(KeyboardInterrupt):
         broken.run()
     resumed = trainer_of(cases, tmp_path / "parts", Tiny(), iterations=4)

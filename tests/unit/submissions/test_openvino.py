@@ -16,9 +16,10 @@ from segkit import PlanError, Segmenter, TorchEngine, load_engine, load_model, s
 from segkit.compact import compact_folder
 from segkit.export import export
 from segkit.image import from_image
+from segkit.int8 import dice_per_label
 from segkit.model import in_float16, load_state, network_of_ir, read_weights, write_weights
 from segkit.plan import load_plan
-from segkit.quantise import REPORT, dice_per_label, quantise
+from segkit.quantise import REPORT, quantise
 
 from .conftest import SUBMISSIONS, make_body_hu
 

@@ -60,6 +60,7 @@ ARCHITECTURE = "configurations/3d_fullres/architecture"
     [
         (changed(f"{ARCHITECTURE}/network_class_name", "x.Primus"), "Primus"),
         (changed(f"{ARCHITECTURE}/arch_kwargs/nonlin", "torch.nn.GELU"), "LeakyReLU"),
+        (changed(f"{ARCHITECTURE}/arch_kwargs/conv_op", "torch.nn.modules.conv.Conv1d"), "Conv1d"),
         (changed(f"{ARCHITECTURE}/arch_kwargs/norm_op", "torch.nn.BatchNorm3d"), "InstanceNorm"),
         (changed("configurations/3d_fullres/patch_size", [16, 16]), "three-dimensional"),
         (

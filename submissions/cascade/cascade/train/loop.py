@@ -13,11 +13,12 @@ import torch
 from segkit.cpu import cpu_multiplies_bfloat16
 from segkit.files import whole_file
 from segkit.log import log
+from segkit.training.dice import DiceCounter
 from segkit.training.plot import plot_progress
 from torch import nn
 
 from cascade.train.cases import Case, patch_at
-from cascade.train.objective import DiceCounter, dice_and_cross_entropy
+from cascade.train.objective import dice_and_cross_entropy
 from cascade.train.sampler import Sampler, fixed_samples
 from cascade.train.schedule import Schedule
 
@@ -108,7 +109,7 @@ class Trainer:
         started = time.monotonic() - self.state.elapsed_s
         try:
             while self.progress() < 1:
-                losses.append(self._step())
+                losses.append(self.step())
                 self.state.elapsed_s = time.monotonic() - started
                 if self.state.iteration % self.schedule.validate_every == 0 or self.progress() >= 1:
                     self._finish_round(losses)
@@ -123,7 +124,8 @@ class Trainer:
         """How much of the schedule is behind, 0 to 1."""
         return self.schedule.progress(iteration=self.state.iteration, elapsed_s=self.state.elapsed_s)
 
-    def _step(self) -> float:
+    def step(self) -> float:
+        """One step of the optimiser; returns its loss."""
         self.network.train()
         images, labels = self.sampler.batch()
         for group in self.optimizer.param_groups:
@@ -188,7 +190,7 @@ class Trainer:
                     torch.from_numpy(np.array(image, dtype=np.float32))[None, None].to(self.device)
                 )
                 losses.append(float(dice_and_cross_entropy(logits, target)))
-                counter.add(logits.argmax(dim=1).cpu(), target.cpu())
+                counter.add(logits.argmax(dim=1), target)
         return float(np.mean(losses)), counter
 
     def _log(self, row: dict[str, float]) -> None:

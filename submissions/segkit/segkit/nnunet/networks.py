@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from segkit.errors import PlanError
-from segkit.export import to_openvino
 from segkit.forms import FLOAT_IR
+from segkit.ir import save_ir, to_openvino
 from segkit.model import WEIGHTS_NAME
 from segkit.network import UNet
 from segkit.nnunet.bundle import Bundle, fold_folder, load_bundle
@@ -55,12 +55,8 @@ def export_bundle(folder: Path) -> list[Path]:
 
 def export_fold(place: Path, bundle: Bundle, name: str) -> Path:
     """Write OpenVINO's form of one network beside its weights."""
-    import openvino
-
     configuration = bundle.configurations[name]
     example = torch.zeros(1, configuration.network.channels_in, *configuration.patch)
     batches = configuration.network.axes == 2
     model = to_openvino(load_network(place, configuration.network), example, batches=batches)
-    path = place / FLOAT_IR
-    openvino.save_model(model, path, compress_to_fp16=True)
-    return path
+    return save_ir(model, place / FLOAT_IR)

@@ -23,8 +23,8 @@ import numpy as np
 from segkit.cases import IMAGE_ENDING, LABEL_ENDING, read_channels
 from segkit.errors import ImageError, SegkitError
 from segkit.files import write_whole
-from segkit.forms import FLOAT_IR, INT8_IR
 from segkit.image import read_labels
+from segkit.int8 import MOST_DICE_LOSS, candidate_of, dice, settle_candidate, write_candidate
 from segkit.log import log
 from segkit.nnunet.bundle import Bundle, load_bundle
 from segkit.nnunet.networks import every_fold, export_fold
@@ -34,7 +34,6 @@ from segkit.openvino_engine import OpenVINOEngine
 from segkit.program import run_program
 
 CERTIFICATE = "int8.json"
-MOST_DICE_LOSS = 0.002
 _TILES_PER_CASE = 4
 
 
@@ -92,17 +91,13 @@ def quantise(folder: Path, data: Path, *, calibrate: int = 4, compare: int = 4) 
     )
     for name, fold, place in every_fold(folder, bundle):
         log.info(f"{name}, fold {fold}: calibrating on {len(tiles[name])} tiles")
-        _quantise_one(place, tiles[name])
+        write_candidate(place, tiles[name])
     certificate = _compared(
         folder, bundle, images, labels, cases[:calibrate], cases[-compare:], nncf.__version__
     )
     write_whole(folder / CERTIFICATE, json.dumps(asdict(certificate), indent=1) + "\n")
     for _, _, place in every_fold(folder, bundle):
-        for part in _candidate(place):
-            if certificate.kept:
-                part.replace(place / part.name.removeprefix("candidate-"))
-            else:
-                part.unlink()
+        settle_candidate(place, kept=certificate.kept)
     return certificate
 
 
@@ -138,19 +133,6 @@ def calibration_tiles(folder: Path, bundle: Bundle, images: Sequence[Path]) -> d
     return chosen
 
 
-def _quantise_one(place: Path, tiles: Sequence[np.ndarray]) -> None:
-    import nncf
-    import openvino
-
-    quantised = nncf.quantize(
-        openvino.Core().read_model(place / FLOAT_IR),
-        nncf.Dataset(list(tiles)),
-        subset_size=len(tiles),
-        preset=nncf.QuantizationPreset.MIXED,
-    )
-    openvino.save_model(quantised, _candidate(place)[0])
-
-
 def _compared(
     folder: Path,
     bundle: Bundle,
@@ -164,7 +146,7 @@ def _compared(
         place = next(
             there for each, number, there in every_fold(folder, bundle) if (each, number) == (name, fold)
         )
-        return OpenVINOEngine(_candidate(place)[0]).batch
+        return OpenVINOEngine(candidate_of(place)).batch
 
     ways = Ensemble(folder, engine="f32"), Ensemble(folder, networks=candidate)
     scores: tuple[dict[int, list[float]], dict[int, list[float]]] = (defaultdict(list), defaultdict(list))
@@ -179,7 +161,7 @@ def _compared(
         for label_map, score in zip(found, scores, strict=True):
             for value in bundle.foreground:
                 if (reference == value).any():
-                    score[value].append(_dice(label_map == value, reference == value))
+                    score[value].append(dice(label_map == value, reference == value))
         alike.append(float((found[0] == found[1]).mean()))
         log.info(f"{case}: {100 * alike[-1]:.2f} % of voxels alike")
     f32, int8 = (
@@ -203,18 +185,9 @@ def _rounded(scores: dict[str, float]) -> dict[str, float]:
     return {name: round(score, 5) for name, score in scores.items()}
 
 
-def _dice(here: np.ndarray, there: np.ndarray) -> float:
-    return 2 * float((here & there).sum()) / float(here.sum() + there.sum())
-
-
 def _name(bundle: Bundle, value: int) -> str:
     """What a value is called: that of a label alone, or the value where regions share it."""
     return next((name for name, told in bundle.labels.items() if told == value), f"value {value}")
-
-
-def _candidate(place: Path) -> tuple[Path, Path]:
-    xml = place / f"candidate-{INT8_IR}"
-    return xml, xml.with_suffix(".bin")
 
 
 def _split(data: Path) -> tuple[Path, Path]:

@@ -15,11 +15,8 @@ from torch import nn
 
 from segkit.files import whole_file
 from segkit.log import log
-from segkit.training.phantoms.objective import (
-    DiceCounter,
-    deep_dice_and_cross_entropy,
-    dice_and_cross_entropy,
-)
+from segkit.training.dice import DiceCounter
+from segkit.training.phantoms.objective import deep_dice_and_cross_entropy, dice_and_cross_entropy
 from segkit.training.phantoms.render import Renderer
 from segkit.training.phantoms.schedule import Schedule
 from segkit.training.phantoms.speed import (
@@ -126,7 +123,7 @@ class PhantomTrainer:
         looked = self.standing.step
         try:
             while self.progress() < 1:
-                losses += self._step()
+                losses += self.step()
                 self.standing.step += 1
                 self.standing.elapsed_s = before_s + time.monotonic() - started
                 due = self.standing.elapsed_s - self.standing.judged_s >= self.judge_every_s
@@ -194,8 +191,8 @@ class PhantomTrainer:
             f"{self.device.type}"
         )
 
-    def _step(self) -> torch.Tensor:
-        """One step; returns its loss, still on the device."""
+    def step(self) -> torch.Tensor:
+        """One step of the optimiser; returns its loss, still on the device."""
         self.network.train()
         images, target = self.training.batch(self.standing.step, self.schedule.batch)
         rate = self.schedule.rate_at(self.progress())

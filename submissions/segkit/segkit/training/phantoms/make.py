@@ -29,6 +29,7 @@ def make_phantoms(
     cases: int,
     seed: int,
     spacing_mm: Sequence[float] = SPACING_MM,
+    variety: float = 1.0,
     workers: int | None = None,
 ) -> None:
     """Make the phantoms that are missing: patients 1 to `cases` of the training part of a population.
@@ -38,6 +39,7 @@ def make_phantoms(
         cases: How many there will be.
         seed: Names the population; no other part of it shares a patient.
         spacing_mm: Voxel size (z, y, x), about; the field of view is the patient's.
+        variety: Share of the usual spread of the anatomy; a store holds phantoms of one.
         workers: Processes; as many as there are CPUs if None.
 
     Raises:
@@ -51,7 +53,7 @@ def make_phantoms(
         return
     count = min(workers or usable_cpus(), len(todo))
     z, y, x = spacing_mm
-    make = partial(_make, folder, seed, (z, y, x))
+    make = partial(_make, folder, seed, (z, y, x), variety)
     if count == 1:
         for number, index in enumerate(todo, start=1):
             make(index)
@@ -79,11 +81,15 @@ def generator_version() -> int:
     return GENERATOR_VERSION
 
 
-def _make(folder: Path, seed: int, spacing_mm: tuple[float, float, float], index: int) -> None:
+def _make(
+    folder: Path, seed: int, spacing_mm: tuple[float, float, float], variety: float, index: int
+) -> None:
     from harness.data.phantom import make_case
 
     z, y, x = spacing_mm
-    phantom = make_case(seed=seed, index=index, split="Tr", spacing_mm=(x, y, z), view="anywhere")
+    phantom = make_case(
+        seed=seed, index=index, split="Tr", spacing_mm=(x, y, z), view="anywhere", variety=variety
+    )
     write_volume(
         _path(folder, seed, index),
         _to_lps(phantom.tissue_hu),

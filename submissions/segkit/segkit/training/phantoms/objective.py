@@ -1,4 +1,4 @@
-"""What a training on phantoms minimises, and what it is judged by."""
+"""What a training on phantoms minimises."""
 
 from __future__ import annotations
 
@@ -39,34 +39,6 @@ def dice_and_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.
     count = torch.zeros_like(total).scatter_add(0, flat, torch.ones_like(own))
     dice = (2 * overlap + 1e-5) / (total + count + 1e-5).clamp(min=1e-8)
     return functional.cross_entropy(logits, target) - dice[1:].mean()
-
-
-class DiceCounter:
-    """Dice of each class over all patches seen.
-
-    Args:
-        classes: Number of classes, background included.
-    """
-
-    def __init__(self, classes: int):
-        self.classes = classes
-        self.pairs = torch.zeros(classes * classes, dtype=torch.int64)
-
-    def add(self, predicted: torch.Tensor, target: torch.Tensor) -> None:
-        """Count two integer volumes of one shape."""
-        index = (predicted * self.classes + target).flatten()
-        self.pairs += torch.bincount(index, minlength=self.classes**2).cpu()
-
-    def by_class(self) -> list[float]:
-        """Dice of each class but the background; not a number where it was never seen or predicted."""
-        table = self.pairs.view(self.classes, self.classes).double()
-        return (2 * table.diagonal() / (table.sum(0) + table.sum(1)))[1:].tolist()
-
-    def mean(self) -> float:
-        """The mean over the classes that were seen or predicted; 0 if none was."""
-        scores = torch.tensor(self.by_class(), dtype=torch.float64)
-        seen = scores[~scores.isnan()]
-        return float(seen.mean()) if len(seen) else 0.0
 
 
 def _at(target: torch.Tensor, level: torch.Tensor) -> torch.Tensor:

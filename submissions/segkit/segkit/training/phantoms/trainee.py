@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from segkit.errors import SegkitError
-from segkit.plan import Intensity, Plan, network_of
+from segkit.plan import Intensity, Plan, network_of_architecture
 
 State = dict[str, torch.Tensor]
 
@@ -88,13 +88,12 @@ def plain_unet(recipe: Mapping[str, Any]) -> Trainee:
     from segkit.network import PlainConvUNet
 
     labels = tuple(recipe["labels"])
-    configuration = {"architecture": recipe["architecture"], "patch_size": recipe["patch"]}
     plan = Plan(
         spacing_mm=tuple(recipe["spacing_mm"]),
         patch=tuple(recipe.get("tile", recipe["patch"])),
         intensity=Intensity(**recipe["window"]),
         labels=labels,
-        network=network_of(configuration, len(labels)),
+        network=network_of_architecture(recipe["architecture"], len(labels)),
     )
 
     def save(folder: Path, state: State, source: dict[str, str]) -> None:
