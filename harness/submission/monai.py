@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evaluator.label_files import DEFAULT_TOLERANCE_MM
+from evaluator.labels import Label
 from harness.errors import SubmissionError
 from harness.submission.monai_predict import PREDICT_PY
-from harness.submission.scaffold import CHALLENGE, challenge_of
+from harness.submission.scaffold import CHALLENGE, draft_of
 from harness.submission.starter import manifest_of, write_folder
 
 METADATA = "configs/metadata.json"
@@ -73,7 +75,7 @@ def from_monai(team: str, bundle: Path, submissions: Path) -> Path:
     """
     _check_files(bundle)
     metadata, inference = (_Config(bundle / name) for name in (METADATA, INFERENCE))
-    settings, facts = settings_of(metadata, inference)
+    settings, labels, channels = settings_of(metadata, inference)
     title = str(metadata.content.get("name") or metadata.content.get("task") or bundle.resolve().name)
     files = {
         "predict.py": PREDICT_PY,
@@ -81,7 +83,7 @@ def from_monai(team: str, bundle: Path, submissions: Path) -> Path:
         "settings.json": json.dumps(settings, indent=2) + "\n",
         "Dockerfile": _DOCKERFILE,
         "submission.toml": manifest_of(team, f"MONAI bundle: {title}", build_network=False),
-        CHALLENGE: challenge_of(team, facts),
+        CHALLENGE: draft_of(team, labels, channels),
     }
     copies = {"model.ts": bundle / NETWORK}
     if (bundle / "LICENSE").is_file():
@@ -162,7 +164,7 @@ class _Config:
         raise SubmissionError(what, where=self.path, mend=mend)
 
 
-def settings_of(metadata: _Config, inference: _Config) -> tuple[dict[str, Any], dict[str, Any]]:
+def settings_of(metadata: _Config, inference: _Config) -> tuple[dict[str, Any], list[Label], list[str]]:
     """Return what the predict script does, and the labels and channels of a challenge.
 
     Raises:
@@ -185,12 +187,8 @@ def settings_of(metadata: _Config, inference: _Config) -> tuple[dict[str, Any], 
         "window": _window(inference),
         **_after(inference),
     }
-    facts = {
-        "regions_order": [],
-        "labels": {name: value for value, name in enumerate(classes)},
-        "channels": channels,
-    }
-    return settings, facts
+    labels = [Label(value, name, DEFAULT_TOLERANCE_MM) for value, name in enumerate(classes) if value]
+    return settings, labels, channels
 
 
 def _only(metadata: _Config, kind: str) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluator.label_files import DEFAULT_TOLERANCE_MM
+from evaluator.labels import Label
+from harness.challenge import draft
 from harness.errors import ConfigurationError, PrerequisiteError, SubmissionError
 from harness.submission.image import Progress, silent
 from harness.submission.manifest import check_name
@@ -22,7 +24,6 @@ from harness.submission.recipes import checkout
 BUNDLE = "bundle.json"
 WEIGHTS = "weights"
 CHALLENGE = "challenge.toml"
-_TOLERANCE_MM = 2.0
 _EXECUTABLE = 0o755
 
 
@@ -86,20 +87,20 @@ def files_of(team: str, bundle: Mapping[str, Any]) -> dict[str, str]:
 
 def challenge_of(team: str, bundle: Mapping[str, Any]) -> str:
     """The text of a challenge with a bundle's labels and channels."""
-    name = re.sub(r"[^a-z0-9]+", "-", team).strip("-")
-    parts = [
-        f'name = "{name}"\ntitle = {_toml("What " + team + " was trained on")}\n',
-        "# How far two surfaces may lie apart and still count as the same: set it for each label.\n",
-    ]
-    for value, label in written_labels(bundle).items():
-        parts.append(f"[[labels]]\nvalue = {value}\nname = {_toml(label)}\ntolerance_mm = {_TOLERANCE_MM}\n")
-    parts.append('[limits]\nmemory = "16 GiB"\nshm = "1 GiB"\ntime = "1 h"\n')
-    if len(bundle["channels"]) > 1:
-        parts.append(f"[contract]\nchannels = [{', '.join(map(_toml, bundle['channels']))}]\n")
-    parts.append('[ranking]\norder = "rank-then-average"\n')
-    parts += [f'[[ranking.metrics]]\nmetric = "{metric}"\nlabels = "all"\n' for metric in ("dsc", "nsd")]
-    parts.append('[[ranking.metrics]]\nmetric = "runtime_s"\nweight = 0.5\n')
-    return "\n".join(parts)
+    labels = [Label(value, name, DEFAULT_TOLERANCE_MM) for value, name in written_labels(bundle).items()]
+    return draft_of(team, labels, bundle["channels"])
+
+
+def draft_of(team: str, labels: Sequence[Label], channels: Sequence[str]) -> str:
+    """The text of a challenge of what a submission was trained on."""
+    return draft(
+        team,
+        labels,
+        title=f"What {team} was trained on",
+        channels=channels,
+        memory="16 GiB",
+        time="1 h",
+    )
 
 
 def written_labels(bundle: Mapping[str, Any]) -> dict[int, str]:
