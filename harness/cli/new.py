@@ -13,9 +13,9 @@ from harness.cli import options
 from harness.cli.display import say
 from harness.errors import ConfigurationError
 from harness.submission.find import find
-from harness.submission.manifest import check_name
+from harness.submission.folder import CHALLENGE
 from harness.submission.monai import from_monai
-from harness.submission.scaffold import CHALLENGE, WEIGHTS, from_nnunet
+from harness.submission.scaffold import WEIGHTS, from_nnunet
 from harness.submission.starter import DEFAULT_ARGUMENTS, from_script, from_template
 from harness.submission.wrap import wrap
 
@@ -157,7 +157,6 @@ def _bundle(team: str, results: Path, submissions: Path, given: Mapping[str, obj
 
 
 def _algorithm(team: str, wrapped: str, sockets: Sockets | None, submissions: Path) -> Path:
-    check_name(team)
     if sockets is None:
         raise ConfigurationError(
             "the algorithm's sockets are not named",

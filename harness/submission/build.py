@@ -100,11 +100,17 @@ def _ensure_recipe(images: ImageClient, recipe: Recipe, progress: Progress) -> s
         return _ensure_base(images, recipe, context, progress)
     parent_content = _ensure_recipe(images, RECIPES[recipe.parent], progress)
     content = content_hash(context, more=[dict(recipe.build_args), parent_content])
-    if content_of(images, recipe.reference) != content:
+    own_tag = recipe.tag_of(content)
+    if recipe.keeps_others and content_of(images, own_tag) == content:
+        # Another checkout's build may have taken the name meanwhile; the build lock holds it from here on.
+        images.tag(own_tag, recipe.reference)
+    elif content_of(images, recipe.reference) != content:
         if recipe.wheels is not None:
             wheels = ensure_wheels(recipe.wheels, progress)
             context += tuple(Entry(f"wheels/{path.name}", path) for path in sorted(wheels.glob("*.whl")))
         _build_own(images, recipe, recipe.parent, context, content, progress)
+    if recipe.keeps_others:
+        images.tag(recipe.reference, own_tag)
     return content
 
 
@@ -137,7 +143,7 @@ def _build_own(
             where=f"docker/{recipe.folder}",
             mend=f"Last lines: {failure.log}.",
         ) from failure
-    if superseded is not None:
+    if superseded is not None and len(superseded.tags) <= 1:
         # Nobody can name it any more; the engine keeps it while an older submission stands on it.
         with suppress(EngineRefused):
             images.remove(superseded.id)

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from evaluator.label_files import DEFAULT_TOLERANCE_MM
 from evaluator.labels import Label
 from harness.errors import SubmissionError
+from harness.submission.folder import Parts, create, dockerfile, predict_sh
 from harness.submission.monai_predict import PREDICT_PY
-from harness.submission.scaffold import CHALLENGE, draft_of
-from harness.submission.starter import manifest_of, write_folder
+from harness.submission.scaffold import draft_of
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
@@ -77,18 +77,19 @@ def from_monai(team: str, bundle: Path, submissions: Path) -> Path:
     metadata, inference = (_Config(bundle / name) for name in (METADATA, INFERENCE))
     settings, labels, channels = settings_of(metadata, inference)
     title = str(metadata.content.get("name") or metadata.content.get("task") or bundle.resolve().name)
-    files = {
-        "predict.py": PREDICT_PY,
-        "predict.sh": _PREDICT_SH,
-        "settings.json": json.dumps(settings, indent=2) + "\n",
-        "Dockerfile": _DOCKERFILE,
-        "submission.toml": manifest_of(team, f"MONAI bundle: {title}", build_network=False),
-        CHALLENGE: draft_of(team, labels, channels),
-    }
     copies = {"model.ts": bundle / NETWORK}
     if (bundle / "LICENSE").is_file():
         copies["LICENSE"] = bundle / "LICENSE"
-    return write_folder(team, submissions, files, copies)
+    parts = Parts(
+        title=f"MONAI bundle: {title}",
+        about=_ABOUT,
+        predict_sh=predict_sh('exec python3 predict.py "$inputs" "$outputs"'),
+        dockerfile=dockerfile(["predict.py", "settings.json", "model.ts"]),
+        challenge=draft_of(team, labels, channels),
+        texts={"predict.py": PREDICT_PY, "settings.json": json.dumps(settings, indent=2) + "\n"},
+        copies=copies,
+    )
+    return create(team, submissions, parts)
 
 
 def _check_files(bundle: Path) -> None:
@@ -316,15 +317,7 @@ def _after(inference: _Config) -> dict[str, bool]:
     return {"softmax": softmax, "labels_first": first}
 
 
-_PREDICT_SH = """#!/bin/sh
-# The contract's entry: reads /workspace/inputs, writes /workspace/outputs.
-set -eu
-cd "$(dirname "$0")"
-exec python3 predict.py "${FLARE_INPUTS:-/workspace/inputs}" "${FLARE_OUTPUTS:-/workspace/outputs}"
-"""
-
-_DOCKERFILE = """# Python, numpy, scipy, SimpleITK, torch and OpenVINO; MONAI is not needed.
-FROM flareharness/runtime:cpu
-WORKDIR /workspace
-COPY predict.sh predict.py settings.json model.ts ./
+_ABOUT = """
+`predict.py` does what the bundle's `inference.json` says, as `settings.json` has it, without MONAI.
+`challenge.toml` has the labels and channels of the network; set its tolerances and limits.
 """

@@ -27,6 +27,7 @@ from harness.cli.app import COMMANDS, load_command, run
 from harness.engine.images import DockerImages
 from harness.engine.process import ProcessEngine
 from harness.results.records import Outcome
+from harness.submission.folder import run_alone
 from harness.submission.image import describe
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +260,13 @@ def test_the_readme_s_way_of_taking_part_runs(own, engine, capsys):
     run_block("**Take part**")
     assert "this submission would be accepted" in capsys.readouterr().out
     assert run(["check", "dist/mine.tar.gz", "--static"]) == 0
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in (ROOT / "submissions").glob("*/predict.sh"))
+)
+def test_each_method_s_readme_runs_its_image_as_a_new_submission_s_does(folder):
+    assert run_alone(folder.name) in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_command_is_on_its_page():
