@@ -65,7 +65,7 @@ def ensure(images: ImageClient, reference: str, progress: Progress = silent) -> 
     """
     with build_lock(progress):
         _ensure_recipe(images, RECIPES[reference], progress)
-        return _present(images, reference)
+        return present(images, reference)
 
 
 def _build_submission(
@@ -87,7 +87,7 @@ def _build_submission(
             run_build(images, build, build_limits(images.host, ours=False), progress)
         except BuildFailed as failure:
             raise _not_built(submission, failure) from failure
-    return _present(images, reference)
+    return present(images, reference)
 
 
 def _ensure_recipe(images: ImageClient, recipe: Recipe, progress: Progress) -> str:
@@ -135,18 +135,27 @@ def _build_own(
 ) -> None:
     superseded = images.inspect(recipe.reference)
     build = Build(recipe.reference, tuple(context), {"PARENT": parent, **recipe.build_args}, content)
-    try:
-        run_build(images, build, build_limits(images.host, ours=True), progress)
-    except BuildFailed as failure:
-        raise InfrastructureError(
-            f"{recipe.reference} does not build: {failure.why}",
-            where=f"docker/{recipe.folder}",
-            mend=f"Last lines: {failure.log}.",
-        ) from failure
+    build_ours(images, build, recipe.folder, progress)
     if superseded is not None and len(superseded.tags) <= 1:
         # Nobody can name it any more; the engine keeps it while an older submission stands on it.
         with suppress(EngineRefused):
             images.remove(superseded.id)
+
+
+def build_ours(images: ImageClient, build: Build, folder: str, progress: Progress) -> None:
+    """Build an image of our own, from a folder of docker/; whoever calls holds the build lock.
+
+    Raises:
+        InfrastructureError: it does not build, or the engine failed.
+    """
+    try:
+        run_build(images, build, build_limits(images.host, ours=True), progress)
+    except BuildFailed as failure:
+        raise InfrastructureError(
+            f"{build.reference} does not build: {failure.why}",
+            where=f"docker/{folder}",
+            mend=f"Last lines: {failure.log}.",
+        ) from failure
 
 
 def _refuse_forbidden(submission: Submission, text: str, build_args: Mapping[str, str]) -> None:
@@ -224,7 +233,12 @@ def _not_built(submission: Submission, failure: BuildFailed) -> SubmissionError:
     return SubmissionError(f"the image does not build: {failure.why}", where=submission.dockerfile, mend=mend)
 
 
-def _present(images: ImageClient, reference: str) -> BuiltImage:
+def present(images: ImageClient, reference: str) -> BuiltImage:
+    """Return an image that was just built.
+
+    Raises:
+        InfrastructureError: somebody removed it meanwhile.
+    """
     image = describe(images, reference)
     if image is None:
         raise InfrastructureError(

@@ -188,7 +188,7 @@ _README = """\
 _RUN_ALONE = """\
 With the CTs as `inputs/CASE_0000.nii.gz`, the image alone, without the harness around it:
 
-    image=$(harness build {team} | cut -f1)
+    image=$(harness build {team} --no-sbom | cut -f1)
     mkdir -p outputs
     docker run --rm --network none --user "$(id -u):$(id -g)" \\
         -v "$PWD/inputs:/workspace/inputs:ro" -v "$PWD/outputs:/workspace/outputs" "$image" sh predict.sh
