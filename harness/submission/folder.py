@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evaluator.labels import Label
+from harness.challenge import draft
 from harness.errors import ConfigurationError
 from harness.submission.find import ENTRY, MANIFEST
 from harness.submission.manifest import MOST_TITLE_LETTERS, check_name
@@ -136,6 +138,18 @@ def dockerfile(copies: Sequence[str], *, requirements: bool = False) -> str:
     lines += ["WORKDIR /workspace", f"COPY {ENTRY} ./"]
     lines += [f"COPY [{toml_value(name)}, {toml_value(f'./{name}')}]" for name in copies]
     return "\n".join([*lines, ""])
+
+
+def trained_on(team: str, labels: Sequence[Label], channels: Sequence[str]) -> str:
+    """Return the text of a challenge.toml of what a submission was trained on."""
+    return draft(
+        team,
+        labels,
+        title=f"What {team} was trained on",
+        channels=channels,
+        memory="16 GiB",
+        time="1 h",
+    )
 
 
 def run_alone(team: str) -> str:

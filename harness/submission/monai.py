@@ -15,9 +15,8 @@ from typing import Any, NoReturn
 from evaluator.label_files import DEFAULT_TOLERANCE_MM
 from evaluator.labels import Label
 from harness.errors import SubmissionError
-from harness.submission.folder import Parts, create, dockerfile, predict_sh
+from harness.submission.folder import Parts, create, dockerfile, predict_sh, trained_on
 from harness.submission.monai_predict import PREDICT_PY
-from harness.submission.scaffold import draft_of
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
@@ -85,7 +84,7 @@ def from_monai(team: str, bundle: Path, submissions: Path) -> Path:
         about=_ABOUT,
         predict_sh=predict_sh('exec python3 predict.py "$inputs" "$outputs"'),
         dockerfile=dockerfile(["predict.py", "settings.json", "model.ts"]),
-        challenge=draft_of(team, labels, channels),
+        challenge=trained_on(team, labels, channels),
         texts={"predict.py": PREDICT_PY, "settings.json": json.dumps(settings, indent=2) + "\n"},
         copies=copies,
     )

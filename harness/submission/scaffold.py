@@ -14,9 +14,8 @@ from typing import Any
 
 from evaluator.label_files import DEFAULT_TOLERANCE_MM
 from evaluator.labels import Label
-from harness.challenge import draft
 from harness.errors import PrerequisiteError, SubmissionError
-from harness.submission.folder import Parts, fill, new_folder
+from harness.submission.folder import Parts, fill, new_folder, trained_on
 from harness.submission.image import Progress, silent
 from harness.submission.recipes import checkout
 
@@ -71,19 +70,7 @@ def parts_of(team: str, bundle: Mapping[str, Any]) -> Parts:
 def challenge_of(team: str, bundle: Mapping[str, Any]) -> str:
     """The text of a challenge with a bundle's labels and channels."""
     labels = [Label(value, name, DEFAULT_TOLERANCE_MM) for value, name in written_labels(bundle).items()]
-    return draft_of(team, labels, bundle["channels"])
-
-
-def draft_of(team: str, labels: Sequence[Label], channels: Sequence[str]) -> str:
-    """The text of a challenge of what a submission was trained on."""
-    return draft(
-        team,
-        labels,
-        title=f"What {team} was trained on",
-        channels=channels,
-        memory="16 GiB",
-        time="1 h",
-    )
+    return trained_on(team, labels, bundle["channels"])
 
 
 def written_labels(bundle: Mapping[str, Any]) -> dict[int, str]:
