@@ -123,7 +123,7 @@ def toml_text(values: Mapping[str, Any], *, name: str = "") -> str:
     plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
     tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
     lines = [f"[{name}]"] if name and (plain or not tables) else []
-    lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in plain.items()]
+    lines += [f"{_toml_key(key)} = {toml_value(value)}" for key, value in plain.items()]
     text = "\n".join(lines) + "\n" if lines else ""
     for key, table in tables.items():
         inner = f"{name}.{_toml_key(key)}" if name else _toml_key(key)
@@ -131,7 +131,8 @@ def toml_text(values: Mapping[str, Any], *, name: str = "") -> str:
     return text
 
 
-def _toml_value(value: object) -> str:
+def toml_value(value: object) -> str:
+    """Return a text, number, truth value or list of these as TOML writes it."""
     # JSON's texts, numbers, truth values and lists are TOML's, apart from one sign.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -32,11 +32,11 @@ def load_challenge(name: str) -> Challenge:
         ConfigurationError: there is no such challenge, or its file breaks the schema.
     """
     if name in shipped_names():
-        return _parse((_SHIPPED / f"{name}.toml").read_bytes(), where=name)
+        return parse_challenge((_SHIPPED / f"{name}.toml").read_bytes(), where=name)
     path = Path(name)
     if path.suffix.lower() == ".toml":
         try:
-            return _parse(path.read_bytes(), where=str(path))
+            return parse_challenge(path.read_bytes(), where=str(path))
         except OSError as error:
             raise ConfigurationError(
                 "the challenge file cannot be read", where=path, mend=f"Check the path: {error.strerror}."
@@ -47,7 +47,12 @@ def load_challenge(name: str) -> Challenge:
     )
 
 
-def _parse(content: bytes, *, where: str) -> Challenge:
+def parse_challenge(content: bytes, *, where: str) -> Challenge:
+    """Return the challenge that a file's content describes; `where` is the file, beside which others may lie.
+
+    Raises:
+        ConfigurationError: it is no TOML, or breaks the schema.
+    """
     try:
         # Editors on Windows begin a file with a byte order mark, which TOML does not allow.
         values = tomllib.loads(content.decode("utf-8-sig"))

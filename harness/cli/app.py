@@ -18,6 +18,7 @@ from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_
 COMMANDS = {
     "doctor": "Prove each limit on this host with a tiny container.",
     "data": "Make the embedded data set, or check your own.",
+    "challenge": "Write the file of a challenge of your own.",
     "new": "Write a new submission: template, script, nnU-Net, MONAI.",
     "build": "Build a submission's image, and whatever lies under it.",
     "check": "Lint the image, run a case as judged, and say what to change.",

@@ -13,9 +13,9 @@ from harness.cli import options
 from harness.cli.display import say
 from harness.errors import ConfigurationError
 from harness.submission.find import find
-from harness.submission.manifest import check_name
+from harness.submission.folder import CHALLENGE
 from harness.submission.monai import from_monai
-from harness.submission.scaffold import CHALLENGE, WEIGHTS, from_nnunet
+from harness.submission.scaffold import WEIGHTS, from_nnunet
 from harness.submission.starter import DEFAULT_ARGUMENTS, from_script, from_template
 from harness.submission.wrap import wrap
 
@@ -110,23 +110,23 @@ def command(
     _belong_to("--from-nnunet", nnunet, of_nnunet)
     _belong_to("--grand-challenge", grand_challenge, {"--input-socket, --output-socket": sockets})
     if grand_challenge is not None:
-        print(_algorithm(team, grand_challenge, sockets, submissions))
+        folder = _algorithm(team, grand_challenge, sockets, submissions)
     elif nnunet is not None:
-        _bundle(team, nnunet, submissions, of_nnunet)
+        folder = from_nnunet(team, nnunet, submissions, options=_words(of_nnunet), progress=say)
     elif monai is not None:
         folder = from_monai(team, monai, submissions)
-        print(folder)
-        say(f"next: harness check {team} --challenge {folder / CHALLENGE} --data DATA")
     elif script is not None:
         words = arguments or DEFAULT_ARGUMENTS
         folder = from_script(
             team, submissions, script, arguments=words, weights=beside or [], requirements=requirements
         )
-        print(folder)
     else:
-        print(from_template(team, submissions))
-    if nnunet is None and monai is None:
-        say(f"next: harness check {team} --data DATA --challenge FILE")
+        folder = from_template(team, submissions)
+    print(folder)
+    rules = folder / CHALLENGE
+    say(f"next: harness check {team} --data DATA --challenge {rules if rules.is_file() else 'FILE'}")
+    if nnunet is not None:
+        say(f"for 8-bit integers: python -m segkit.nnunet.quantise {folder / WEIGHTS} --data DATA")
 
 
 def _only_one(sources: Mapping[str, object]) -> None:
@@ -144,20 +144,17 @@ def _belong_to(option: str, value: object, others: Mapping[str, object]) -> None
         )
 
 
-def _bundle(team: str, results: Path, submissions: Path, given: Mapping[str, object]) -> None:
-    arguments: list[str] = []
+def _words(given: Mapping[str, object]) -> list[str]:
+    """Return options as another program takes them; a list repeats its option."""
+    words: list[str] = []
     for option, value in given.items():
         for word in value if isinstance(value, list) else [value]:
             if word is not None:
-                arguments += [option, str(word)]
-    folder = from_nnunet(team, results, submissions, options=arguments, progress=say)
-    print(folder)
-    say(f"{folder} is ready: harness check {team} --challenge {folder / CHALLENGE} --data DATA")
-    say(f"for 8-bit integers: python -m segkit.nnunet.quantise {folder / WEIGHTS} --data DATA")
+                words += [option, str(word)]
+    return words
 
 
 def _algorithm(team: str, wrapped: str, sockets: Sockets | None, submissions: Path) -> Path:
-    check_name(team)
     if sockets is None:
         raise ConfigurationError(
             "the algorithm's sockets are not named",

@@ -16,6 +16,8 @@ from harness.submission.build import build
 from harness.submission.find import find
 from harness.submission.pack import pack
 
+_MB = 10**6
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -35,6 +37,12 @@ def command(
     submission = find(team, submissions)
     images = images_of(open_engine())
     image = build(submission, challenge=load_challenge(challenge).name, images=images, progress=say)
-    with progress("packing") as advance:
-        archive = pack(images, image.digest, team=submission.name, folder=output, progress=advance)
+    with progress("packing, MB") as advance:
+        archive = pack(
+            images,
+            image.digest,
+            team=submission.name,
+            folder=output,
+            progress=lambda done, total: advance(done // _MB, total // _MB),
+        )
     print(f"{archive}\t{file_sha256(archive)}")

@@ -38,8 +38,28 @@ def read_description(folder: Path, cases: Collection[str]) -> Description:
         ConfigurationError: it is no JSON object, or what it says of cases and labels makes no sense.
     """
     path = folder / "dataset.json"
+    content = _content(path)
+    name = content.get("name")
+    return Description(
+        name=name if isinstance(name, str) else "",
+        channels=_channels(content, path),
+        annotated=_annotated(content.get("annotated", {}), cases, path),
+    )
+
+
+def states_labels(folder: Path) -> bool:
+    """Whether `folder/dataset.json` is there and names labels.
+
+    Raises:
+        ConfigurationError: it is no JSON object.
+    """
+    return bool(_content(folder / "dataset.json").get("labels"))
+
+
+def _content(path: Path) -> dict[str, object]:
+    """Return what the file says; nothing where there is none."""
     if not path.is_file():
-        return Description()
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
     except UnicodeDecodeError as error:
@@ -50,12 +70,7 @@ def read_description(folder: Path, cases: Collection[str]) -> Description:
         raise ConfigurationError(
             "dataset.json is not an object", where=path, mend='Write e.g. {"name": "pilot"}.'
         )
-    name = content.get("name")
-    return Description(
-        name=name if isinstance(name, str) else "",
-        channels=_channels(content, path),
-        annotated=_annotated(content.get("annotated", {}), cases, path),
-    )
+    return content
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -16,8 +16,9 @@ from harness.measure.cgroup import find_hierarchy, remove_stale
 from harness.measure.gpu import Gpu
 from harness.results.folder import read_run_record
 from harness.results.journal import RUN_FILE
+from harness.results.naming import dataset_facts
 from harness.results.observer import Observer
-from harness.results.records import CONTRACT_VERSION, DatasetFacts, HostFacts, ImageFacts, RunRecord
+from harness.results.records import CONTRACT_VERSION, HostFacts, ImageFacts, RunRecord
 from harness.results.versions import versions
 from harness.run.access import restore_access
 from harness.run.baseline import measure_baseline
@@ -301,7 +302,6 @@ def draft_record(
         host: What the run will run on, where that is known.
         cpusets: Cores that containers are kept to.
     """
-    cases = request.dataset.cases
     return RunRecord(
         contract_version=CONTRACT_VERSION,
         run=run,
@@ -309,12 +309,7 @@ def draft_record(
         title=request.title,
         challenge=request.challenge,
         limits=request.enforced_limits,
-        dataset=DatasetFacts(
-            name=request.dataset.name,
-            fingerprint=fingerprint,
-            cases=tuple(case.id for case in cases),
-            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
-        ),
+        dataset=dataset_facts(request.dataset, fingerprint),
         image=ImageFacts(
             reference=image.reference,
             digest=image.digest,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness.data.dataset import Dataset
 from harness.engine.base import ImageInfo
 from harness.errors import ConfigurationError
 from harness.results.folder import check_team, check_title
+from harness.results.naming import run_name
 from harness.results.records import CONTRACT_VERSION, OptOuts
 from harness.run.stage import check_image, default_cache
 
@@ -88,7 +88,7 @@ def run_id(
         "isolated": isolated,
         "runtime": runtime,
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    return run_name(identity)
 
 
 def results_label(results: Path) -> str:

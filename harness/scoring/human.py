@@ -6,8 +6,6 @@ is stored like a run, so that a leaderboard needs nothing but the results.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +16,8 @@ from harness.challenge import Challenge
 from harness.data.dataset import Case, Dataset
 from harness.errors import ConfigurationError
 from harness.results.folder import HUMAN, RunResults, RunWriter, read_run
-from harness.results.records import DatasetFacts, RunRecord, ScoreRecord
+from harness.results.naming import dataset_facts, run_name
+from harness.results.records import RunRecord, ScoreRecord
 from harness.results.versions import versions
 from harness.scoring.score import holds, label_records, rater_records, stored
 
@@ -118,18 +117,13 @@ def _record(challenge: Challenge, dataset: Dataset, fingerprint: str) -> RunReco
     identity = {"raters": fingerprint, "labels": labels}
     names = sorted({name for case in dataset.cases for name, _ in case.raters})
     return RunRecord(
-        run=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12],
+        run=run_name(identity),
         team=HUMAN,
         title=f"the references' {len(names)} raters",
         source="raters",
         challenge=challenge,
         limits=challenge.limits,
-        dataset=DatasetFacts(
-            name=dataset.name,
-            fingerprint=fingerprint,
-            cases=tuple(case.id for case in dataset.cases),
-            annotated={case.id: case.annotated for case in dataset.cases if case.annotated is not None},
-        ),
+        dataset=dataset_facts(dataset, fingerprint),
         versions=versions(),
         created_at=datetime.now(UTC),
     )

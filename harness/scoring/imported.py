@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +12,8 @@ from harness.data.dataset import Dataset, file_sha256
 from harness.data.names import some
 from harness.errors import ConfigurationError
 from harness.results.folder import RunResults, RunWriter, check_team, check_title, read_run
+from harness.results.naming import dataset_facts, run_name
 from harness.results.records import (
-    DatasetFacts,
     Evidence,
     ExecutionRecord,
     LabelScoreRecord,
@@ -147,21 +145,15 @@ def _record(request: ImportRequest) -> RunRecord:
     hashes = {path.name: file_sha256(path) for path in request.files}
     fingerprint = request.dataset.fingerprint()
     identity = {"imported": hashes, "dataset": fingerprint, "profile": request.profile}
-    cases = request.dataset.cases
     return RunRecord(
-        run=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12],
+        run=run_name(identity),
         team=request.team,
         title=request.title,
         source="imported",
         imported=hashes,
         challenge=request.challenge,
         limits=request.challenge.limits,
-        dataset=DatasetFacts(
-            name=request.dataset.name,
-            fingerprint=fingerprint,
-            cases=tuple(case.id for case in cases),
-            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
-        ),
+        dataset=dataset_facts(request.dataset, fingerprint),
         versions=versions(),
         argv=request.argv,
         created_at=datetime.now(UTC),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +15,11 @@ from harness.gate.keeper import Gatekeeper
 from harness.gate.output import Output, judge_output
 from harness.results.folder import RunResults, RunWriter, check_team, check_title, read_run
 from harness.results.journal import CASES_FILE, read_lines
+from harness.results.naming import dataset_facts, run_name
 from harness.results.observer import Observer
 from harness.results.plan import plan
 from harness.results.records import (
     CONTRACT_VERSION,
-    DatasetFacts,
     ExecutionRecord,
     RunRecord,
     Stages,
@@ -136,20 +134,14 @@ def _record(request: PredictionsRequest, fingerprint: str, hashes: dict[str, str
         "contract": request.challenge.contract.identity,
         "contract_version": CONTRACT_VERSION,
     }
-    cases = request.dataset.cases
     return RunRecord(
-        run=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12],
+        run=run_name(identity),
         team=request.team,
         title=request.title,
         source="predictions",
         challenge=request.challenge,
         limits=request.challenge.limits,
-        dataset=DatasetFacts(
-            name=request.dataset.name,
-            fingerprint=fingerprint,
-            cases=tuple(case.id for case in cases),
-            annotated={case.id: case.annotated for case in cases if case.annotated is not None},
-        ),
+        dataset=dataset_facts(request.dataset, fingerprint),
         versions=versions(),
         argv=request.argv,
         created_at=datetime.now(UTC),

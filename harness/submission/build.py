@@ -65,7 +65,7 @@ def ensure(images: ImageClient, reference: str, progress: Progress = silent) -> 
     """
     with build_lock(progress):
         _ensure_recipe(images, RECIPES[reference], progress)
-        return _present(images, reference)
+        return present(images, reference)
 
 
 def _build_submission(
@@ -87,7 +87,7 @@ def _build_submission(
             run_build(images, build, build_limits(images.host, ours=False), progress)
         except BuildFailed as failure:
             raise _not_built(submission, failure) from failure
-    return _present(images, reference)
+    return present(images, reference)
 
 
 def _ensure_recipe(images: ImageClient, recipe: Recipe, progress: Progress) -> str:
@@ -100,11 +100,17 @@ def _ensure_recipe(images: ImageClient, recipe: Recipe, progress: Progress) -> s
         return _ensure_base(images, recipe, context, progress)
     parent_content = _ensure_recipe(images, RECIPES[recipe.parent], progress)
     content = content_hash(context, more=[dict(recipe.build_args), parent_content])
-    if content_of(images, recipe.reference) != content:
+    own_tag = recipe.tag_of(content)
+    if recipe.keeps_others and content_of(images, own_tag) == content:
+        # Another checkout's build may have taken the name meanwhile; the build lock holds it from here on.
+        images.tag(own_tag, recipe.reference)
+    elif content_of(images, recipe.reference) != content:
         if recipe.wheels is not None:
             wheels = ensure_wheels(recipe.wheels, progress)
             context += tuple(Entry(f"wheels/{path.name}", path) for path in sorted(wheels.glob("*.whl")))
         _build_own(images, recipe, recipe.parent, context, content, progress)
+    if recipe.keeps_others:
+        images.tag(recipe.reference, own_tag)
     return content
 
 
@@ -129,18 +135,27 @@ def _build_own(
 ) -> None:
     superseded = images.inspect(recipe.reference)
     build = Build(recipe.reference, tuple(context), {"PARENT": parent, **recipe.build_args}, content)
+    build_ours(images, build, recipe.folder, progress)
+    if superseded is not None and len(superseded.tags) <= 1:
+        # Nobody can name it any more; the engine keeps it while an older submission stands on it.
+        with suppress(EngineRefused):
+            images.remove(superseded.id)
+
+
+def build_ours(images: ImageClient, build: Build, folder: str, progress: Progress) -> None:
+    """Build an image of our own, from a folder of docker/; whoever calls holds the build lock.
+
+    Raises:
+        InfrastructureError: it does not build, or the engine failed.
+    """
     try:
         run_build(images, build, build_limits(images.host, ours=True), progress)
     except BuildFailed as failure:
         raise InfrastructureError(
-            f"{recipe.reference} does not build: {failure.why}",
-            where=f"docker/{recipe.folder}",
+            f"{build.reference} does not build: {failure.why}",
+            where=f"docker/{folder}",
             mend=f"Last lines: {failure.log}.",
         ) from failure
-    if superseded is not None:
-        # Nobody can name it any more; the engine keeps it while an older submission stands on it.
-        with suppress(EngineRefused):
-            images.remove(superseded.id)
 
 
 def _refuse_forbidden(submission: Submission, text: str, build_args: Mapping[str, str]) -> None:
@@ -218,7 +233,12 @@ def _not_built(submission: Submission, failure: BuildFailed) -> SubmissionError:
     return SubmissionError(f"the image does not build: {failure.why}", where=submission.dockerfile, mend=mend)
 
 
-def _present(images: ImageClient, reference: str) -> BuiltImage:
+def present(images: ImageClient, reference: str) -> BuiltImage:
+    """Return an image that was just built.
+
+    Raises:
+        InfrastructureError: somebody removed it meanwhile.
+    """
     image = describe(images, reference)
     if image is None:
         raise InfrastructureError(

@@ -16,6 +16,7 @@ NAME_PATTERN = r"^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$"
 """A team's name is part of image names and folders, so it follows the image registries' rule."""
 
 MOST_NAME_LETTERS = 64
+MOST_TITLE_LETTERS = 200
 
 Positive = Annotated[float, Field(gt=0)]
 TomlText = Annotated[str, Field(strict=True)]
@@ -44,7 +45,7 @@ class Manifest(_Record):
     """The contents of a submission.toml."""
 
     name: str = Field(pattern=NAME_PATTERN, max_length=MOST_NAME_LETTERS)
-    title: str = Field("", max_length=200)
+    title: str = Field("", max_length=MOST_TITLE_LETTERS)
     authors: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=200)
     paper: str = Field("", max_length=500, description="where the method is described: a URL or a DOI")
     device: Literal["cpu", "cuda"] = "cpu"

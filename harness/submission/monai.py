@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evaluator.label_files import DEFAULT_TOLERANCE_MM
+from evaluator.labels import Label
 from harness.errors import SubmissionError
+from harness.submission.folder import Parts, create, dockerfile, predict_sh, trained_on
 from harness.submission.monai_predict import PREDICT_PY
-from harness.submission.scaffold import CHALLENGE, challenge_of
-from harness.submission.starter import manifest_of, write_folder
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
@@ -73,20 +74,21 @@ def from_monai(team: str, bundle: Path, submissions: Path) -> Path:
     """
     _check_files(bundle)
     metadata, inference = (_Config(bundle / name) for name in (METADATA, INFERENCE))
-    settings, facts = settings_of(metadata, inference)
+    settings, labels, channels = settings_of(metadata, inference)
     title = str(metadata.content.get("name") or metadata.content.get("task") or bundle.resolve().name)
-    files = {
-        "predict.py": PREDICT_PY,
-        "predict.sh": _PREDICT_SH,
-        "settings.json": json.dumps(settings, indent=2) + "\n",
-        "Dockerfile": _DOCKERFILE,
-        "submission.toml": manifest_of(team, f"MONAI bundle: {title}", build_network=False),
-        CHALLENGE: challenge_of(team, facts),
-    }
     copies = {"model.ts": bundle / NETWORK}
     if (bundle / "LICENSE").is_file():
         copies["LICENSE"] = bundle / "LICENSE"
-    return write_folder(team, submissions, files, copies)
+    parts = Parts(
+        title=f"MONAI bundle: {title}",
+        about=_ABOUT,
+        predict_sh=predict_sh('exec python3 predict.py "$inputs" "$outputs"'),
+        dockerfile=dockerfile(["predict.py", "settings.json", "model.ts"]),
+        challenge=trained_on(team, labels, channels),
+        texts={"predict.py": PREDICT_PY, "settings.json": json.dumps(settings, indent=2) + "\n"},
+        copies=copies,
+    )
+    return create(team, submissions, parts)
 
 
 def _check_files(bundle: Path) -> None:
@@ -162,7 +164,7 @@ class _Config:
         raise SubmissionError(what, where=self.path, mend=mend)
 
 
-def settings_of(metadata: _Config, inference: _Config) -> tuple[dict[str, Any], dict[str, Any]]:
+def settings_of(metadata: _Config, inference: _Config) -> tuple[dict[str, Any], list[Label], list[str]]:
     """Return what the predict script does, and the labels and channels of a challenge.
 
     Raises:
@@ -185,12 +187,8 @@ def settings_of(metadata: _Config, inference: _Config) -> tuple[dict[str, Any], 
         "window": _window(inference),
         **_after(inference),
     }
-    facts = {
-        "regions_order": [],
-        "labels": {name: value for value, name in enumerate(classes)},
-        "channels": channels,
-    }
-    return settings, facts
+    labels = [Label(value, name, DEFAULT_TOLERANCE_MM) for value, name in enumerate(classes) if value]
+    return settings, labels, channels
 
 
 def _only(metadata: _Config, kind: str) -> Mapping[str, Any]:
@@ -318,15 +316,7 @@ def _after(inference: _Config) -> dict[str, bool]:
     return {"softmax": softmax, "labels_first": first}
 
 
-_PREDICT_SH = """#!/bin/sh
-# The contract's entry: reads /workspace/inputs, writes /workspace/outputs.
-set -eu
-cd "$(dirname "$0")"
-exec python3 predict.py "${FLARE_INPUTS:-/workspace/inputs}" "${FLARE_OUTPUTS:-/workspace/outputs}"
-"""
-
-_DOCKERFILE = """# Python, numpy, scipy, SimpleITK, torch and OpenVINO; MONAI is not needed.
-FROM flareharness/runtime:cpu
-WORKDIR /workspace
-COPY predict.sh predict.py settings.json model.ts ./
+_ABOUT = """
+`predict.py` does what the bundle's `inference.json` says, as `settings.json` has it, without MONAI.
+`challenge.toml` has the labels and channels of the network; set its tolerances and limits.
 """

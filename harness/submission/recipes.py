@@ -37,6 +37,8 @@ class Recipe:
         parent: The image it builds on, one of ours; None for the base, which has two sources.
         files: More of the context: name in the context -> path from the checkout's root.
         wheels: Put into the context as wheels/.
+        keeps_others: Whether those made from other contents stay, each under a tag of its own: several
+            checkouts on one host then do not make the same small image anew in turns.
     """
 
     reference: str
@@ -45,6 +47,11 @@ class Recipe:
     files: Mapping[str, str] = field(default_factory=dict)
     wheels: WheelSet | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
+    keeps_others: bool = False
+
+    def tag_of(self, content: str) -> str:
+        """The tag that only an image of this content bears."""
+        return f"{self.reference}-{content[:16]}"
 
 
 def _libraries(variant: str) -> Recipe:
@@ -66,6 +73,7 @@ def _runtime(variant: str) -> Recipe:
         parent=f"flareharness/libraries:{variant}",
         files={"segkit": "submissions/segkit"},
         wheels=WheelSet("tools"),
+        keeps_others=True,
     )
 
 

@@ -5,25 +5,22 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigurationError, PrerequisiteError, SubmissionError
+from evaluator.label_files import DEFAULT_TOLERANCE_MM
+from evaluator.labels import Label
+from harness.errors import PrerequisiteError, SubmissionError
+from harness.submission.folder import Parts, fill, new_folder, trained_on
 from harness.submission.image import Progress, silent
-from harness.submission.manifest import check_name
 from harness.submission.recipes import checkout
 
 BUNDLE = "bundle.json"
 WEIGHTS = "weights"
-CHALLENGE = "challenge.toml"
-_TOLERANCE_MM = 2.0
-_EXECUTABLE = 0o755
 
 
 def from_nnunet(
@@ -48,58 +45,32 @@ def from_nnunet(
         PrerequisiteError: There is no training environment.
         SubmissionError: nnU-Net's folder cannot be bundled; the message says what is not supported.
     """
-    folder = submissions / team
-    check_name(team)
-    if folder.exists():
-        raise ConfigurationError(
-            "there is a submission of that name", where=folder, mend="Choose another, or remove it."
-        )
-    submissions.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=submissions, prefix=f".new-{team}-") as place:
-        made = Path(place) / team
-        made.mkdir()
+    with new_folder(team, submissions) as made:
         _convert(results, made / WEIGHTS, options, progress)
         bundle = json.loads((made / WEIGHTS / BUNDLE).read_text(encoding="utf-8"))
-        for name, text in files_of(team, bundle).items():
-            (made / name).write_text(text, encoding="utf-8")
-        (made / "predict.sh").chmod(_EXECUTABLE)
-        made.rename(folder)
-    return folder
+        fill(made, team, parts_of(team, bundle))
+    return submissions / team
 
 
-def files_of(team: str, bundle: Mapping[str, Any]) -> dict[str, str]:
-    """The text of every file around a bundle, by name."""
-    title = f"nnU-Net {' + '.join(bundle['ensemble'])} of {bundle['source'].get('dataset', 'unknown data')}"
-    return {
-        "submission.toml": _MANIFEST.format(name=team, title=_toml(title)),
-        "predict.sh": _PREDICT_SH,
-        "predict.py": _PREDICT_PY,
-        "settings.json": json.dumps(_SETTINGS, indent=2) + "\n",
-        "Dockerfile": _DOCKERFILE,
-        ".dockerignore": "README.md\nchallenge.toml\n__pycache__\n",
-        CHALLENGE: challenge_of(team, bundle),
-        "README.md": _README.format(
-            team=team, title=title, networks=_networks(bundle), labels=_labels(bundle)
-        ),
-    }
+def parts_of(team: str, bundle: Mapping[str, Any]) -> Parts:
+    """What is written around a bundle."""
+    data = bundle["source"].get("dataset", "unknown data")
+    return Parts(
+        title=f"nnU-Net {' + '.join(bundle['ensemble'])} of {data}",
+        about=_ABOUT.format(team=team, networks=_networks(bundle), labels=_labels(bundle)),
+        predict_sh=_PREDICT_SH,
+        dockerfile=_DOCKERFILE,
+        challenge=challenge_of(team, bundle),
+        texts={"predict.py": _PREDICT_PY, "settings.json": json.dumps(_SETTINGS, indent=2) + "\n"},
+        memory_gb=16,
+        time_s=3600,
+    )
 
 
 def challenge_of(team: str, bundle: Mapping[str, Any]) -> str:
     """The text of a challenge with a bundle's labels and channels."""
-    name = re.sub(r"[^a-z0-9]+", "-", team).strip("-")
-    parts = [
-        f'name = "{name}"\ntitle = {_toml("What " + team + " was trained on")}\n',
-        "# How far two surfaces may lie apart and still count as the same: set it for each label.\n",
-    ]
-    for value, label in written_labels(bundle).items():
-        parts.append(f"[[labels]]\nvalue = {value}\nname = {_toml(label)}\ntolerance_mm = {_TOLERANCE_MM}\n")
-    parts.append('[limits]\nmemory = "16 GiB"\nshm = "1 GiB"\ntime = "1 h"\n')
-    if len(bundle["channels"]) > 1:
-        parts.append(f"[contract]\nchannels = [{', '.join(map(_toml, bundle['channels']))}]\n")
-    parts.append('[ranking]\norder = "rank-then-average"\n')
-    parts += [f'[[ranking.metrics]]\nmetric = "{metric}"\nlabels = "all"\n' for metric in ("dsc", "nsd")]
-    parts.append('[[ranking.metrics]]\nmetric = "runtime_s"\nweight = 0.5\n')
-    return "\n".join(parts)
+    labels = [Label(value, name, DEFAULT_TOLERANCE_MM) for value, name in written_labels(bundle).items()]
+    return trained_on(team, labels, bundle["channels"])
 
 
 def written_labels(bundle: Mapping[str, Any]) -> dict[int, str]:
@@ -169,21 +140,6 @@ def _labels(bundle: Mapping[str, Any]) -> str:
     return ", ".join(f"{value} {name}" for value, name in written_labels(bundle).items())
 
 
-def _toml(text: str) -> str:
-    """A string of TOML; JSON's are among them, control characters left out."""
-    return json.dumps("".join(sign if sign.isprintable() else " " for sign in text), ensure_ascii=False)
-
-
-_MANIFEST = """name = "{name}"
-title = {title}
-device = "cpu"
-
-# What the image asks of its host; a challenge's own limits come first.
-[limits]
-memory_gb = 16
-time_s = 3600
-"""
-
 _PREDICT_SH = """#!/bin/sh
 # The contract's entry: reads /workspace/inputs, writes /workspace/outputs.
 set -e
@@ -232,16 +188,12 @@ COPY predict.sh predict.py settings.json ./
 COPY --from=compiled /build/weights/ weights/
 """
 
-_README = """# {team}
-
-{title}, made by `harness new {team} --from-nnunet`. Inference needs no nnU-Net and opens no pickle.
+_ABOUT = """
+Inference needs no nnU-Net and opens no pickle.
 
 {networks}
 
 Labels: {labels}.
-
-    harness check {team} --challenge submissions/{team}/challenge.toml --data DATA
-    harness evaluate {team} --challenge submissions/{team}/challenge.toml --data DATA
 
 `challenge.toml` has the labels and channels of the training; set its tolerances and limits. `MODE` under
 `[build_args]` of `submission.toml` chooses a way of `settings.json`: `exact`, `fast` or `mirrored`. For 8-bit

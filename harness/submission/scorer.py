@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from harness.engine.images import ImageClient
-from harness.errors import InfrastructureError
-from harness.submission.build import ensure
-from harness.submission.builder import Build, BuildFailed, build_limits, run_build
+from harness.submission.build import build_ours, ensure, present
+from harness.submission.builder import Build
 from harness.submission.context import collect, content_hash
-from harness.submission.image import BuiltImage, Progress, content_of, describe, silent
+from harness.submission.image import BuiltImage, Progress, content_of, silent
 from harness.submission.lock import build_lock
 from harness.submission.recipes import EVALUATOR, checkout
 
@@ -53,17 +52,5 @@ def build_scorer(
         reference = f"flareharness/{platform}/{challenge}:{content[:16]}"
         if content_of(images, reference) != content:
             build = Build(reference, context, {"PARENT": EVALUATOR}, content)
-            try:
-                run_build(images, build, build_limits(images.host, ours=True), progress)
-            except BuildFailed as failure:
-                raise InfrastructureError(
-                    f"{reference} does not build: {failure.why}",
-                    where=f"docker/{platform}",
-                    mend=f"Last lines: {failure.log}.",
-                ) from failure
-        built = describe(images, reference)
-    if built is None:
-        raise InfrastructureError(
-            "the image was built, and is gone again", where=reference, mend="Run it again."
-        )
-    return built
+            build_ours(images, build, platform, progress)
+        return present(images, reference)

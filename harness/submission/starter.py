@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import ConfigurationError
-from harness.submission.manifest import NAME_PATTERN
+from harness.submission.folder import Parts, create, dockerfile, predict_sh
 
 DEFAULT_ARGUMENTS = "{inputs} {outputs}"
-_EXECUTABLE = 0o755
-_LONGEST = 64
 
 
 def from_template(team: str, submissions: Path) -> Path:
@@ -23,13 +18,14 @@ def from_template(team: str, submissions: Path) -> Path:
     Raises:
         ConfigurationError: the name cannot be a submission's, or is taken.
     """
-    files = {
-        "predict.py": _PREDICT_PY,
-        "predict.sh": _predict_sh("predict.py", DEFAULT_ARGUMENTS),
-        "Dockerfile": _dockerfile([], requirements=False),
-        "submission.toml": manifest_of(team, "A start: soft tissue by its HU", build_network=False),
-    }
-    return write_folder(team, submissions, files, {})
+    parts = Parts(
+        title="A start: soft tissue by its HU",
+        about="Put your method into `segment` of `predict.py`.",
+        predict_sh=_called("predict.py", DEFAULT_ARGUMENTS),
+        dockerfile=dockerfile(["predict.py"]),
+        texts={"predict.py": _PREDICT_PY},
+    )
+    return create(team, submissions, parts)
 
 
 def from_script(
@@ -71,91 +67,29 @@ def from_script(
             mend='E.g. --arguments "-i {inputs} -o {outputs}".',
         )
     copies = {path.name: path for path in (script, *weights)}
-    if requirements is not None:
-        copies["requirements.txt"] = requirements
-    files = {
-        "predict.sh": _predict_sh(script.name, arguments),
-        "Dockerfile": _dockerfile([*copies], requirements=requirements is not None),
-        "submission.toml": manifest_of(team, f"From {script.name}", build_network=requirements is not None),
-    }
-    if taken := sorted(set(files) & set(copies)):
-        raise ConfigurationError("a file bears a name that the submission needs", where=taken[0])
-    return write_folder(team, submissions, files, copies)
+    beside = {"requirements.txt": requirements} if requirements is not None else {}
+    parts = Parts(
+        title=f"From {script.name}",
+        about=f"`predict.sh` calls `{script.name}`; what lies beside it was copied along.",
+        predict_sh=_called(script.name, arguments),
+        dockerfile=dockerfile([*copies], requirements=requirements is not None),
+        copies=copies | beside,
+        build_network=requirements is not None,
+    )
+    return create(team, submissions, parts)
 
 
-def write_folder(team: str, submissions: Path, files: dict[str, str], copies: dict[str, Path]) -> Path:
-    """Write submissions/TEAM of texts and of copies, whole or not at all.
-
-    Raises:
-        ConfigurationError: the name cannot be a submission's, or is taken.
-    """
-    if not re.fullmatch(NAME_PATTERN, team) or len(team) > _LONGEST:
-        raise ConfigurationError(
-            f"{team!r} cannot be a submission's name", mend="Use lower case letters, digits, `_` and `-`."
-        )
-    folder = submissions / team
-    if folder.exists():
-        raise ConfigurationError(
-            "there is a submission of that name", where=folder, mend="Choose another, or remove it."
-        )
-    submissions.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=submissions, prefix=f".new-{team}-") as place:
-        made = Path(place) / team
-        made.mkdir()
-        for name, text in files.items():
-            (made / name).write_text(text, encoding="utf-8")
-        (made / "predict.sh").chmod(_EXECUTABLE)
-        for name, source in copies.items():
-            if source.is_dir():
-                shutil.copytree(source, made / name)
-            else:
-                shutil.copyfile(source, made / name)
-        made.rename(folder)
-    return folder
-
-
-def manifest_of(team: str, title: str, *, build_network: bool) -> str:
-    """Return the text of a submission.toml."""
-    lines = [f'name = "{team}"', f"title = {json.dumps(title, ensure_ascii=False)}", 'device = "cpu"']
-    if build_network:
-        lines.append("build_network = true  # pip, in the Dockerfile; a case itself has no network")
-    return "\n".join([*lines, "", "[limits]", "memory_gb = 4", ""])
-
-
-def _predict_sh(script: str, arguments: str) -> str:
+def _called(script: str, arguments: str) -> str:
     words = arguments.replace("{inputs}", '"$inputs"').replace("{outputs}", '"$outputs"')
-    return _PREDICT_SH.format(call=f"python3 {script} {words}")
+    return predict_sh(f"python3 {script} {words}", *_RENAMED)
 
 
-def _dockerfile(copies: Sequence[str], *, requirements: bool) -> str:
-    lines = ["# Python, numpy, scipy, SimpleITK, torch and OpenVINO.", "FROM flareharness/runtime:cpu"]
-    if requirements:
-        lines += [
-            "USER root",
-            "COPY requirements.txt /tmp/requirements.txt",
-            "RUN pip install --no-cache-dir --requirement /tmp/requirements.txt",
-            "USER 65532",
-        ]
-    lines += ["WORKDIR /workspace", "COPY predict.sh ./"]
-    for name in copies or ["predict.py"]:
-        if name != "requirements.txt":
-            lines.append(f'COPY ["{name}", "./{name}"]')
-    return "\n".join([*lines, ""])
-
-
-_PREDICT_SH = """\
-#!/bin/sh
-# The contract's entry: reads the CTs of one folder, writes a label map for each into the other. `sh` runs it.
-set -eu
-cd "$(dirname "$0")"
-inputs=${{FLARE_INPUTS:-/workspace/inputs}}
-outputs=${{FLARE_OUTPUTS:-/workspace/outputs}}
-{call}
-# An output bears its case's name, without the number of the channel.
-for file in "$outputs"/*_0000.nii.gz; do
-    [ ! -e "$file" ] || mv "$file" "${{file%_0000.nii.gz}}.nii.gz"
-done
-"""
+_RENAMED = (
+    "# An output bears its case's name, without the number of the channel.",
+    'for file in "$outputs"/*_0000.nii.gz; do',
+    '    [ ! -e "$file" ] || mv "$file" "${file%_0000.nii.gz}.nii.gz"',
+    "done",
+)
 
 _PREDICT_PY = '''\
 """Segment every CT of a folder: python3 predict.py INPUTS OUTPUTS. Put your method into `segment`."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from harness.challenge import Sockets
 from harness.challenge.sockets import Socket
-from harness.errors import ConfigurationError, SubmissionError
+from harness.errors import SubmissionError
 from harness.submission.context import collect
 from harness.submission.find import MANIFEST, Submission
+from harness.submission.folder import new_folder
 from harness.submission.manifest import Manifest
 from harness.text import toml_text
 
@@ -35,7 +36,7 @@ def wrap(submission: Submission, folder: Path, sockets: Sockets) -> list[str]:
         The names of the files that were added or changed.
 
     Raises:
-        ConfigurationError: the folder is there already.
+        ConfigurationError: the name cannot be a submission's, or is taken.
         SubmissionError: the submission has no Dockerfile, or holds a file of the program's name.
     """
     if not submission.dockerfile.is_file():
@@ -43,25 +44,20 @@ def wrap(submission: Submission, folder: Path, sockets: Sockets) -> list[str]:
     program = submission.folder / PROGRAM
     if program.exists():
         raise SubmissionError(f"the submission has an {PROGRAM} of its own", where=program, mend="Rename it.")
-    if folder.exists():
-        raise ConfigurationError("the folder is there already", where=folder, mend="Name another.")
-    unfinished = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    ignored = submission.folder / ".dockerignore"
-    for entry in collect(submission.folder):
-        _copy(entry.path, unfinished / entry.name)
-    if ignored.is_file():
-        # What it leaves out may be everything that it does not name.
-        patterns = ignored.read_text(encoding="utf-8").rstrip("\n")
-        (unfinished / ".dockerignore").write_text(f"{patterns}\n!{PROGRAM}\n", encoding="utf-8")
-    text = submission.dockerfile.read_text(encoding="utf-8").rstrip("\n")
-    (unfinished / "Dockerfile").write_text(f"{text}\n\n{_lines(sockets)}", encoding="utf-8")
-    (unfinished / PROGRAM).write_text(program_text(), encoding="utf-8")
-    (unfinished / MANIFEST).write_text(
-        manifest_text(submission.manifest, folder.name, sockets), encoding="utf-8"
-    )
-    unfinished.rename(folder)
+    with new_folder(folder.name, folder.parent) as made:
+        for entry in collect(submission.folder):
+            _copy(entry.path, made / entry.name)
+        ignored = submission.folder / ".dockerignore"
+        if ignored.is_file():
+            # What it leaves out may be everything that it does not name.
+            patterns = ignored.read_text(encoding="utf-8").rstrip("\n")
+            (made / ".dockerignore").write_text(f"{patterns}\n!{PROGRAM}\n", encoding="utf-8")
+        text = submission.dockerfile.read_text(encoding="utf-8").rstrip("\n")
+        (made / "Dockerfile").write_text(f"{text}\n\n{_lines(sockets)}", encoding="utf-8")
+        (made / PROGRAM).write_text(program_text(), encoding="utf-8")
+        (made / MANIFEST).write_text(
+            manifest_text(submission.manifest, folder.name, sockets), encoding="utf-8"
+        )
     return ["Dockerfile", PROGRAM, MANIFEST]
 
 

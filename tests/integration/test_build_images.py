@@ -23,7 +23,7 @@ from harness.submission.image import CONTENT_LABEL, content_of
 from harness.submission.lint import lint
 from harness.submission.load import take_in
 from harness.submission.pack import pack
-from harness.submission.recipes import BASE
+from harness.submission.recipes import BASE, RUNTIME_CPU
 from harness.submission.tarstream import RefusedArchiveError
 
 pytestmark = pytest.mark.engine
@@ -68,6 +68,15 @@ def remove(client, *words):
         for tag in image.get("RepoTags") or []:
             if any(word in tag for word in words):
                 client.api.remove_image(tag, force=True)
+
+
+def test_the_runtime_s_name_comes_back_from_another_checkout_without_a_build(client):
+    images = DockerImages(client)
+    own = ensure(images, RUNTIME_CPU)
+    images.tag(BASE, RUNTIME_CPU)
+    lines = []
+    assert ensure(images, RUNTIME_CPU, lines.append).digest == own.digest
+    assert not [line for line in lines if line.startswith("building")]
 
 
 def make(submission, client, challenge="phantom"):

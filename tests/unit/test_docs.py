@@ -27,6 +27,7 @@ from harness.cli.app import COMMANDS, load_command, run
 from harness.engine.docker_images import DockerImages
 from harness.engine.process import ProcessEngine
 from harness.results.records import Outcome
+from harness.submission.folder import run_alone
 from harness.submission.image import describe
 
 ROOT = Path(__file__).parents[2]
@@ -103,11 +104,16 @@ def own(tmp_path):
         for folder, stem, array in parts:
             (tmp_path / folder).mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array, affine), tmp_path / folder / f"{stem}.nii.gz")
+    (tmp_path / "mine.toml").write_text(rules_of_the_page(), encoding="utf-8")
+    return tmp_path
+
+
+def rules_of_the_page() -> str:
+    """Return the challenge that the organisers' page shows."""
     page = (ROOT / "docs" / "organisers.md").read_text(encoding="utf-8")
     (rules,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     tomllib.loads(rules)
-    (tmp_path / "mine.toml").write_text(rules, encoding="utf-8")
-    return tmp_path
+    return rules
 
 
 def shell(folder: Path, script: str) -> str:
@@ -127,8 +133,13 @@ def shell(folder: Path, script: str) -> str:
 def test_the_organisers_page_leads_to_a_report(own):
     page = (ROOT / "docs" / "organisers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
+    first, *others = blocks
+    assert len(others) == 2
+    (own / "mine.toml").unlink()
+    shell(own, first)
+    shell(own, others[0])
+    (own / "mine.toml").write_text(rules_of_the_page(), encoding="utf-8")
+    for block in others:
         shell(own, block)
     report = own / "results" / "mine" / "report"
     assert "first" in (report / "index.html").read_text()
@@ -238,6 +249,7 @@ def test_the_readme_s_way_of_judging_runs(own, engine):
     for team in ("team_a", "team_b"):
         archive = gzip.compress(saved(own / "submissions" / "team_a"))
         (own / f"{team}.tar.gz").write_bytes(archive)
+    (own / "mine.toml").unlink()
     run_block("**Judge**")
     with (own / "results" / "mine" / "leaderboard.csv").open() as file:
         assert {row["team"] for row in csv.DictReader(file)} == {"team_a", "team_b"}
@@ -248,6 +260,13 @@ def test_the_readme_s_way_of_taking_part_runs(own, engine, capsys):
     run_block("**Take part**")
     assert "this submission would be accepted" in capsys.readouterr().out
     assert run(["check", "dist/mine.tar.gz", "--static"]) == 0
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in (ROOT / "submissions").glob("*/predict.sh"))
+)
+def test_each_method_s_readme_runs_its_image_as_a_new_submission_s_does(folder):
+    assert run_alone(folder.name) in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_command_is_on_its_page():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -30,3 +31,15 @@ def unreadable_image(path: Path, reason: str) -> ImageError:
     """
     last = (reason.strip().splitlines() or ["damaged"])[-1]
     return ImageError(f"{path}: cannot be read as an image ({last}). Is it there, and whole?")
+
+
+def mend_of_unwritten(folder: Path) -> str:
+    """What to do about a file that a folder does not take."""
+    if not folder.is_dir():
+        return f"Make the folder {folder}."
+    if os.access(folder, os.W_OK | os.X_OK):
+        return "Is the disk full?"
+    return (
+        "The folder belongs to another user: with `docker run`, say "
+        '`--user "$(id -u):$(id -g)"` as its owner, or open it (chmod a+rwx).'
+    )

@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from segkit import nifti
-from segkit.errors import ImageError, unreadable_image
+from segkit.errors import ImageError, mend_of_unwritten, unreadable_image
 from segkit.log import log
 
 _SMALL_INTEGERS = {sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16}
@@ -285,7 +285,7 @@ def write_labels(path: Path, labels: np.ndarray, like: CT) -> None:
 
 
 def _not_written(path: Path) -> ImageError:
-    return ImageError(f"{path}: cannot be written. Is the folder there and writable, the disk full?")
+    return ImageError(f"{path}: cannot be written. {mend_of_unwritten(path.parent)}")
 
 
 def _header_of(image: sitk.Image | sitk.ImageFileReader) -> sitk.Image:

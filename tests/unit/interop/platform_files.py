@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+
+from harness.challenge import load_challenge
+from harness.cli.app import run
+from harness.interop.platform_rules import platform_rules
 
 CHALLENGE = """\
 name = "knee"
@@ -144,3 +150,14 @@ def write_predictions(folder: Path, jobs: list[dict[str, object]]) -> None:
     """Write /input/predictions.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "predictions.json").write_text(json.dumps(jobs))
+
+
+def harness_means(places: dict[str, Path], predictions: Path, tmp_path: Path) -> dict[str, float]:
+    """The means of the leaderboard that the harness makes of the same predictions."""
+    common = ["--challenge", str(places["toml"]), "--results", str(tmp_path / "results")]
+    assert run(["score", str(predictions), "--team", "team", "--data", str(places["data"]), *common]) == 0
+    assert run(["leaderboard", *common]) == 0
+    table = (tmp_path / "results" / "knee" / "leaderboard.csv").read_text()
+    [row] = csv.DictReader(io.StringIO(table))
+    keys = [column.key for column in platform_rules(load_challenge(str(places["toml"]))).columns]
+    return {key: float(row[key]) for key in keys if row.get(key)}

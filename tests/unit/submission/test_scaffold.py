@@ -10,6 +10,7 @@ from harness.challenge import load_challenge
 from harness.errors import ConfigurationError, PrerequisiteError, SubmissionError
 from harness.submission import scaffold
 from harness.submission.find import open_submission
+from harness.submission.folder import texts_of
 
 CONVERTER = """
 import json, pathlib, sys
@@ -85,7 +86,8 @@ def test_channels_and_regions_are_in_the_challenge(tmp_path):
 
 
 def test_the_manifest_is_toml_whatever_the_data_set_is_called():
-    text = scaffold.files_of("mine", bundle(source={"dataset": 'a"\\\n\x07b'}))["submission.toml"]
+    parts = scaffold.parts_of("mine", bundle(source={"dataset": 'a"\\\n\x07b'}))
+    text = texts_of("mine", parts)["submission.toml"]
     assert tomllib.loads(text)["name"] == "mine"
 
 

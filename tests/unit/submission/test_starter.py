@@ -66,7 +66,7 @@ def test_weights_and_requirements_go_along(tmp_path, script):
 
 @pytest.mark.parametrize("name", ["Mine", "a b", "../x", "", "x" * 65])
 def test_a_name_that_no_image_can_bear_is_refused(tmp_path, name):
-    with pytest.raises(ConfigurationError, match="cannot be a submission's name"):
+    with pytest.raises(ConfigurationError, match="is no name of a submission"):
         from_template(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

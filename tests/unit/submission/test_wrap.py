@@ -76,7 +76,7 @@ def test_sockets_must_be_named(submissions, arguments, said, capsys):
 def test_nothing_is_overwritten(submissions, capsys):
     assert new(submissions, *SOCKETS) == 0
     assert new(submissions, *SOCKETS) == 2
-    assert "there already" in capsys.readouterr().err
+    assert "there is a submission of that name" in capsys.readouterr().err
 
 
 def test_a_name_must_be_one(submissions, capsys):

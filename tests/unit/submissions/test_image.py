@@ -140,6 +140,14 @@ def test_a_folder_that_is_not_there_gives_one_clear_line(tmp_path):
         write_labels(tmp_path / "nowhere/case.nii.gz", np.zeros((2, 3, 4), dtype=np.uint8), like=ct)
 
 
+def test_a_folder_of_another_user_is_told_with_the_option_of_docker_run(tmp_path, monkeypatch):
+    ct = from_image(sitk.GetImageFromArray(np.zeros((2, 3, 4), dtype=np.int16)))
+    (tmp_path / "case.nii.gz").mkdir()  # nobody can write there, root neither
+    monkeypatch.setattr("segkit.errors.os.access", lambda *_: False)
+    with pytest.raises(ImageError, match=r'--user "\$\(id -u\):\$\(id -g\)"'):
+        write_labels(tmp_path / "case.nii.gz", np.zeros((2, 3, 4), dtype=np.uint8), like=ct)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x1f\x8b\x08\x00broken"])
 def test_a_file_that_is_no_image_gives_one_clear_line(tmp_path, content):
     path = tmp_path / "case_0000.nii.gz"

@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from segkit import files
-from segkit.errors import ImageError, unreadable_image
+from segkit.errors import ImageError, mend_of_unwritten, unreadable_image
 from segkit.nifti import check_whole
 from segkit.partial.errors import VolumeError
 from segkit.partial.values import voxels_by_value as voxels_by_value
@@ -161,7 +161,7 @@ def write_labels(path: Path, labels: np.ndarray, grid: Grid) -> None:
         # Level 1 costs a label map a few per cent in size and saves most of the time of writing.
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
     except RuntimeError as error:
-        raise VolumeError(f"{path}: cannot be written. Is the folder writable, the disk full?") from error
+        raise VolumeError(f"{path}: cannot be written. {mend_of_unwritten(path.parent)}") from error
 
 
 @contextmanager
