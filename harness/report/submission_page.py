@@ -22,7 +22,6 @@ from harness.report.index_page import Fact, Pair, run_facts
 from harness.report.scene import Figure, Scene
 
 _MARKED = {
-    "human": "is of people: each rater against the consensus of the others; it is never ranked",
     "incomplete": "is of an incomplete run; cases without a verdict count as failed",
     "predictions": "scores predictions; nothing was run, so there is no time or memory",
     "imported": "is imported from others' tables; nothing of it was measured or scored here",
