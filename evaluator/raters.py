@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from evaluator.buffers import BufferPool
-from evaluator.case import CaseInput, Source, pair_volumes, read_references, score_volumes
+from evaluator.case import pair_volumes, score_volumes
+from evaluator.case_input import CaseInput, Source, read_references
 from evaluator.distances import measure_distances
 from evaluator.labels import LabelTable
 from evaluator.pair import LabelPair
