@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from evaluator._version import __version__
-from evaluator.errors import EvaluatorError, MissingFileError, ReportedError, RequestError
+from evaluator.errors import EvaluatorError, ReportedError, RequestError
+from evaluator.json_files import read_json
 from evaluator.labels import LabelTable
 from evaluator.metrics import DEFAULT_METRICS, METRICS, keys_of
 from evaluator.progress import Progress
@@ -230,19 +230,16 @@ def _annotated(path: Path | None, labels: LabelTable) -> dict[str, Collection[in
     """Return the annotated labels of each case from a JSON file: {"case": [1, 2, 3], ...}."""
     if path is None:
         return None
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
+
+    def by_case(stated: Mapping[str, Iterable[Any]]) -> dict[str, Collection[int]]:
         return {str(case): frozenset(int(value) for value in values) for case, values in stated.items()}
-    except OSError as error:
-        raise MissingFileError(
-            f"cannot read the list of annotated labels: {error.strerror}", where=path
-        ) from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise RequestError(
-            "the list of annotated labels is not as expected",
-            where=path,
-            mend='Write {"case": [1, 2, 3]} with the labels that each partially annotated case holds',
-        ) from error
+
+    return read_json(
+        path,
+        by_case,
+        what="the list of annotated labels",
+        mend='Write {"case": [1, 2, 3]} with the labels that each partially annotated case holds',
+    )
 
 
 def _label_table(options: argparse.Namespace) -> LabelTable:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator._version import __version__
-from evaluator.buffers import BufferPool, Lease
+from evaluator.buffers import BufferPool
+from evaluator.case_input import CaseInput, case_name, on_reference_grid, read_volumes
 from evaluator.distances import GridSpacing
-from evaluator.errors import (
-    CorruptVolumeError,
-    EvaluatorError,
-    GeometryError,
-    RequestError,
-    VolumeTooLargeError,
-)
-from evaluator.geometry import compare_geometry
-from evaluator.header import SUFFIXES, VolumeHeader
+from evaluator.errors import RequestError
 from evaluator.label_files import label_table_from_dict
 from evaluator.labels import LabelTable
 from evaluator.metrics import DEFAULT_METRICS
@@ -35,9 +27,8 @@ from evaluator.rules import failed_scores, score_label, unknown_scores
 from evaluator.scores import CaseScore, LabelScore
 from evaluator.scoring import Scoring
 from evaluator.sources import as_reference, as_source
-from evaluator.threads import usable_cores
 from evaluator.values import notes_on_labels
-from evaluator.volume import Casting, LabelVolume, read_header, read_label_volume
+from evaluator.volume import Casting, LabelVolume, read_header
 
 _BUFFERS = BufferPool()
 
@@ -45,9 +36,6 @@ _MUCH_SURFACE = 2.0
 """A prediction whose surface is so many times the reference's is told of."""
 
 MISSING_PREDICTION = "no prediction: every label scores as a failure"
-
-Source = Path | str | LabelVolume
-"""A label volume as a file or in memory."""
 
 Labels = LabelTable | Mapping[Any, Any]
 """Labels as a table, or as a plain dict: `{1: "liver"}`, `{"liver": 1}`, `{"kidney with mass": [1, 2]}`."""
@@ -100,29 +88,10 @@ def score_case(
     return score_input(given, scoring_of(scoring, labels, profile, metrics), _BUFFERS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaseInput:
-    """What a case is scored from.
-
-    Attributes:
-        case: Its id.
-        reference: The annotation, or one for each rater.
-        prediction: `None` if there is none.
-        annotated: Label values that the reference annotates; `None` for all.
-        image: The CT, whose header may say more of where a prediction may lie.
-    """
-
-    case: str
-    reference: Source | Mapping[str, Source]
-    prediction: Source | None
-    annotated: Collection[int] | None = None
-    image: Path | str | None = None
-
-
 def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> CaseScore:
     """Score one case with memory from `buffers`; else see `score_case`."""
     with buffers.lend() as lease:
-        raters, prediction = _read_all(given, scoring, lease)
+        raters, prediction = read_volumes(given, scoring, lease)
         scored = scoring.annotated(given.annotated)
         notes = _notes_on_annotation(scoring.labels, scored.labels)
         for name, volume in raters.items():
@@ -137,7 +106,7 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
         notes += [f"prediction: {note}" for note in prediction.notes]
         image = None if given.image is None else read_header(given.image)
         first = next(iter(raters.values()))
-        prediction, geometry_notes = _on_reference_grid(first, prediction, scoring.rules, image)
+        prediction, geometry_notes = on_reference_grid(first, prediction, scoring.rules, image)
         notes += geometry_notes
         score = partial(score_volumes, given, prediction=prediction, scoring=scoring)
         against_each = [
@@ -148,24 +117,6 @@ def score_input(given: CaseInput, scoring: Scoring, buffers: BufferPool) -> Case
 
 def _of_raters(score: CaseScore, against_each: Sequence[CaseScore]) -> CaseScore:
     return replace(score, rater=CONSENSUS, raters=tuple(against_each)) if against_each else score
-
-
-def _on_first_grid(name: str, volume: LabelVolume, first: LabelVolume, rules: Profile) -> LabelVolume:
-    """Return a rater's volume on the grid of the first one's; the first stays as it is.
-
-    Raises:
-        RequestError: It lies elsewhere.
-    """
-    if volume is first:
-        return volume
-    try:
-        return _on_reference_grid(first, volume, rules, None)[0]
-    except GeometryError as error:
-        raise RequestError(
-            f"the reference of {name} is not on the first one's grid: {error.what}",
-            where=error.where,
-            mend="Raters annotate one image, on its grid",
-        ) from error
 
 
 def _notes_on_annotation(labels: LabelTable, scored: LabelTable) -> list[str]:
@@ -329,84 +280,6 @@ def _held_voxels(references: Sequence[LabelVolume], scoring: Scoring) -> list[in
     arrays = [_bytes(volume, scoring.rules.reference_casting) for volume in references]
     pair = CasePair(arrays, np.zeros_like(arrays[0]), scoring, spacing)
     return [label.counts.reference_voxels for label in pair.labels]
-
-
-def case_name(volume: Path | str | LabelVolume) -> str:
-    """Return the case id that a volume's file name gives, or an empty text."""
-    path = volume.path if isinstance(volume, LabelVolume) else Path(volume)
-    if path is None:
-        return ""
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
-
-
-def _read_all(
-    given: CaseInput, scoring: Scoring, lease: Lease
-) -> tuple[dict[str, LabelVolume], LabelVolume | None]:
-    """Return the references by rater, of one without a name, and the prediction.
-
-    Two threads read two files, unless only one may work.
-    """
-    rules = scoring.rules
-    if given.prediction is None:
-        return read_references(given, scoring, lease), None
-    if (scoring.threads or usable_cores()) == 1:
-        references = read_references(given, scoring, lease)
-        return references, _read(given.prediction, rules.prediction_casting, scoring.max_bytes, lease)
-    with ThreadPoolExecutor(1) as pool:
-        prediction = pool.submit(_read, given.prediction, rules.prediction_casting, scoring.max_bytes, lease)
-        return read_references(given, scoring, lease), prediction.result()
-
-
-def read_references(given: CaseInput, scoring: Scoring, lease: Lease) -> dict[str, LabelVolume]:
-    """Return the references by rater, those of several on the grid of the first; one alone has no name.
-
-    Raises:
-        EvaluatorError: One cannot be read, or lies elsewhere.
-    """
-    named = given.reference if isinstance(given.reference, Mapping) else {"": given.reference}
-    casting = scoring.rules.reference_casting
-    read = {name: _read(volume, casting, scoring.max_bytes, lease) for name, volume in named.items()}
-    first = next(iter(read.values()))
-    return {name: _on_first_grid(name, volume, first, scoring.rules) for name, volume in read.items()}
-
-
-def _read(source: Source, casting: Casting, max_bytes: int, lease: Lease) -> LabelVolume:
-    if isinstance(source, LabelVolume):
-        return source
-    path = source
-    try:
-        return read_label_volume(path, max_bytes=max_bytes, casting=casting, allocate=lease.allocate)
-    except EvaluatorError:
-        raise
-    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
-        # What strange bytes make a parser stumble over must cost their own case, and no other.
-        raise CorruptVolumeError(f"the file cannot be understood: {error}", where=path) from error
-    except MemoryError as error:
-        raise VolumeTooLargeError("there is not enough memory to read the file", where=path) from error
-
-
-def _on_reference_grid(
-    reference: LabelVolume, prediction: LabelVolume, rules: Profile, image: VolumeHeader | None
-) -> tuple[LabelVolume, list[str]]:
-    if not rules.checks_geometry:
-        if prediction.shape != reference.shape:
-            raise GeometryError(
-                f"shape {'x'.join(map(str, prediction.shape))} against {'x'.join(map(str, reference.shape))}",
-                where=prediction.path or "prediction",
-                mend="A prediction must have its image's shape",
-            )
-        return prediction, []
-    diagnosis = compare_geometry(reference, prediction, image=image)
-    if diagnosis.kind == "different":
-        raise GeometryError(
-            f"the prediction is not on the reference's grid: {diagnosis.text}",
-            where=prediction.path or "prediction",
-            mend=diagnosis.mend,
-        )
-    return replace(prediction, array=diagnosis.reorient(prediction.array)), list(diagnosis.notes)
 
 
 def _notes_on_values(

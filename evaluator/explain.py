@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.case import case_name, score_case
+from evaluator.case import score_case
+from evaluator.case_input import case_name
 from evaluator.consensus import label_map
 from evaluator.distances import Elements, surface_elements
 from evaluator.errors import EvaluatorError, RequestError

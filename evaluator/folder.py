@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from evaluator.buffers import BufferPool
-from evaluator.case import CaseInput, case_name, missing_prediction, score_input, scoring_of
+from evaluator.case import missing_prediction, score_input, scoring_of
+from evaluator.case_input import CaseInput, case_name
 from evaluator.errors import EvaluatorError, GeometryError, MissingFileError, RequestError
 from evaluator.header import SUFFIXES
 from evaluator.labels import LabelTable

@@ -3,55 +3,35 @@
 A header may state several places: a sform and a qform that differ, a unit that readers forget, voxel sizes
 that are not the affine's. A prediction on any of the places that its image's or its reference's header states
 is voxel by voxel theirs, whichever its author's reader took. Only where none fits may it have been stored
-with its axes flipped or swapped, which is then undone.
+with its axes flipped or swapped, which is then undone. What else sets two grids apart is told by misfit.py.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.header import StatedGrid
-
-Affine = NDArray[np.float64]
+from evaluator.header import Placed, StatedGrid
+from evaluator.misfit import (
+    LARGEST_SPACING_RATIO,
+    NO_GEOMETRY,
+    Affine,
+    differences,
+    mend_of,
+    shape_difference,
+    spacing_difference,
+    times,
+    turned,
+    voxel_sizes,
+)
 
 _LARGEST_OFFSET_VOXELS = 0.1
-_LARGEST_SPACING_RATIO = 1e-3
-_AXES = "xyz"
 _AXIS_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-_NO_GEOMETRY = "no geometry was written (identity affine, voxels of 1 mm)"
-_REVERSED = "axes in reverse order"
-_REORDERED = "axes in another order"
-_NO_ORIGIN = "no origin was written (0, 0, 0)"
-
-
-class Placed(Protocol):
-    """What has a shape and a place: a `VolumeHeader` or a `LabelVolume`.
-
-    It may also have `grids`, every place that its header states; without them the affine is the only one.
-    """
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Voxels along x, y, z."""
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along x, y, z."""
-
-    @property
-    def affine(self) -> NDArray[np.float64] | None:
-        """Voxel index to millimetres, RAS+, or `None`."""
-
-    @property
-    def has_orientation(self) -> bool:
-        """Whether the affine is more than a guess."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +65,7 @@ class GeometryDiagnosis:
     @property
     def lacks_geometry(self) -> bool:
         """Whether the other volume has what a file has that nobody gave a place."""
-        return self.kind == "different" and _NO_GEOMETRY in self.text
+        return self.kind == "different" and NO_GEOMETRY in self.text
 
     def reorient(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the other volume's array on the first one's grid, x fastest in memory."""
@@ -93,9 +73,9 @@ class GeometryDiagnosis:
             array = array.reshape(self.shape, order="F")
         if self.kind == "same":
             return array
-        turned = np.transpose(array, self.axes)
-        turned = turned[tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)]
-        return np.asfortranarray(turned)
+        oriented = np.transpose(array, self.axes)
+        oriented = oriented[tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)]
+        return np.asfortranarray(oriented)
 
 
 def stated_grids(volume: Placed) -> tuple[StatedGrid, ...]:
@@ -151,8 +131,9 @@ def compare_geometry(reference: Placed, other: Placed, *, image: Placed | None =
         for axes in _AXIS_ORDERS:
             flips = _flips_if_same_grid(one.affine, two.affine, reference.shape, other.shape, axes)
             if flips is not None:
-                return GeometryDiagnosis("reorientable", _turned(axes, flips), axes, flips)
-    return _different(reference, other)
+                return GeometryDiagnosis("reorientable", turned(axes, flips), axes, flips)
+    findings = differences(reference, other)
+    return GeometryDiagnosis("different", "; ".join(findings), mend=mend_of(findings))
 
 
 def _through_image(reference: Placed, other: Placed, image: Placed) -> GeometryDiagnosis | None:
@@ -187,7 +168,7 @@ def _on_stated_grid(reference: Placed, other: Placed, of: str = "") -> GeometryD
             elif two is not theirs[0]:
                 text = f"lies on the grid by {two.reading} in its own header, not by {theirs[0].reading}"
             elif shape is not None:
-                text = f"stored as {_times(other.shape)} for {_times(reference.shape)}"
+                text = f"stored as {times(other.shape)} for {times(reference.shape)}"
             return GeometryDiagnosis("same", text, shape=shape)
     return None
 
@@ -215,17 +196,17 @@ def _default_grids(volume: Placed) -> list[StatedGrid]:
 
 
 def _by_shape_and_spacing(reference: Placed, other: Placed, remark: str) -> GeometryDiagnosis:
-    findings = _shape_difference(reference, other)
-    stated = [reference.spacing_mm, *(_lengths(grid.affine) for grid in stated_grids(reference))]
+    findings = shape_difference(reference, other)
+    stated = [reference.spacing_mm, *(voxel_sizes(grid.affine) for grid in stated_grids(reference))]
     long = np.array(reference.shape) > 1
     with np.errstate(all="ignore"):
         off = [np.abs(np.array(other.spacing_mm) / sizes - 1.0)[long].max(initial=0.0) for sizes in stated]
-    if not any(ratio <= _LARGEST_SPACING_RATIO for ratio in off):
-        findings += _spacing_difference(reference, other)
+    if not any(ratio <= LARGEST_SPACING_RATIO for ratio in off):
+        findings += spacing_difference(reference, other)
         if not other.has_orientation and other.spacing_mm == (1.0, 1.0, 1.0):
-            findings.append(_NO_GEOMETRY)
+            findings.append(NO_GEOMETRY)
     if findings:
-        return GeometryDiagnosis("different", "; ".join(findings), mend=_mend(findings))
+        return GeometryDiagnosis("different", "; ".join(findings), mend=mend_of(findings))
     return GeometryDiagnosis("same", remark or "same grid")
 
 
@@ -253,8 +234,8 @@ def _flips_if_same_grid(
             to_one = np.linalg.solve(one, other)
         except np.linalg.LinAlgError:
             return None
-        ratios = _lengths(other) / _lengths(one)
-        if not np.abs(ratios[long] - 1.0).max(initial=0.0) <= _LARGEST_SPACING_RATIO:
+        ratios = voxel_sizes(other) / voxel_sizes(one)
+        if not np.abs(ratios[long] - 1.0).max(initial=0.0) <= LARGEST_SPACING_RATIO:
             return None
         # A single voxel has neither a size nor a direction that could be wrong.
         columns = np.where(long, to_one[:3, :3], np.eye(3))
@@ -267,139 +248,3 @@ def _flips_if_same_grid(
         if not np.abs(landed - expected).max() <= _LARGEST_OFFSET_VOXELS:
             return None
     return bool(flips[0]), bool(flips[1]), bool(flips[2])
-
-
-def _turned(axes: tuple[int, ...], flips: tuple[bool, ...]) -> str:
-    parts = []
-    if axes != (0, 1, 2):
-        # Stored axis k lies along the reference's axis whose entry in `axes` is k.
-        order = ",".join(_AXES[axes.index(axis)] for axis in range(3))
-        parts.append(f"stored with its axes in the order {order}")
-    if any(flips):
-        flipped = " and ".join(_AXES[axis] for axis in range(3) if flips[axis])
-        parts.append(f"stored flipped along {flipped}")
-    return "; ".join(parts)
-
-
-def _different(reference: Placed, other: Placed) -> GeometryDiagnosis:
-    """Say what sets two grids apart, the likeliest cause first, and the mend."""
-    assert reference.affine is not None and other.affine is not None
-    findings = []
-    shape, stored = tuple(reference.shape), tuple(other.shape)
-    has_none = _is_identity(other.affine) and not _is_identity(reference.affine)
-    if not has_none:
-        findings += _turn(reference.affine, other.affine)
-    findings += _shape_difference(reference, other)
-    findings += _spacing_difference(reference, other)
-    if stored != shape and sorted(stored) == sorted(shape):
-        findings.append(_REVERSED if stored == shape[::-1] else _REORDERED)
-    if has_none:
-        findings.append(_NO_GEOMETRY)
-    if not findings:
-        findings.append(_shift(reference, other))
-        if not other.affine[:3, 3].any():
-            findings.append(_NO_ORIGIN)
-    return GeometryDiagnosis("different", "; ".join(findings), mend=_mend(findings))
-
-
-def _turn(reference: Affine, other: Affine) -> list[str]:
-    """Return how the directions of two affines differ, if they do."""
-    turn = _directions(reference).T @ _directions(other)
-    axes = tuple(int(axis) for axis in np.argmax(np.abs(turn), axis=1))
-    is_axis_aligned = sorted(axes) == [0, 1, 2] and np.abs(turn).max(axis=1).min() > 0.99
-    if negated := _negated_world_axes(reference, other):
-        return [
-            f"world {negated} negated, as when a file of one convention (LPS, RAS) is written as the other"
-        ]
-    if is_axis_aligned:
-        flips = tuple(bool(turn[axis, axes[axis]] < 0) for axis in range(3))
-        if axes != (0, 1, 2) or any(flips):
-            return [_turned(axes, flips) + ", but not on the same place"]
-        return []
-    angle = _angle_degrees(turn)
-    return [f"rotated by {angle:.3g} degrees"] if angle > 0.05 else []
-
-
-def _mend(findings: list[str]) -> str:
-    """Return what the author of a prediction can do about these findings."""
-    if _REVERSED in findings:
-        return "Arrays from SimpleITK are z, y, x: transpose them for nibabel, and write the image's affine"
-    if _REORDERED in findings:
-        return "Keep the input's order of axes: x, y, z in nibabel, z, y, x in arrays of SimpleITK"
-    if _NO_GEOMETRY in findings:
-        return "Copy it from the input: CopyInformation(image) in SimpleITK, image.affine in nibabel"
-    if any(finding.startswith("world") for finding in findings):
-        return "SimpleITK's directions are LPS and nibabel's affines RAS: negate x and y between them"
-    if any(finding.startswith("shape") for finding in findings):
-        return "Resample the prediction to the input's grid, nearest neighbour"
-    return "Write the input's own geometry: CopyInformation(image) in SimpleITK, image.affine in nibabel"
-
-
-def _is_identity(affine: Affine) -> bool:
-    """Whether an affine is what a file has that nobody gave a place: ones, signs apart, at the origin."""
-    return bool(np.allclose(np.abs(affine), np.eye(4), atol=1e-6))
-
-
-def _shift(reference: Placed, other: Placed) -> str:
-    """Return how far the centre of `other` lies from that of `reference`, and where to."""
-    assert reference.affine is not None and other.affine is not None
-    centre = np.array([*((size - 1) / 2 for size in reference.shape), 1.0])
-    shift = ((other.affine - reference.affine) @ centre)[:3].tolist()
-    distance = math.hypot(*shift)
-    if distance < 0.01 * min(reference.spacing_mm):
-        return "the axes point in slightly different directions"
-    sides = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
-    along = ", ".join(
-        f"{abs(amount):.4g} mm {side[amount > 0]}"
-        for amount, side in zip(shift, sides, strict=True)
-        if abs(amount) > 0.01 * distance
-    )
-    return f"shifted by {distance:.4g} mm ({along})"
-
-
-def _negated_world_axes(reference: Affine, other: Affine) -> str:
-    """Return "x and y" and the like if the affines differ only by the sign of world axes, and visibly."""
-    for count in (2, 1, 3):
-        for chosen in itertools.combinations(range(3), count):
-            signs = np.ones(4)
-            signs[list(chosen)] = -1
-            if np.allclose(signs[:, None] * other, reference, atol=1e-2, rtol=1e-4) and not np.allclose(
-                other, reference, atol=1e-2, rtol=1e-4
-            ):
-                return " and ".join(_AXES[axis] for axis in chosen)
-    return ""
-
-
-def _times(shape: tuple[int, int, int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _shape_difference(reference: Placed, other: Placed) -> list[str]:
-    if tuple(reference.shape) == tuple(other.shape):
-        return []
-    return [f"shape {_times(other.shape)} against {_times(reference.shape)}"]
-
-
-def _spacing_difference(reference: Placed, other: Placed) -> list[str]:
-    agree = all(
-        math.isclose(one, two, rel_tol=_LARGEST_SPACING_RATIO)
-        for one, two in zip(reference.spacing_mm, other.spacing_mm, strict=True)
-    )
-    if agree:
-        return []
-    theirs, ours = ("x".join(f"{size:.4g}" for size in volume.spacing_mm) for volume in (other, reference))
-    return [f"spacing {theirs} against {ours} mm"]
-
-
-def _directions(affine: Affine) -> NDArray[np.float64]:
-    """Return the unit vectors of the voxel axes, as columns."""
-    return np.asarray(affine[:3, :3] / _lengths(affine))
-
-
-def _lengths(affine: Affine) -> NDArray[np.float64]:
-    """Return the voxel sizes that an affine gives."""
-    return np.asarray(np.linalg.norm(affine[:3, :3], axis=0))
-
-
-def _angle_degrees(turn: NDArray[np.float64]) -> float:
-    return math.degrees(math.acos(min(1.0, max(-1.0, (float(np.trace(turn)) - 1.0) / 2.0))))

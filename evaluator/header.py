@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,29 @@ class StatedGrid:
     reading: str
     affine: NDArray[np.float64]
     by_default: bool = True
+
+
+class Placed(Protocol):
+    """What has a shape and a place: a `VolumeHeader` or a `LabelVolume`.
+
+    It may also have `grids`, every place that its header states; without them the affine is the only one.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along x, y, z."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along x, y, z."""
+
+    @property
+    def affine(self) -> NDArray[np.float64] | None:
+        """Voxel index to millimetres, RAS+, or `None`."""
+
+    @property
+    def has_orientation(self) -> bool:
+        """Whether the affine is more than a guess."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,9 +20,10 @@ A challenge's own TOML holds the same `[[labels]]` among other things, and can b
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,22 +132,28 @@ def label_table_from_rows(
     assumed: list[str] = []
     labels: list[Label] = []
     for number, row in enumerate(rows, start=1):
-        key = f"labels[{number}]"
         if not isinstance(row, Mapping):
             raise RequestError(
-                f"{key} is {row!r}, not a table", where=where, mend="Write [[labels]] above its keys"
+                f"labels[{number}] is {row!r}, not a table",
+                where=where,
+                mend="Write [[labels]] above its keys",
             )
-        values = dict(row)
+    for number, values in enumerate(with_numbers(rows), start=1):
+        key = f"labels[{number}]"
         if tolerance_mm is not None and "tolerance_mm" not in values:
             values["tolerance_mm"] = tolerance_mm
             assumed.append(str(values.get("name")))
-        if "values" in values:
-            values.setdefault("value", FIRST_REGION + sum(bool(label.parts) for label in labels))
         _check_row(key, values, where)
         parts = tuple(values.pop("values", ()))
         labels.append(_at(key, where, partial(Label, **values, parts=parts)))
     notes = (_assumption(tolerance_mm, assumed),) if assumed and tolerance_mm is not None else ()
     return _at("labels", where, partial(LabelTable, name, tuple(labels), notes))
+
+
+def with_numbers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of labels with a `value` for regions that state none: 1001 for the first, and so on."""
+    number = itertools.count(FIRST_REGION)
+    return [{"value": next(number)} | dict(row) if row.get("values") else dict(row) for row in rows]
 
 
 def _check_row(key: str, values: Mapping[str, Any], where: object) -> None:
@@ -181,18 +188,22 @@ def _from_dataset_json(path: Path, text: str, tolerance_mm: float) -> LabelTable
 def _from_names(
     stated: dict[str, Any] | list[Any], table_name: str, tolerance_mm: float, *, where: object
 ) -> LabelTable:
-    notes = []
-    labels: list[Label] = []
+    notes, rows = [], []
     for name, values in _named_values(stated, where):
         if values == (0,):
             continue
         if name.lower() == "ignore":
             notes.append(f"label {values[0]}, {name!r}, is not scored; where it lies counts as background")
             continue
-        is_region = len(values) > 1
-        value = FIRST_REGION + sum(bool(label.parts) for label in labels) if is_region else values[0]
-        make = partial(Label, value, name, tolerance_mm, parts=values if is_region else ())
-        labels.append(_at(f"labels.{name}", where, make))
+        rows.append({"name": name, **({"values": values} if len(values) > 1 else {"value": values[0]})})
+    labels = [
+        _at(
+            f"labels.{row['name']}",
+            where,
+            partial(Label, row["value"], row["name"], tolerance_mm, parts=row.get("values", ())),
+        )
+        for row in with_numbers(rows)
+    ]
     if not labels:
         raise RequestError("labels names nothing but background", where=where)
     notes.insert(0, _assumption(tolerance_mm, [label.name for label in labels]))

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from evaluator.case import case_name
-from evaluator.errors import MissingFileError, RequestError
+from evaluator.case_input import case_name
+from evaluator.errors import RequestError
 from evaluator.folder import CaseFiles
+from evaluator.json_files import read_json
 from evaluator.labels import Label, LabelTable
 from evaluator.scores import CaseScore, LabelScore
 
@@ -68,17 +69,12 @@ def read_summary(path: Path | str, labels: LabelTable) -> list[CaseScore]:
         RequestError: It is no summary, or lacks all of the labels.
     """
     path = Path(path)
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))["metric_per_case"]
-        scores = [_score(row, labels) for row in rows]
-    except OSError as error:
-        raise MissingFileError(f"cannot read the summary: {error.strerror}", where=path) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RequestError(
-            f"the file is no summary of nnU-Net's: {type(error).__name__}: {error}",
-            where=path,
-            mend="Give the summary.json that `nnUNetv2_evaluate_folder` writes",
-        ) from error
+    scores = read_json(
+        path,
+        lambda summary: [_score(row, labels) for row in summary["metric_per_case"]],
+        what="nnU-Net's summary",
+        mend="Give the summary.json that `nnUNetv2_evaluate_folder` writes",
+    )
     if not any(score.labels for score in scores):
         wanted = ", ".join(map(label_key, labels))
         raise RequestError("the summary holds none of the labels", where=path, mend=f"They are {wanted}")

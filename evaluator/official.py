@@ -2,7 +2,8 @@
 
 Each profile is the set of values that makes the evaluator give the script's numbers. `source` names
 repository and commit that the rules were read from, `defects` what is known to be wrong with them, so that a
-number can be reproduced and yet not be mistaken for a better one. FLARE's profiles stand in flare.py.
+number can be reproduced and yet not be mistaken for a better one. FLARE's profiles stand in flare.py, the
+labels of the others' challenges in official_labels.py.
 """
 
 from __future__ import annotations
@@ -11,16 +12,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from evaluator.labels import Label, LabelTable
 from evaluator.lesion_rules import LesionRules
 from evaluator.metrics.metric import EmptyRule
+from evaluator.official_labels import UNVERIFIED
 from evaluator.profiles import Profile, SurfaceRules
 
-UNVERIFIED = "-unverified"
-"""How the name of a profile ends whose rules were never held against the script's own numbers."""
-
 _NAN = math.nan
-_ANY = tuple(range(1, 256))
 _VOXELS = SurfaceRules(kind="voxels")
 _POOLED_VOXELS = SurfaceRules(kind="voxels", percentile="pooled", nsd="mean")
 _UNDEFINED = EmptyRule(both=_NAN, reference=_NAN, prediction=_NAN)
@@ -30,17 +27,6 @@ _0_OR_NAN = EmptyRule(both=0.0, reference=_NAN, prediction=_NAN)
 
 def _rules(name: str, **values: object) -> Profile:
     return replace(Profile(name=name, mends_spacing=False, checks_geometry=False), **values)  # type: ignore[arg-type]
-
-
-def _region(number: int, name: str, parts: tuple[int, ...], tolerance_mm: float = 1.0) -> Label:
-    return Label(number, name, tolerance_mm, parts=parts)
-
-
-def _lesions(name: str, parts: tuple[int, ...] = _ANY, tolerance_mm: float = 1.0) -> LabelTable:
-    return LabelTable(name, (_region(1001, "lesion", parts, tolerance_mm),))
-
-
-_BRATS = (_region(1001, "WT", (1, 2, 3)), _region(1002, "TC", (1, 3)), Label(3, "ET", 1.0))
 
 
 def _brats2023(name: str, dilation: int, limit_mm3: float) -> Profile:
@@ -356,58 +342,3 @@ def _toothfairy(name: str) -> Profile:
 
 PROFILES: Mapping[str, Profile] = _all()
 """Profiles of public scripts, by name."""
-
-_TEETH = tuple(value for first in (11, 21, 31, 41) for value in range(first, first + 8))
-_KITS_TOLERANCES_MM = (1.0330772532390826, 1.1328796488598762, 1.1498198361434828)
-
-
-def _teeth(values: tuple[int, ...]) -> tuple[Label, ...]:
-    return tuple(Label(value, f"label {value}", 1.0) for value in values)
-
-
-_TABLES = (
-    *(LabelTable(f"brats2023-{task}", _BRATS) for task in ("gli", "ped", "ssa", "men", "met")),
-    LabelTable(
-        "brats2025-gli",
-        (*_BRATS, Label(1, "NETC", 1.0), Label(2, "SNFH", 1.0), Label(4, "RC", 1.0)),
-    ),
-    LabelTable(
-        "brats2025-ped",
-        (
-            Label(1, "ET", 1.0),
-            Label(2, "NETC", 1.0),
-            Label(3, "CC", 1.0),
-            Label(4, "ED", 1.0),
-            _region(1001, "TC", (1, 2, 3)),
-            _region(1002, "WT", (1, 2, 3, 4)),
-        ),
-    ),
-    LabelTable("brats2025-mets", (*_BRATS, Label(4, "RC", 1.0))),
-    *(LabelTable(f"brats2025-{task}", _BRATS) for task in ("men", "goat")),
-    LabelTable(
-        "kits23",
-        tuple(
-            _region(1001 + index, name, parts, _KITS_TOLERANCES_MM[index])
-            for index, (name, parts) in enumerate(
-                (("kidney_and_mass", (1, 2, 3)), ("mass", (2, 3)), ("tumor", (2,)))
-            )
-        ),
-    ),
-    *(_lesions(name) for name in ("autopet", "isles22", "isles24", "atlas2")),
-    _lesions("panther", tolerance_mm=5.0),
-    *(
-        LabelTable(name, (_region(1001, "liver", _ANY), Label(2, "lesion", 1.0)))
-        for name in ("lits2017", f"lits2017-server{UNVERIFIED}")
-    ),
-    LabelTable("toothfairy2", _teeth((*range(1, 11), *_TEETH))),
-    LabelTable(
-        "toothfairy3",
-        (
-            *_teeth((*range(1, 11), *_TEETH, 103, 104, 105)),
-            _region(1001, "pulp", tuple(range(111, 149))),
-        ),
-    ),
-)
-
-TABLES: Mapping[str, LabelTable] = {table.name: table for table in _TABLES}
-"""Labels and regions of the challenges whose labels are fixed, by the name of their profile."""

@@ -1,9 +1,9 @@
 """Several annotations of each case: how far the raters are apart, and the human level.
 
-How good a person is tells how good a method can look. Each rater is scored as a prediction against the
-consensus of the others; against one that held the rater's own vote, people would look better than methods.
-That consensus still has a vote less than the one that methods meet. Against single raters, both meet the
-same: a person the other raters one by one, a method all of them (`against_single_raters`).
+How good a person is tells how good a method can look. Each rater is scored as a prediction against each of
+the others, and a method against all of them (`against_single_raters`): both meet single annotations, each as
+often as any other. People can also be scored against the consensus of the others, but no method meets its
+like: it has a vote less than the consensus of all, in which people would find their own votes.
 
 The tolerance of NSD follows from the same disagreement, as KiTS21 derived its own (kits21/evaluation/
 compute_tolerances.py at 21698f9): of each two raters half the sum of the two directed 95th percentiles of the
@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from evaluator.buffers import BufferPool
-from evaluator.case import CaseInput, Source, pair_volumes, read_references, score_volumes
+from evaluator.case import pair_volumes, score_volumes
+from evaluator.case_input import CaseInput, Source, read_references
 from evaluator.distances import measure_distances
 from evaluator.labels import LabelTable
 from evaluator.pair import LabelPair
@@ -43,13 +44,13 @@ class Disagreement:
         raters: By name, the rater's annotation scored against the others.
         tolerances_mm: By label, the mean over pairs of raters of half the sum of the two directed 95th
             percentiles; NaN where a rater lacks the label.
-        against: Whether the others are one consensus, or scored against one by one and averaged.
+        against: Whether the others are scored against one by one and averaged, or are one consensus.
     """
 
     case: str
     raters: Mapping[str, CaseScore]
     tolerances_mm: Mapping[int, float]
-    against: Against = "consensus"
+    against: Against = "single"
 
     def level(self) -> CaseScore:
         """Return the human level of the case: the mean over the raters of each score.
@@ -62,7 +63,7 @@ class Disagreement:
 
 
 def against_single_raters(score: CaseScore) -> CaseScore:
-    """Return the mean of a prediction's scores against each rater, beside `Disagreement` with `single`.
+    """Return the mean of a prediction's scores against each rater, to be set beside `Disagreement.level`.
 
     A value that is left out against one rater is left out of the mean. A case with one annotation, or with a
     file of no use, is returned as it is.
@@ -79,7 +80,7 @@ def disagreement(
     scoring: Scoring,
     *,
     annotated: Collection[int] | None = None,
-    against: Against = "consensus",
+    against: Against = "single",
     buffers: BufferPool | None = None,
 ) -> Disagreement | None:
     """Return how far the raters of a case are apart; `None` if it has fewer than two.
@@ -89,7 +90,7 @@ def disagreement(
         raters: Their annotations, by name.
         scoring: Labels, rules and metrics.
         annotated: Label values that the case annotates; `None` for all.
-        against: Score each rater against the consensus of the others, or against each of them, averaged.
+        against: Score each rater against each of the others, averaged, or against their consensus.
         buffers: Memory to read into.
 
     Raises:

@@ -47,6 +47,11 @@ def write_levels(options: argparse.Namespace, progress: Progress) -> None:
             "--cases has rows of people alone",
             mend="Leave out --predictions; `python -m evaluator LABELS PREDICTIONS` has the method's",
         )
+    if options.against == "consensus" and options.predictions is not None:
+        raise RequestError(
+            "people meet a consensus of one vote less than predictions do, so the two cannot be compared",
+            mend="Leave out --against consensus",
+        )
     from evaluator.label_files import DEFAULT_TOLERANCE_MM, label_table_from_file
     from evaluator.raters import tolerances_mm
     from evaluator.scoring import Scoring
@@ -91,14 +96,14 @@ def _of_predictions(
     progress.start(len(cases))
     scores = []
     for score in score_folder(options.references, options.predictions, scoring, cases=cases):
-        scores.append(against_single_raters(score) if options.against == "single" else score)
+        scores.append(against_single_raters(score))
         progress.advance()
     progress.finish()
     return scores
 
 
 def disagreements(
-    references: Path, scoring: Scoring, progress: Progress, *, against: Against = "consensus"
+    references: Path, scoring: Scoring, progress: Progress, *, against: Against = "single"
 ) -> Iterator[Disagreement]:
     """Yield how far the raters of each case are apart, where a case has two or more.
 
@@ -106,7 +111,7 @@ def disagreements(
         references: A folder with a folder a case or a rater, or the folder of one case.
         scoring: Labels, rules and metrics.
         progress: Told after each case.
-        against: The consensus of the other raters, or each of them.
+        against: Each of the other raters, or their consensus.
 
     Raises:
         EvaluatorError: A file cannot be read, grids differ, or no case has two raters.
@@ -174,7 +179,7 @@ def _write_cases(found: Sequence[Disagreement], output: TextIO) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m evaluator raters",
-        description="The human level: each rater scored against the consensus of the others, and the"
+        description="The human level: each rater scored against each of the others, and the"
         " tolerances of NSD that follow from how far raters are apart",
     )
     add = parser.add_argument
@@ -191,15 +196,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", default="exact", choices=list(PROFILES), metavar="NAME", help="the rules")
     add(
         "--against",
-        default="consensus",
-        choices=("consensus", "single"),
-        help="score each rater against the consensus of the others, or against each of them, averaged",
+        default="single",
+        choices=("single", "consensus"),
+        help="score each rater against each of the others, averaged (default), or against their consensus",
     )
     add(
         "--predictions",
         type=Path,
         metavar="FOLDER",
-        help="rows of a method beside the people's, against the consensus of all raters or each, averaged",
+        help="rows of a method beside the people's, over the same cases and against each rater, averaged",
     )
     add("--cases", action="store_true", help="a row per case, label, rater and metric")
     add("--output", type=Path, metavar="FILE", help="where to write; standard output by default")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from evaluator import flare, official
+from evaluator import flare, official, official_labels
 from evaluator.errors import RequestError, choose_one_of
 from evaluator.labels import LabelTable
 from evaluator.profiles import EXACT, Profile
 from evaluator.scores import CaseScore
 
-LABEL_TABLES: dict[str, LabelTable] = {**flare.TABLES, **official.TABLES}
+LABEL_TABLES: dict[str, LabelTable] = {**flare.TABLES, **official_labels.TABLES}
 """The label tables of the shipped challenges."""
 
 

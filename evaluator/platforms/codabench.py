@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.case import case_name
+from evaluator.case_input import case_name
 from evaluator.errors import EvaluatorError, MissingFileError, ReportedError
 from evaluator.folder import named
 from evaluator.header import SUFFIXES

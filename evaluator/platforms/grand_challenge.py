@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from evaluator import __version__
-from evaluator.case import case_name
-from evaluator.errors import EvaluatorError, MissingFileError, ReportedError, RequestError
+from evaluator.case_input import case_name
+from evaluator.errors import EvaluatorError, ReportedError, RequestError
 from evaluator.folder import named
 from evaluator.header import SUFFIXES
+from evaluator.json_files import read_json
 from evaluator.platforms.durations import seconds_of
 from evaluator.platforms.means import CaseResult, case_value, finite, means_of
 from evaluator.platforms.references import references_of, result_of
@@ -133,14 +134,7 @@ def read_jobs(folder: Path, *, output_slug: str = "") -> list[Job]:
         RequestError: It is no list of jobs.
     """
     path = folder / "predictions.json"
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissingFileError(
-            f"cannot read the list of predictions: {error.strerror}", where=path
-        ) from error
-    except ValueError as error:
-        raise RequestError(f"the list of predictions is no JSON: {error}", where=path) from error
+    entries: Any = read_json(path, lambda content: content, what="the list of predictions")
     if not isinstance(entries, list):
         raise RequestError("the list of predictions is no list", where=path)
     return [_job(entry, folder, output_slug) for entry in entries]

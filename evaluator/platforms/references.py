@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluator.case import case_name, missing_prediction, score_case
+from evaluator.case import missing_prediction, score_case
+from evaluator.case_input import case_name
 from evaluator.errors import EvaluatorError, MissingFileError, RequestError
 from evaluator.header import SUFFIXES
 from evaluator.platforms.means import CaseResult

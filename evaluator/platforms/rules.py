@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluator.errors import MissingFileError, RequestError
+from evaluator.json_files import read_json
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import METRICS
 from evaluator.scoring import Scoring
@@ -96,17 +96,7 @@ def rules_from_json(path: Path) -> PlatformRules:
         MissingFileError: The file cannot be read.
         RequestError: It is none that `rules_to_json` wrote.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return _rules(values)
-    except OSError as error:
-        raise MissingFileError(f"cannot read the scoring rules: {error.strerror}", where=path) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RequestError(
-            f"the scoring rules are not as expected: {error}",
-            where=path,
-            mend="Make them anew with `harness platform`",
-        ) from error
+    return read_json(path, _rules, what="the scoring rules", mend="Make them anew with `harness platform`")
 
 
 def _rules(values: dict[str, Any]) -> PlatformRules:

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from evaluator.errors import EvaluatorError, choose_one_of
-from evaluator.label_files import FIRST_REGION
+from evaluator.label_files import with_numbers
 from evaluator.labels import Label, LabelTable
 from evaluator.metrics import MetricFacts, in_table_order
 from evaluator.shipped import LABEL_TABLES, PROFILES
@@ -269,12 +269,7 @@ def _with_numbers(values: dict[str, Any]) -> dict[str, Any]:
     labels = values.get(name)
     if not isinstance(labels, list | tuple) or not all(isinstance(label, dict) for label in labels):
         return values
-    regions = [label for label in labels if "values" in label]
-    numbered = [
-        {"value": FIRST_REGION + regions.index(label)} | label if label.get("values") else label
-        for label in labels
-    ]
-    return values | {name: numbered} if regions else values
+    return values | {name: with_numbers(labels)}
 
 
 def _with_groups(values: dict[str, Any]) -> dict[str, Any]:

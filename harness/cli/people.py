@@ -17,5 +17,5 @@ def score_people(
     """Score the raters of a data set against each other, if it has several a case; see `score_humans`."""
     if not has_raters(dataset):
         return
-    say(f"{HUMAN}: each rater against the consensus of the others")
+    say(f"{HUMAN}: each rater against each of the others")
     score_humans(challenge, dataset, results, fingerprint=fingerprint, profile=profile)

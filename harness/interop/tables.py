@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.case import case_name
+from evaluator.case_input import case_name
 from evaluator.labels import LabelTable
 from evaluator.nnunet import read_summary
 from harness.errors import ConfigurationError

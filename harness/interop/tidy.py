@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from harness.files import write_whole
 from harness.leaderboard import Division, RunValues
-from harness.leaderboard.values import MISSING, OUTCOMES, RESOURCES
+from harness.leaderboard.values import MISSING, OUTCOMES, RESOURCES, Floats
 from harness.text import csv_text
 
 
@@ -34,12 +35,17 @@ def write_tidy(division: Division, folder: Path) -> list[Path]:
 
 
 def label_csv(division: Division) -> str:
-    """Return a line per team, case and annotated label: volumes in ml, and each metric as it was computed."""
+    """Return a line per team, case and annotated label: volumes in ml, and each metric as it was computed.
+
+    Where cases have several raters, also each metric as the mean over what it is against each of them.
+    """
     counting = division.counting
     facts = counting.challenge.label_metrics
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     columns = [column for fact in facts for column in (fact.column, f"{fact.column}_counts")]
+    by_rater = facts if counting.several_raters.any() else ()
+    columns += [f"raters_{fact.column}" for fact in by_rater]
     writer.writerow(
         ["team", "case", "outcome", "label", "name", "group", "reference_ml", "prediction_ml", *columns]
     )
@@ -51,9 +57,10 @@ def label_csv(division: Division) -> str:
         for case, place in zip(*np.nonzero(run.annotated), strict=True):
             cells: list[str] = []
             for fact in facts:
-                known = usable[case] and fact.key in run.scores
-                cells.append(_number(float(run.scores[fact.key][case, place])) if known else "")
+                cells.append(_cell(run.scores, fact.key, case, place) if usable[case] else "")
                 cells.append(str(int(counting.annotated[fact.key][case, place])))
+            for fact in by_rater:
+                cells.append(_cell(run.rater_scores, fact.key, case, place) if usable[case] else "")
             writer.writerow(
                 [
                     csv_text(run.record.team),
@@ -100,6 +107,10 @@ def outcome_of(run: RunValues, case: int) -> str:
     if run.outcomes[case] != MISSING:
         return str(OUTCOMES[run.outcomes[case]].value)
     return "scored" if run.scored[case] else "missing"
+
+
+def _cell(scores: Mapping[str, Floats], key: str, case: int, label: int) -> str:
+    return _number(float(scores[key][case, label])) if key in scores else ""
 
 
 def _number(value: float) -> str:

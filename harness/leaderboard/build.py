@@ -139,7 +139,9 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
     runs = [run for run in runs if not run.is_human]
     # Which labels count is no matter of what others' tables hold.
     own = [run for run in runs if run.record.source != "imported"]
-    rules = counting(own or runs or people, options.challenge, options.scheme)
+    rules = counting(
+        own or runs or people, options.challenge, options.scheme, people=next(iter(people), None)
+    )
     competing, guests, notes = _competitors(runs, options.scheme)
     metrics, left_out = _ranked_metrics(competing, options.scheme, across_hosts=options.across_hosts)
     if not runs:
@@ -165,7 +167,7 @@ def _divide(runs: list[RunValues], profile: str, options: _Options) -> Division:
     else:
         guests = competing + guests
     placed = [*(competing[team] for team in order), *guests]
-    columns = all_columns(options.challenge)
+    columns = all_columns(options.challenge, people=bool(people))
     samples = Samples(sample_counts(len(facts.cases), options.samples, seed=options.seed), options.confidence)
     return Division(
         dataset=facts.name,

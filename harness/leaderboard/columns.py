@@ -17,7 +17,7 @@ from harness import text
 from harness.challenge import Challenge
 from harness.challenge.metrics import heading_unit, shown_value
 from harness.challenge.model import column_name
-from harness.leaderboard.counting import Counting
+from harness.leaderboard.counting import Against, Counting
 from harness.leaderboard.model import Row
 from harness.leaderboard.values import Floats, RunValues
 
@@ -96,14 +96,21 @@ class Column:
         return f"{self.title} n={sizes[0]}" + (f"–{sizes[-1]}" if len(sizes) > 1 else "")
 
 
-def all_columns(challenge: Challenge) -> list[Column]:
+def all_columns(challenge: Challenge, *, people: bool = False) -> list[Column]:
     """Return every column that rows have and files hold: groups, organs, and what was measured.
 
     A group that bears the name of its only label is that label: one column.
+
+    Args:
+        challenge: Label groups and metrics.
+        people: Whether one row is of people, so that all are compared with single raters as well.
     """
     columns = [
-        *(_group(facts, group) for group in challenge.label_groups for facts in challenge.label_metrics),
-        *(_case(facts) for facts in challenge.case_metrics),
+        *(
+            column
+            for against in (("reference", "raters") if people else ("reference",))
+            for column in _score_columns(challenge, against)
+        ),
         *(column for group in challenge.label_groups for column in _false_alarms(group)),
         *(column for facts in challenge.label_metrics for column in organ_columns(challenge, facts)),
         *_MEASURED,
@@ -118,7 +125,7 @@ def shown_columns(challenge: Challenge, rows: Sequence[Row]) -> list[Column]:
     """Return the columns that tables show of these rows: those in which one of them has a number."""
     shown = [
         column
-        for column in all_columns(challenge)
+        for column in all_columns(challenge, people=any(row.source == "raters" for row in rows))
         if not column.organ
         and (not column.if_used or _used(column, rows))
         and any(column.of(row) is not None for row in rows)
@@ -141,24 +148,36 @@ def organ_columns(challenge: Challenge, facts: MetricFacts) -> list[Column]:
     ]
 
 
-def _group(facts: MetricFacts, group: str) -> Column:
+def _score_columns(challenge: Challenge, against: Against) -> list[Column]:
+    """Return the means of groups, and of metrics that are a number per case."""
+    groups = [
+        _group(facts, group, against) for group in challenge.label_groups for facts in challenge.label_metrics
+    ]
+    return [*groups, *(_case(facts, against) for facts in challenge.case_metrics)]
+
+
+def _group(facts: MetricFacts, group: str, against: Against) -> Column:
     return _mean_of(
-        lambda counting, run: counting.group_values(run, facts.key, group),
-        key=f"{facts.column}_{column_name(group)}",
-        title=_heading(facts, group),
-        place=(facts.key, group),
-        **_of_scores(facts),
+        lambda counting, run: counting.group_values(run, facts.key, group, against=against),
+        key=f"{_AGAINST[against][0]}{facts.column}_{column_name(group)}",
+        title=_heading(facts, group, _AGAINST[against][1]),
+        place=(f"{_AGAINST[against][0]}{facts.key}", group),
+        **_of_scores(facts, against),
     )
 
 
-def _case(facts: MetricFacts) -> Column:
+def _case(facts: MetricFacts, against: Against) -> Column:
     return _mean_of(
-        lambda counting, run: counting.case_values(run, facts.key),
-        key=facts.column,
-        title=_heading(facts),
-        place=(facts.key,),
-        **_of_scores(facts),
+        lambda counting, run: counting.case_values(run, facts.key, against=against),
+        key=f"{_AGAINST[against][0]}{facts.column}",
+        title=_heading(facts, _AGAINST[against][1]),
+        place=(f"{_AGAINST[against][0]}{facts.key}",),
+        **_of_scores(facts, against),
     )
+
+
+_AGAINST: dict[Against, tuple[str, str]] = {"reference": ("", ""), "raters": ("raters_", "vs raters")}
+"""What names and headings of columns say of what scores are against."""
 
 
 def _mean_of(per_case: Callable[[Counting, RunValues], Floats], **more: Any) -> Column:
@@ -213,16 +232,22 @@ def _heading(facts: MetricFacts, *more: str) -> str:
     return " ".join(word for word in (facts.title, *more, heading_unit(facts)) if word)
 
 
-def _of_scores(facts: MetricFacts) -> dict[str, Any]:
+def _of_scores(facts: MetricFacts, against: Against = "reference") -> dict[str, Any]:
     what = "Dice" if facts.key == "dsc" else facts.title
     unit = "percent" if facts.percent else facts.unit
     return {
         "shown": lambda value: shown_value(facts, value),
         "direction": facts.direction,
-        "about": f"Mean {what} of the cases{f' in {unit}' if unit else ''}; "
+        "about": f"Mean {what} of the cases{f' in {unit}' if unit else ''}{_ABOUT[against]}; "
         "a failed case counts as the challenge's value.",
         "kept": _KEPT_DSC if facts.key == "dsc" else KEPT_SCORES,
     }
+
+
+_ABOUT: dict[Against, str] = {
+    "reference": "",
+    "raters": ", of methods and people alike against each single rater, where a case has several",
+}
 
 
 def _used(column: Column, rows: Sequence[Row]) -> bool:

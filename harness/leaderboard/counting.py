@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from harness.challenge import Challenge, Metric, RankingScheme
 from harness.challenge.metrics import facts_of, is_fraction
 from harness.leaderboard.ranking import ValueTable
 from harness.leaderboard.values import Bools, Floats, RunValues
+
+Against = Literal["reference", "raters"]
+"""What a prediction is compared with: the reference, which of several raters is their consensus, or each
+single rater, averaged. People are compared with single raters only, for their votes are in the consensus."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +27,14 @@ class Counting:
         scheme: The values of failed cases.
         annotated: By metric about labels, bool (cases, labels): which labels count. See `annotation`.
         absent: bool (cases, labels): labels that a case annotates and whose reference does not hold them.
+        several_raters: bool (cases,): cases with raters who can be compared. None counts against raters else.
     """
 
     challenge: Challenge
     scheme: RankingScheme
     annotated: Mapping[str, Bools]
     absent: Bools
+    several_raters: Bools
 
     def failed(self, metric: str, group: str | None = None) -> float:
         """Return what a failed case counts: what the scheme says, else the metric's own value."""
@@ -40,7 +47,9 @@ class Counting:
         exact = [ranked for ranked in alike if ranked.labels == group]
         return next((ranked.failed for ranked in exact + alike), None)
 
-    def label_values(self, run: RunValues, metric: str, *, failed: float | None = None) -> Floats:
+    def label_values(
+        self, run: RunValues, metric: str, *, failed: float | None = None, against: Against = "reference"
+    ) -> Floats:
         """Return what each label of each case counts, (cases, labels); NaN where it is not annotated.
 
         A failed case counts the failed value, and so does a label that is infinitely far off. A label that
@@ -48,31 +57,41 @@ class Counting:
         counts because another team did predict it, it counts the best there is.
         """
         charge = self.failed(metric) if failed is None else failed
-        mask = self.annotated[metric]
-        if metric not in run.scores:
-            known_to_lack = run.record.source == "imported"  # a table without the metric says nothing of it
-            return np.where(mask & (not known_to_lack), charge, np.nan)
-        scores = run.scores[metric]
-        if metric in run.left_out:
-            best = 1.0 if is_fraction(facts_of(metric)) else 0.0
-            scores = np.where(run.left_out[metric], best, scores)
-        if run.is_human:
-            mask = mask & run.scored[:, None]  # a case with one rater is no failure of people
+        held, mask = _held(run, against), self.annotated[metric]
+        if against == "raters":
+            mask = mask & self.several_raters[:, None]
+        if metric not in held:
+            return np.where(mask & (not _says_nothing(run, against)), charge, np.nan)
+        scores = held[metric]
+        left_out = np.isnan(scores) if against == "raters" else run.left_out.get(metric)
+        if left_out is not None:
+            scores = np.where(left_out, 1.0 if is_fraction(facts_of(metric)) else 0.0, scores)
         good = (run.succeeded & run.usable)[:, None] & np.isfinite(scores)
         return np.where(mask, np.where(good, scores, charge), np.nan)
 
-    def case_values(self, run: RunValues, metric: str, *, failed: float | None = None) -> Floats:
+    def case_values(
+        self, run: RunValues, metric: str, *, failed: float | None = None, against: Against = "reference"
+    ) -> Floats:
         """Return what each case counts in a metric that is a number per case, (cases,)."""
         charge = self.failed(metric) if failed is None else failed
-        values = run.scores.get(metric, np.full(len(run.cases), np.nan))
-        charges = np.where(run.scored, charge, np.nan) if run.is_human else np.full(len(run.cases), charge)
-        return np.where(run.succeeded & run.usable & np.isfinite(values), values, charges)
+        values = _held(run, against).get(metric, np.full(len(run.cases), np.nan))
+        counted = self.several_raters if against == "raters" else np.full(len(run.cases), not run.is_human)
+        good = run.succeeded & run.usable & np.isfinite(values)
+        return np.where(counted, np.where(good, values, charge), np.nan)
 
-    def group_values(self, run: RunValues, metric: str, group: str, *, failed: float | None = None) -> Floats:
+    def group_values(
+        self,
+        run: RunValues,
+        metric: str,
+        group: str,
+        *,
+        failed: float | None = None,
+        against: Against = "reference",
+    ) -> Floats:
         """Return each case's mean over its annotated labels of a group, (cases,); NaN if it has none."""
         columns = np.isin(run.labels, self.challenge.label_groups[group])
         charge = self.failed(metric, group) if failed is None else failed
-        values = self.label_values(run, metric, failed=charge)[:, columns]
+        values = self.label_values(run, metric, failed=charge, against=against)[:, columns]
         counted = ~np.isnan(values)
         total = np.where(counted, values, 0.0).sum(axis=1)
         return np.where(counted.any(axis=1), total / np.maximum(counted.sum(axis=1), 1), np.nan)
@@ -136,13 +155,36 @@ class Counting:
         return ValueTable(tuple(metrics), np.where(np.isnan(values), 0.0, values), counted)
 
 
-def counting(runs: Sequence[RunValues], challenge: Challenge, scheme: RankingScheme) -> Counting:
-    """Return the rules by which the cases of comparable runs count."""
+def _held(run: RunValues, against: Against) -> Mapping[str, Floats]:
+    return run.rater_scores if against == "raters" else run.scores
+
+
+def _says_nothing(run: RunValues, against: Against) -> bool:
+    """Whether the lack of a metric tells nothing: others' tables leave it out, people have no reference."""
+    return run.record.source == "imported" or (run.is_human and against == "reference")
+
+
+def counting(
+    runs: Sequence[RunValues],
+    challenge: Challenge,
+    scheme: RankingScheme,
+    *,
+    people: RunValues | None = None,
+) -> Counting:
+    """Return the rules by which the cases of comparable runs count.
+
+    Args:
+        runs: The runs.
+        challenge: Label groups and metrics.
+        scheme: The values of failed cases.
+        people: The row of the raters, which tells in which cases there are several.
+    """
     keys = {facts.key for facts in challenge.label_metrics}
     keys |= {metric.metric for metric in scheme.metrics if metric.labels is not None}
     absent = absent_labels(runs)
     masks = {key: annotation(runs, key, scheme=scheme, absent=absent) for key in keys}
-    return Counting(challenge, scheme, masks, absent)
+    several = np.zeros(len(runs[0].cases), dtype=bool) if people is None else people.scored
+    return Counting(challenge, scheme, masks, absent, several)
 
 
 def absent_labels(runs: Sequence[RunValues]) -> Bools:

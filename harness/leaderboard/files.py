@@ -293,7 +293,7 @@ def _row(row: Row, leaderboard: Leaderboard) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, fact in facts.items():
         if name == "cells":
-            for column in all_columns(leaderboard.challenge):
+            for column in all_columns(leaderboard.challenge, people=leaderboard.has_people):
                 *tables, last = column.place
                 table = values
                 for each in tables:
@@ -322,8 +322,9 @@ def _cells(row: Row, division: Division, leaderboard: Leaderboard) -> dict[str, 
         "fingerprint": division.fingerprint,
         "profile": division.profile,
     }
-    cells |= {column.key: column.of(row) for column in all_columns(leaderboard.challenge)}
-    for column in all_columns(leaderboard.challenge):
+    columns = all_columns(leaderboard.challenge, people=leaderboard.has_people)
+    cells |= {column.key: column.of(row) for column in columns}
+    for column in columns:
         if column.per_case is None:
             continue
         estimate = row.estimates.get(column.key)

@@ -85,7 +85,11 @@ class Row:
 
 MARKS = {
     "incomplete": ("I", "not every case came to a verdict; the rest counts as failed"),
-    "human": ("H", "people: each rater against the consensus of the others; never ranked and never best"),
+    "human": (
+        "H",
+        "people: each rater against each of the others; the columns vs raters have the methods alike; never"
+        " ranked and never best",
+    ),
     "predictions": ("P", "predictions scored without running anything"),
     "imported": ("T", "imported from others' tables, not measured or scored here"),
     "requires_root": ("R", "runs as root"),
@@ -173,3 +177,8 @@ class Leaderboard:
     confidence: float
     across_hosts: bool
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def has_people(self) -> bool:
+        """Whether a row is of a data set's own raters."""
+        return any(run.is_human for division in self.divisions for run in division.values)

@@ -84,6 +84,11 @@ class _Label(TypedDict):
     assd_mm: NotRequired[float | None]
 
 
+class _Rater(TypedDict):
+    scores: list[_Label]
+    case_scores: NotRequired[_Scores]
+
+
 class _Score(TypedDict):
     schema_version: int
     case: str
@@ -92,6 +97,7 @@ class _Score(TypedDict):
     usable: NotRequired[bool]
     scores: list[_Label]
     case_scores: NotRequired[_Scores]
+    raters: NotRequired[list[_Rater]]
 
 
 _EXECUTION = TypeAdapter(_Execution)
@@ -240,6 +246,10 @@ def _scores(journal: _Journal, metrics: tuple[str, ...]) -> Iterator[ScoreFacts]
             line.get("usable", True),
             rows(line["scores"], metrics),
             line.get("case_scores", {}),
+            [
+                (rows(rater["scores"], metrics), rater.get("case_scores", {}))
+                for rater in line.get("raters", ())
+            ],
         )
 
 

@@ -71,6 +71,8 @@ class RunValues:
         usable: bool (cases,), whether it could be compared with the reference when it was.
         scores: By metric key, float64 (cases, labels), or (cases,) of a metric that is a number per case; NaN
             where there is no value. A metric that the scores do not hold is not in it.
+        rater_scores: As `scores`, of cases with several raters: the mean over those against each of them.
+            People have no others.
         left_out: By metric, bool (cases, labels): where the rules leave a label out that the case annotates,
             because neither volume holds it. Metrics that leave nothing out are not in it.
         reference_ml: float64 (cases, labels), the label's volume in the reference; NaN where it is not known.
@@ -90,6 +92,7 @@ class RunValues:
     scored: Bools
     usable: Bools
     scores: Mapping[str, Floats]
+    rater_scores: Mapping[str, Floats]
     left_out: Mapping[str, Bools]
     reference_ml: Floats
     prediction_ml: Floats
@@ -160,7 +163,8 @@ class ScoreFacts(NamedTuple):
     `labels` holds, of each label that something was computed for, its value, its ml in the reference and in
     the prediction (`None` where unknown), and then its scores in the order of the metrics wanted: `None`
     where the rules leave it out, `ABSENT` where the metric was not computed.
-    `case_scores` are those that are a number per case.
+    `case_scores` are those that are a number per case. `raters` holds both of what it is against each single
+    rater, where the case has several.
     """
 
     case: str
@@ -169,6 +173,7 @@ class ScoreFacts(NamedTuple):
     usable: bool
     labels: Sequence[tuple[float | None, ...]]
     case_scores: Mapping[str, float | None] = {}
+    raters: Sequence[tuple[Sequence[tuple[float | None, ...]], Mapping[str, float | None]]] = ()
 
 
 def assemble(
@@ -210,6 +215,9 @@ def assemble(
     scored[rows] = [imported or score.prediction_sha256 is not None for score in taken]
     usable[rows] = [score.usable for score in taken]
     values, left_out, volumes = _lay_out_scores(taken, rows, len(row_of), wanted)
+    rater_scores = _lay_out_rater_scores(taken, rows, len(row_of), wanted)
+    if record.source == "raters":
+        values, left_out, volumes = {}, {}, np.full_like(volumes, np.nan)
     if imported:
         values = {key: found for key, found in values.items() if not np.isnan(found).all()}
     return RunValues(
@@ -221,6 +229,7 @@ def assemble(
         scored=scored,
         usable=scored & usable,
         scores=values,
+        rater_scores=rater_scores,
         left_out=left_out,
         reference_ml=volumes[0],
         prediction_ml=volumes[1],
@@ -299,6 +308,31 @@ def _lay_out_scores(
                 [scores[key] for _, scores in usable], np.float64
             )
     return values, left_out, volumes
+
+
+def _lay_out_rater_scores(
+    taken: Sequence[ScoreFacts], rows: npt.NDArray[np.intp], cases: int, wanted: Wanted
+) -> dict[str, Floats]:
+    """Return what each case's scores against its single raters are on average.
+
+    A value that is left out against one rater is left out of the mean.
+    """
+    each = []
+    for place in range(max((len(score.raters) for score in taken), default=0)):
+        held = [(row, score) for row, score in zip(rows, taken, strict=True) if len(score.raters) > place]
+        against = [
+            score._replace(labels=score.raters[place][0], case_scores=score.raters[place][1])
+            for _, score in held
+        ]
+        each.append(_lay_out_scores(against, np.array([row for row, _ in held]), cases, wanted)[0])
+    means = {}
+    for key in each[0] if each else ():
+        if all(key in scores for scores in each):
+            stacked = np.stack([scores[key] for scores in each])
+            counted = ~np.isnan(stacked)
+            total = np.where(counted, stacked, 0.0).sum(axis=0)
+            means[key] = np.where(counted.any(axis=0), total / np.maximum(counted.sum(axis=0), 1), np.nan)
+    return means
 
 
 def without_gpu(record: RunRecord, outcomes: npt.NDArray[np.int8], resources: dict[str, Floats]) -> None:

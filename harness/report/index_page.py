@@ -69,7 +69,7 @@ def index_page(
 def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any]:
     columns = [
         column
-        for column in shown_columns(scene.challenge, scene.rows)
+        for column in shown_columns(scene.challenge, scene.division.rows)
         if not column.key.startswith(_ALARM_VOLUMES)
     ]
     listed, total = failures(scene) if scene.shows_cases else ([], 0)
@@ -86,7 +86,7 @@ def _part(scene: Scene, links: Sequence[str], gallery: Gallery) -> dict[str, Any
         "colour": scene.colour,
         "links": links,
         "many_hosts": len({row.host_kind for row in scene.rows}) > 1,
-        "marked": any(row.marks for row in scene.rows),
+        "marked": any(row.marks for row in scene.division.rows),
         "grouped": any((row.tie_group or 1) > 1 for row in scene.rows),
         "ranked_on": ", ".join(metric.title for metric in scene.division.metrics) or "nothing",
         "legend": legend(scene.division, intervals=False),

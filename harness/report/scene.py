@@ -46,7 +46,10 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A division as figures see it; indices run over all rows, ranked ones first.
+    """A division as figures see it; indices run over the methods, ranked ones first.
+
+    People, the last row where there is one, are in the table alone: figures draw what is scored against the
+    reference, and people are scored against each other.
 
     Attributes:
         leaderboard: The whole.
@@ -67,13 +70,13 @@ class Scene:
 
     @property
     def rows(self) -> Sequence[Row]:
-        """All rows."""
-        return self.division.rows
+        """The rows of methods."""
+        return self.division.rows[: len(self.runs)]
 
-    @property
+    @cached_property
     def runs(self) -> Sequence[RunValues]:
         """The run behind each row."""
-        return self.division.values
+        return [run for run in self.division.values if not run.is_human]
 
     @property
     def ranked(self) -> int:

@@ -23,7 +23,6 @@ from harness.report.resources import peak_memory_bytes
 from harness.report.scene import Figure, Scene
 
 _MARKED = {
-    "human": "is of people: each rater against the consensus of the others; it is never ranked",
     "incomplete": "is of an incomplete run; cases without a verdict count as failed",
     "predictions": "scores predictions; nothing was run, so there is no time or memory",
     "imported": "is imported from others' tables; nothing of it was measured or scored here",

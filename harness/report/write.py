@@ -50,6 +50,7 @@ def write_report(
     scenes = [
         Scene(leaderboard, division, view, f"d{place}")
         for place, division in enumerate(leaderboard.divisions, start=1)
+        if not all(run.is_human for run in division.values)
     ]
     links = _links(scenes)
     galleries = [_gallery(scene, dataset) for scene in scenes]

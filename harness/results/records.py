@@ -309,7 +309,7 @@ class RunRecord(_Record):
     source: Literal["container", "predictions", "raters", "imported"] = Field(
         "container",
         description="'predictions': a folder scored without running anything; time is unknown. 'raters': the "
-        "references' own raters, each scored against the consensus of the others. 'imported': numbers out of "
+        "references' own raters, each scored against each of the others. 'imported': numbers out of "
         "others' tables, neither measured nor scored here",
     )
     imported: dict[str, str] = Field({}, description="SHA-256 of the tables that were imported, by name")

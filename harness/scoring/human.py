@@ -1,7 +1,8 @@
 """The human level: a data set's own raters, as a row beside the methods that is never ranked.
 
-Each rater of a case is scored against the consensus of the others, and the row holds the mean over them. It
-is stored like a run, so that a leaderboard needs nothing but the results.
+Each rater of a case is scored against each of the others, and the row holds the mean over them. The scores of
+methods hold what they are against each rater, so that a leaderboard can set both side by side over the same
+cases and references. The row is stored like a run, so that it needs nothing but the results.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def score_human(case: Case, challenge: Challenge, *, profile: str, metrics: tupl
             dict(case.raters),
             Scoring(challenge.labels, profile=profile, metrics=metrics),
             annotated=case.annotated,
+            against="single",
         )
     except EvaluatorError as error:
         raise ConfigurationError(error.what, where=error.where, mend=error.mend) from error
@@ -114,7 +116,7 @@ def _is_current(known: Mapping[str, ScoreRecord], case: Case, metrics: tuple[str
 
 def _record(challenge: Challenge, dataset: Dataset, fingerprint: str) -> RunRecord:
     labels = [(label.value, label.name, label.tolerance_mm, label.parts) for label in challenge.labels]
-    identity = {"raters": fingerprint, "labels": labels}
+    identity = {"raters": fingerprint, "labels": labels, "against": "single"}
     names = sorted({name for case in dataset.cases for name, _ in case.raters})
     return RunRecord(
         run=run_name(identity),

@@ -2,8 +2,9 @@
 
 Times are reported, not asserted; runs of the two tools alternate, so that a busy machine slows both. Targets
 on 2 cores, reading included, kernels compiled: 100 times as fast as surface-distance read through nibabel at
-300 and 600 slices, 60 times at 100; peak memory at most 600 MiB at 600 slices; bad predictions within 10
-times of a good one; one pair from a cold start within 2 s; importing the package within 0.3 s.
+300 and 600 slices, 60 times at 100; peak memory at most 600 MiB at 600 slices; the worst predictions within
+20 times of a good one, whatever is computed; one pair from a cold start within 2 s; importing the package
+within 0.3 s. How others compare is in test_evaluator_peers.py.
 """
 
 from __future__ import annotations
@@ -140,14 +141,18 @@ def test_other_metrics(
     report(benchmark, metrics=",".join(metrics), seconds=ours, dsc_nsd_seconds=usual, ratio=ours / usual)
 
 
+LESIONS = ("lesion_f1", "lesion_dice", "lesion_hd95", "pq")
+
+
 @pytest.mark.parametrize(
     "kind",
     ["shifted by 25 voxels", "shifted by 60 voxels", "0.2 % salt", "10,000 components", "checkerboard"],
 )
-def test_bad_predictions_with_distances(
-    benchmark: Any, pairs: Callable[..., tuple[Path, Path]], kind: str
+@pytest.mark.parametrize("metrics", [SURFACES, LESIONS], ids=["distances", "lesions"])
+def test_bad_predictions_with_distances_and_lesions(
+    benchmark: Any, pairs: Callable[..., tuple[Path, Path]], kind: str, metrics: tuple[str, ...]
 ) -> None:
-    scoring = Scoring(LABELS, metrics=SURFACES)
+    scoring = Scoring(LABELS, metrics=metrics)
     good, bad = pairs(300), pairs(300, kind)
     score_case(*bad, scoring)
     good_seconds: list[float] = []

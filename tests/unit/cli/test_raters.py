@@ -130,16 +130,43 @@ def test_people_have_a_row_that_is_marked_and_neither_ranked_nor_best(place, res
     assert [row["rank"] for row in rows.values()] == [1, 2, None]
     assert rows["human"]["marks"] == ["human"]
     assert rows["human"]["failed"] == 0
-    # Anna against what Ben and Cy share, and so on; the case with one rater tells nothing of people.
-    of_whole = np.mean([2 * 18 / (20 + 19), 2 * 18 / (20 + 18), 2 * 18 / (20 + 19)])
-    assert rows["human"]["dsc"]["whole"] == pytest.approx(of_whole)
-    assert rows["human"]["estimates"]["dsc_whole"]["n"] == 3
     assert "human" not in division["win_rates"]
     table = board(place, capsys, "-f", "md")
     assert "H: people" in table
     latex = board(place, capsys, "-f", "latex")
     (line,) = [line for line in latex.splitlines() if "human" in line]
     assert "textbf" not in line
+
+
+def test_people_and_methods_meet_the_same_references_over_the_same_cases(place, results, capsys) -> None:
+    (division,) = json.loads(board(place, capsys, "-f", "json"))["divisions"]
+    rows = {row["team"]: row for row in division["rows"]}
+    # Anna, Ben and Cy lie 0, 1 and 2 voxels along a bar of 20; each pair meets twice.
+    people = np.mean([0.95, 0.95, 0.9])
+    # The middle method is Ben's: it is nearer to all three than they are to each other.
+    methods = {"middle": np.mean([0.95, 1.0, 0.95]), "far": np.mean([14 / 20, 15 / 20, 16 / 20])}
+    for team, expected in {"human": people, **methods}.items():
+        assert rows[team]["raters_dsc"]["whole"] == pytest.approx(expected)
+        assert rows[team]["estimates"]["raters_dsc_whole"]["n"] == 3  # the fourth case has one rater
+    assert rows["human"]["dsc"]["whole"] is None
+    assert "dsc_whole" not in rows["human"]["estimates"]
+    assert rows["middle"]["estimates"]["dsc_whole"]["n"] == 4
+    (first,) = csv.DictReader([*board(place, capsys, "-f", "csv").splitlines()[:2]])
+    assert float(first["raters_dsc_whole"]) == pytest.approx(methods["middle"])
+
+
+def test_a_method_that_fails_is_charged_against_raters_too(place, tmp_path, capsys) -> None:
+    shutil.copytree(place / "middle", tmp_path / "torn")
+    (tmp_path / "torn/a.nii.gz").unlink()
+    options = ["--challenge", str(place / "rules.toml"), "--results", str(tmp_path / "results")]
+    assert run(["score", str(tmp_path / "torn"), "--data", str(place / "data"), *options]) in (0, 1)
+    capsys.readouterr()
+    assert run(["leaderboard", *options, "-f", "json"]) == 0
+    (division,) = json.loads(capsys.readouterr().out)["divisions"]
+    rows = {row["team"]: row for row in division["rows"]}
+    of_others = np.mean([0.95, 1.0, 0.95])
+    assert rows["torn"]["raters_dsc"]["whole"] == pytest.approx((0 + 2 * of_others) / 3)
+    assert rows["torn"]["estimates"]["raters_dsc_whole"]["n"] == 3
 
 
 def test_methods_are_ranked_as_if_there_were_no_people(place, results, tmp_path, capsys) -> None:
@@ -149,6 +176,11 @@ def test_methods_are_ranked_as_if_there_were_no_people(place, results, tmp_path,
     options = ["--challenge", str(place / "rules.toml"), "--results", str(alone)]
     assert run(["leaderboard", *options, "-f", "json"]) == 0
     without = json.loads(capsys.readouterr().out)["divisions"][0]
+    for row in with_people["rows"]:
+        for key in [key for key in row if key.startswith("raters_")]:
+            del row[key]
+        for key in [key for key in row["estimates"] if key.startswith("raters_")]:
+            del row["estimates"][key]
     assert [row for row in with_people["rows"] if row["team"] != "human"] == without["rows"]
 
 
@@ -175,7 +207,8 @@ def test_exports_report_and_explanation_take_several_raters(place, results, tmp_
     ]
     assert run(["export", "tidy", *options, "-o", str(tmp_path / "tidy")]) == 0
     rows = csv.DictReader((tmp_path / "tidy/labels.csv").read_text().splitlines())
-    assert {row["name"] for row in rows if row["team"] == "human"} >= {"kidney with tumour"}
+    people = [row for row in rows if row["team"] == "human" and row["name"] == "kidney with tumour"]
+    assert [(row["dsc"], row["raters_dsc"] != "") for row in people[:3]] == [("", True)] * 3
     data = ("--data", str(place / "data"))
     report = ["leaderboard", "report", *options, *data, "-o", str(tmp_path / "report")]
     assert run(report) == 0

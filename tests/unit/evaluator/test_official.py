@@ -15,7 +15,7 @@ from volumes import volume
 
 from evaluator import CaseScore, Label, LabelTable, Profile, Scoring, profile_named, score_case, score_folder
 from evaluator.lesion_rules import LesionRules
-from evaluator.official import TABLES
+from evaluator.official_labels import TABLES
 from evaluator.profiles import SurfaceRules
 
 PLAIN = replace(profile_named("exact", "any"), mends_spacing=False)
@@ -305,7 +305,8 @@ def test_every_profile_names_its_source_and_empties_are_numbers() -> None:
 
 
 def test_unverified_rules_say_so_in_their_name_and_their_defects() -> None:
-    from evaluator.official import PROFILES, UNVERIFIED
+    from evaluator.official import PROFILES
+    from evaluator.official_labels import UNVERIFIED
 
     marked = {name for name in PROFILES if name.endswith(UNVERIFIED)}
     said = {

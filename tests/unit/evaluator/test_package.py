@@ -167,10 +167,10 @@ def test_the_wheel_scores_where_nothing_that_runs_containers_is_installed(tmp_pa
         shutil.copytree(root / name, source / name, ignore=unwanted)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, source / name)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(source)]
+    # With the environment's own setuptools, so that no index is asked.
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "-w", str(tmp_path)]
+    build = [sys.executable, "-m", "pip", "wheel", *options, str(source)]
     built = subprocess.run(build, capture_output=True, text=True)
-    if "No matching distribution" in built.stderr or "Could not find a version" in built.stderr:
-        pytest.skip(f"no index to take setuptools from: {built.stderr.splitlines()[-1]}")
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

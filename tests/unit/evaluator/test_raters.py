@@ -112,7 +112,7 @@ def test_people_are_scored_against_the_others_and_tolerances_are_those_of_kits21
     table = LabelTable("t", (Label(1, "core", 1.0), Label(1001, "whole", 1.0, parts=(1, 2))))
     raters = {f"r{seed}": annotation(seed) for seed in range(3)}
     given = {name: as_source(one, spacing_mm=SPACING, what=name) for name, one in raters.items()}
-    found = disagreement("c", given, Scoring(table))  # type: ignore[arg-type]
+    found = disagreement("c", given, Scoring(table), against="consensus")  # type: ignore[arg-type]
     assert found is not None
     for name, score in found.raters.items():
         others = [volume for other, volume in raters.items() if other != name]
@@ -132,7 +132,7 @@ def test_against_single_raters_people_and_a_method_meet_one_annotation_at_a_time
     table = LabelTable("t", (Label(1, "core", 1.0), Label(1001, "whole", 1.0, parts=(1, 2))))
     raters = {f"r{seed}": annotation(seed) for seed in range(3)}
     given = {name: as_source(one, spacing_mm=SPACING, what=name) for name, one in raters.items()}
-    found = disagreement("c", given, Scoring(table), against="single")  # type: ignore[arg-type]
+    found = disagreement("c", given, Scoring(table))  # type: ignore[arg-type]
     assert found is not None
     pairs = {
         name: [oracles.dice(raters[other] == 1, raters[name] == 1) for other in raters if other != name]
@@ -232,21 +232,21 @@ def test_a_method_stands_beside_people_in_the_cases_with_several_raters(folders,
         (folders / "bycase" / "case_1" / f"{name}.nii.gz").unlink()
     predictions = folders / "predictions"
     words = ("raters", folders / "bycase", "--labels", folders / "labels.toml", "--predictions", predictions)
-    for against in ("consensus", "single"):
-        rows = table_of(capsys, *words, "--against", against, "--metrics", "dsc")
-        assert [row["who"] for row in rows] == ["people"] * 3 + ["predictions"] * 3
-        assert {row["cases"] for row in rows} == {"1"}
-        each = table_of(
-            *(capsys, folders / "bycase", predictions, "--labels", folders / "labels.toml"),
-            *("--format", "long", "--metrics", "dsc"),
-        )
-        wanted = [
-            float(row["value"])
-            for row in each
-            if (row["case"], row["organ"]) == ("case_0", "core")
-            and (row["rater"] == "consensus") == (against == "consensus")
-        ]
-        assert float(rows[3]["dsc"]) == pytest.approx(np.mean(wanted))
+    rows = table_of(capsys, *words, "--metrics", "dsc")
+    assert [row["who"] for row in rows] == ["people"] * 3 + ["predictions"] * 3
+    assert {row["cases"] for row in rows} == {"1"}
+    each = table_of(
+        *(capsys, folders / "bycase", predictions, "--labels", folders / "labels.toml"),
+        *("--format", "long", "--metrics", "dsc"),
+    )
+    wanted = [
+        float(row["value"])
+        for row in each
+        if (row["case"], row["organ"]) == ("case_0", "core") and row["rater"] != "consensus"
+    ]
+    assert float(rows[3]["dsc"]) == pytest.approx(np.mean(wanted))
+    assert main([str(word) for word in (*words, "--against", "consensus")]) == 2
+    assert "one vote less" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import SimpleITK
 from numpy.typing import NDArray
 
 from evaluator import Label, LabelTable, LabelVolume
+
+SPACING = (0.75, 1.5, 2.5)
+"""What `save_with_sitk` writes, in mm."""
 
 ONE_LABEL = LabelTable("test", (Label(1, "thing", 2.0),))
 
@@ -58,3 +64,30 @@ def blobs(shape: tuple[int, int, int], *, seed: int, labels: int = 14) -> NDArra
         ]
         array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = label
     return array
+
+
+def save_with_sitk(path: Path, array: NDArray, *, compress: bool = False, **geometry: tuple) -> Path:
+    """Write a file with SimpleITK and return its path."""
+    image = SimpleITK.GetImageFromArray(array.T)
+    image.SetSpacing(SPACING)
+    image.SetOrigin(geometry.get("origin", (10.0, -20.0, 30.0)))
+    image.SetDirection(geometry.get("direction", (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    SimpleITK.WriteImage(image, str(path), compress)
+    return path
+
+
+def patched(path: Path, source: Path, *fields: tuple[int, str, object]) -> Path:
+    """Copy a .nii file with header fields overwritten: (offset, struct layout, value)."""
+    content = bytearray(
+        gzip.decompress(source.read_bytes()) if source.suffix == ".gz" else source.read_bytes()
+    )
+    for offset, layout, value in fields:
+        struct.pack_into("<" + layout, content, offset, value)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def save_image(image: nibabel.Nifti1Image, path: Path) -> Path:
+    """Write an image of nibabel and return its path."""
+    nibabel.save(image, path)
+    return path
