@@ -10,6 +10,8 @@ packages=$(echo "$venv"/lib/python3.*/site-packages)
 
 rm -rf "$packages"/torch/include "$packages"/torch/share/cmake "$packages"/torch/test \
     "$packages"/openvino/include "$packages"/openvino/cmake
+# OpenVINO reports each of its imports to its maker; without this package it does not.
+rm -rf "$packages"/openvino_telemetry "$packages"/openvino_telemetry-*.dist-info
 if [ -d "$packages"/torch/bin ]; then
     # Sharing tensors between processes starts this one; the others test and build.
     find "$packages"/torch/bin -mindepth 1 ! -name torch_shm_manager -delete
