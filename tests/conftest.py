@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is slow, and no test may fail for that.
+hypothesis.settings.register_profile("flareharness")
+hypothesis.settings.load_profile("flareharness")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -64,7 +64,7 @@ def test_other_formats_become_nifti(tmp_path: Path) -> None:
         assert np.array_equal(np.asanyarray(nibabel.load(tmp_path / "b.nii.gz").dataobj), labels())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(affine=affines())
 def test_sform_and_qform_of_a_repaired_file_are_one(
     tmp_path_factory: pytest.TempPathFactory, affine: NDArray

@@ -34,7 +34,7 @@ def painted(
     return volume
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([6, 18, 26]), st.sampled_from([0.1, 0.3, 0.6]))
 def test_components_are_scipys_numbered_along_x_first(seed: int, connectivity: int, density: float) -> None:
     volume = noise(seed, density)
@@ -48,7 +48,7 @@ def test_components_are_scipys_numbered_along_x_first(seed: int, connectivity: i
     assert np.array_equal(sizes, np.bincount(expected.ravel(), minlength=count + 1)[1:])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_a_dilation_is_scipys_by_18_neighbours(seed: int, times: int) -> None:
     volume = noise(seed, 0.02)

@@ -224,7 +224,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_any_damage_ends_in_a_volume_or_in_one_clear_error(intact: list[Path], data: st.DataObject) -> None:
     source = data.draw(st.sampled_from(intact))

@@ -88,14 +88,14 @@ def assert_as_the_oracle(
             )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), pairs(), SPACINGS)
 def test_every_score_equals_the_oracles(data: st.DataObject, pair: tuple, spacing: tuple) -> None:
     tolerance_mm = (data.draw(tolerances(spacing)), data.draw(tolerances(spacing)))
     assert_as_the_oracle(*pair, spacing, tolerance_mm)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), SPACINGS, st.sampled_from([0.02, 0.2, 0.6]))
 @example(seed=0, spacing=(0.7, 0.7, 0.7), density=0.02)
 def test_sparse_and_dense_noise_equals_the_oracles(seed: int, spacing: tuple, density: float) -> None:

@@ -213,7 +213,7 @@ def test_names_may_be_in_upper_case(tmp_path: Path, name: str) -> None:
 # Streams of many parts, and in pieces
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(st.binary(max_size=3000), max_size=40),
     most=st.integers(1, 5000),

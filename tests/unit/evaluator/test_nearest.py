@@ -37,7 +37,7 @@ def assert_nearest(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tu
         assert np.allclose(np.repeat(found.distances_mm, found.counts), expected, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.sampled_from([0.3, 0.8, 1.0, 2.5, 7.0])] * 3),
@@ -66,7 +66,7 @@ def test_single_voxels_at_opposite_corners() -> None:
     assert_nearest(other, one, (0.2, 3.0, 1.0))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.sampled_from([0.3, 0.8, 1.0, 2.5, 7.0])] * 3),

@@ -264,7 +264,7 @@ def headers(draw: st.DrawFn) -> Header:
     return Header(sform, qform, codes, pixdim, draw(st.sampled_from(sorted(UNITS))), shape)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(header=headers())
 @example(header=VARIANTS["half a turn, both"])
 def test_whatever_a_header_states_no_reader_is_refused(header: Header) -> None:

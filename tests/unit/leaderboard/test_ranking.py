@@ -192,7 +192,7 @@ def by_definition(values: ValueTable, order: str, ties: str) -> list[int]:
     return [1 + sum(other < own - 1e-9 for other in totals) for own in totals]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 8), st.booleans())
 def test_vectorised_orders_agree_with_the_definitions(seed, teams, cases, coarse):
     generator = np.random.default_rng(seed)

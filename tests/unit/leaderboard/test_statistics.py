@@ -127,7 +127,7 @@ def test_rank_counts_add_up_to_the_samples():
     assert counts[2, 0] == (boot.ranks[:, 2] == 1).sum()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(2, 70), st.sampled_from([1, 2, 8]))
 def test_signed_rank_tests_agree_with_scipy(seed, cases, decimals):
     costs = np.round(np.random.default_rng(seed).normal(0, 1, (cases, 3)), decimals)
