@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 # A busy machine is slow, and no test may fail for that.
-hypothesis.settings.register_profile("flareharness")
+hypothesis.settings.register_profile("flareharness", deadline=None)
 hypothesis.settings.load_profile("flareharness")
 
 REPOSITORY = Path(__file__).resolve().parents[1]

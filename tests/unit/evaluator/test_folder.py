@@ -15,7 +15,7 @@ from evaluator import (
     MissingFileError,
     Scoring,
     VolumeTooLargeError,
-    case,
+    case_input,
     match_folders,
     read_label_volume,
     score_case,
@@ -99,7 +99,7 @@ def test_a_reader_that_stumbles_over_a_file_costs_that_case_alone(
             raise error
         return read_label_volume(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(case, "read_label_volume", stumbling)
+    monkeypatch.setattr(case_input, "read_label_volume", stumbling)
     first, *_, last = score_folder(*folders, labels=LABELS)
     assert first.unusable == "prediction" and "case_0.nii.gz" in first.notes[0]
     assert last.scored
