@@ -114,9 +114,9 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
     found = np.zeros(4, np.int64)
     # Partners of the last far element in each row and word, and of the last one of all.
     partners = np.full((rows * words + 1, 3), FAR, np.int64)
-    last = rows * words
     searches = waiting = 0
-    crowd = np.empty((0, 4), np.int64)
+    is_far = False
+    crowd = np.empty((0, 5), np.int64)
     for i in range(surface.size):
         if surface[i] == 0:
             continue
@@ -127,33 +127,32 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
             elements &= elements - np.uint64(1)
             x = 64 * word + bit
             code = corner_code(mask, i, rows * words, words, np.uint64(bit)) if counts_codes else 0
+            here = i % (rows * words)
             if searches == _SEARCHED:
                 if crowd.size == 0:
-                    crowd = np.empty((min(_elements_from(surface, i), _CROWD), 4), np.int64)
-                crowd[waiting, 0], crowd[waiting, 1], crowd[waiting, 2], crowd[waiting, 3] = z, y, x, code
+                    crowd = np.empty((min(_elements_from(surface, i), _CROWD), 5), np.int64)
+                crowd[waiting, 0], crowd[waiting, 1], crowd[waiting, 2] = z, y, x
+                crowd[waiting, 3], crowd[waiting, 4] = code, here
                 waiting += 1
                 if waiting == _CROWD:
-                    far = _partners_of(crowd, others, others_box, (cells, blocks), near_rows, sizes)
+                    far = _partners_of(
+                        crowd, others, others_box, (cells, blocks), partners, words, near_rows, sizes
+                    )
                     keys, counts, used = _all_tallied(keys, counts, used, far, crowd)
                     waiting = 0
                 continue
-            if not _search_rows(others, others_box, z, y, x, near_rows, sizes, found):
+            _try_partners(partners, here, words, (z, y, x), sizes, found)
+            if is_far or not _search_rows(others, others_box, z, y, x, near_rows, sizes, found):
                 if cells.size == 1:
-                    cells, blocks = (
-                        find_filled(others, others_box, CELL),
-                        find_filled(others, others_box, BLOCK),
-                    )
+                    cells = find_filled(others, others_box, CELL)
+                    blocks = find_filled(others, others_box, BLOCK)
                 searches += 1
-                here = i % (rows * words)
-                _try_partners(partners, (here, max(here - words, 0), last), (z, y, x), sizes, found)
                 search_blocks(others, others_box, cells, blocks, z, y, x, sizes, found)
-                for place in (here, last):
-                    partners[place, 0] = z + found[0]
-                    partners[place, 1] = y + found[1]
-                    partners[place, 2] = x + found[2]
+                _keep_partner(partners, here, (z, y, x), found)
+                is_far = _is_beyond_rows(near_rows, sizes, found)
             keys, counts, used = _tallied(keys, counts, used, _key(found[0], found[1], found[2], code))
     crowd = crowd[:waiting]
-    far = _partners_of(crowd, others, others_box, (cells, blocks), near_rows, sizes)
+    far = _partners_of(crowd, others, others_box, (cells, blocks), partners, words, near_rows, sizes)
     keys, counts, used = _all_tallied(keys, counts, used, far, crowd)
     return _all_counts(keys, counts, offsets, near_counts)
 
@@ -199,43 +198,60 @@ def _sweep_is_cheaper(crowd, box):
 
 
 @kernel
-def _partners_of(crowd, others, box, parts, near_rows, sizes):
+def _partners_of(crowd, others, box, parts, partners, words, near_rows, sizes):
     """Return the offsets to the nearest other element of each of a crowd, in the cheaper of two ways.
 
     Args:
-        crowd: Places along z, y, x, and the code: n x 4.
+        crowd: Places along z, y, x, the code, and the place among `partners`: n x 5.
         others: The other surface.
         box: Its box.
         parts: Its cells and blocks.
+        partners: Of elements before, see `count_offsets`.
+        words: How many words a row of `partners` has.
         near_rows: See `Order`.
         sizes: Voxel sizes.
     """
     if crowd.shape[0] and _sweep_is_cheaper(crowd, box):
         return sweep(crowd, others, box, sizes)
-    offsets, found, partners = (
-        np.empty((crowd.shape[0], 3), np.int64),
-        np.zeros(4, np.int64),
-        np.empty((1, 3), np.int64),
-    )
+    offsets, found = np.empty((crowd.shape[0], 3), np.int64), np.zeros(4, np.int64)
     cells, blocks = parts
-    partners[0, 0] = FAR
+    is_far = True
     for i in range(crowd.shape[0]):
-        z, y, x = crowd[i, 0], crowd[i, 1], crowd[i, 2]
-        if not _search_rows(others, box, z, y, x, near_rows, sizes, found):
-            _try_partners(partners, (0,), (z, y, x), sizes, found)
+        z, y, x, here = crowd[i, 0], crowd[i, 1], crowd[i, 2], crowd[i, 4]
+        _try_partners(partners, here, words, (z, y, x), sizes, found)
+        if is_far or not _search_rows(others, box, z, y, x, near_rows, sizes, found):
             search_blocks(others, box, cells, blocks, z, y, x, sizes, found)
-            partners[0, 0], partners[0, 1], partners[0, 2] = z + found[0], y + found[1], x + found[2]
+            _keep_partner(partners, here, (z, y, x), found)
+            is_far = _is_beyond_rows(near_rows, sizes, found)
         offsets[i, 0], offsets[i, 1], offsets[i, 2] = found[0], found[1], found[2]
     return offsets
 
 
 @kernel
-def _try_partners(partners, places, element, sizes, found):
-    """Keep the nearest of some partners of elements before."""
-    for place in places:
+def _try_partners(partners, here, words, element, sizes, found):
+    """Begin with the nearest partner of elements before: in the same word, in the one above, and the last."""
+    found[3] = 0
+    for place in (here, max(here - words, 0), partners.shape[0] - 1):
         partner = partners[place]
         if partner[0] != FAR:
             _compare(partner[0] - element[0], partner[1] - element[1], partner[2] - element[2], sizes, found)
+
+
+@kernel
+def _keep_partner(partners, here, element, found):
+    """Remember where the partner of an element is, for those after it."""
+    for place in (here, partners.shape[0] - 1):
+        for axis in range(3):
+            partners[place, axis] = element[axis] + found[axis]
+
+
+@kernel
+def _is_beyond_rows(near_rows, sizes, found):
+    """Whether a partner is farther away than all near rows, so that they will not help the next element."""
+    farthest = near_rows[near_rows.shape[0] - 1]
+    return squared_length(found[0], found[1], found[2], sizes) > squared_length(
+        farthest[0], farthest[1], 0, sizes
+    )
 
 
 @kernel
@@ -312,11 +328,13 @@ def _compare(dz, dy, dx, sizes, found):
 
 @kernel
 def _search_rows(others, box, z, y, x, near_rows, sizes, found):
-    """Look for the nearest element in the near rows; returns whether the one found is sure to be nearest."""
+    """Look for a nearer element than `found` in the near rows; returns whether none can be nearer then."""
     first_z, first_y, first_word, slices, rows, words = box
     place = x - 64 * first_word
     best, limit = np.inf, np.int64(FAR)
-    found[3] = 0
+    if found[3]:
+        best = squared_length(found[0], found[1], found[2], sizes)
+        limit = np.int64(np.sqrt(best) / sizes[0]) + 1
     for k in range(near_rows.shape[0]):
         dz, dy = near_rows[k, 0], near_rows[k, 1]
         size = squared_length(dz, dy, 0, sizes)
