@@ -13,10 +13,11 @@ and below it, straight or beside. Components are numbered by their first voxel, 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluator.bits import count_bits, lowest_bit
 from evaluator.compilation import kernel
-from evaluator.masks import corner_extent, unpack
+from evaluator.masks import BORDERS_6, corner_extent, surface_mask, unpack
 from evaluator.tally import content, grown, new_tally, slot_of
 
 
@@ -303,3 +304,9 @@ def merge_runs(runs):
             merged[count] = runs[i]
             count += 1
     return merged[:count]
+
+
+def border_runs(runs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the voxels of a label with one of 6 neighbours outside, as sorted runs of one voxel each."""
+    _, border, box = surface_mask(runs, BORDERS_6)
+    return np.asarray(runs_of_bits(border, box))

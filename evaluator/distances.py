@@ -19,8 +19,19 @@ from numpy.typing import NDArray
 from evaluator.areas import corner_areas
 from evaluator.bits import count_bits, lowest_bit
 from evaluator.compilation import kernel
-from evaluator.masks import corner_code, corner_extent, draw, find_corners, mask_box, mask_words
-from evaluator.nearest import BORDERS_6, BORDERS_18, SURFELS, count_offsets, search_order, surface_mask
+from evaluator.masks import (
+    BORDERS_6,
+    BORDERS_18,
+    SURFELS,
+    corner_code,
+    corner_extent,
+    draw,
+    find_corners,
+    mask_box,
+    mask_words,
+    surface_mask,
+)
+from evaluator.nearest import count_offsets, search_order
 
 Spacing = tuple[float, float, float]
 

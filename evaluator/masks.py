@@ -14,6 +14,9 @@ import numpy as np
 
 from evaluator.compilation import kernel
 
+SURFELS, BORDERS_6, BORDERS_18 = 0, 6, 18
+"""Kinds of surface: corners of the voxel grid, or voxels with a neighbour outside, of 6 or 18 neighbours."""
+
 
 @kernel
 def corner_extent(runs):
@@ -183,3 +186,17 @@ def corner_code(mask, d, slice_words, row_words, x):
             pair = (mask[index] >> (x - one)) & three
         code |= pair << np.uint64(2 * k)
     return np.int64(code)
+
+
+@kernel
+def surface_mask(runs, kind):
+    """Return mask, surface and box of a label, given its runs and the kind of surface."""
+    box = mask_box(corner_extent(runs))
+    mask = np.empty(mask_words(box), np.uint64)
+    surface = np.empty(mask.size, np.uint64)
+    draw(runs, box, mask)
+    if kind == SURFELS:
+        find_corners(mask, box, surface)
+    else:
+        find_borders(mask, box, surface, kind == BORDERS_18)
+    return mask, surface, box

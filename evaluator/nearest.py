@@ -11,11 +11,9 @@ Both surfaces are bit masks (masks.py), and four steps go from near to far:
                    3 1 2       order of the rows around an element, looking along x
                    9 5 6
 
-3. An element that finds nothing sure there goes through blocks of 16 x 16 rows and 64 voxels along x, in each
-   that holds anything and may hold something nearer than the best yet through cells of 4 x 4 rows, and in
-   each of those in the same way through the rows. The best to begin with are the partners of elements before,
-   which are neighbours and so tell almost the truth. A word has a bit for each of 64 blocks or cells along y,
-   so that empty ones cost nothing.
+3. An element that finds nothing sure there goes through all blocks of the mask that may hold anything nearer
+   than the best yet (blocks.py). The best to begin with are the partners of elements before, which are
+   neighbours and so tell almost the truth.
 
 4. Where more than a thousand elements get that far, the others are not searched for one by one: the other
    surface is gone through slice by slice, once for all of them (sweep.py), if that costs less.
@@ -36,9 +34,10 @@ from numpy.typing import NDArray
 
 from evaluator.areas import CODES
 from evaluator.bits import count_bits, highest_bit, lowest_bit
+from evaluator.blocks import BLOCK, CELL, FAR, find_filled, search_blocks
 from evaluator.compilation import kernel
-from evaluator.components import runs_of_bits
-from evaluator.masks import corner_code, corner_extent, draw, find_borders, find_corners, mask_box, mask_words
+from evaluator.masks import corner_code
+from evaluator.offsets import squared_length
 from evaluator.sweep import sweep
 from evaluator.tally import content, grown, new_tally, slot_of
 
@@ -46,18 +45,12 @@ _NEAR_ROWS = 96
 _FARTHEST_ROW = 12
 _NEAR_STEPS = 3
 _NEAR_OFFSETS = 64
-_CELL, _BLOCK = 4, 16
-"""Rows of a cell and of a block of cells along z and y; along x both are a word."""
-_FAR = 1 << 30
 _SEARCHED = 1024
 """How many far elements are searched for one by one before the others wait for each other."""
 _CROWD = 1 << 19
 """How many may wait at a time: 32 MiB."""
 _PLACES_PER_SEARCH = 1500
 """How many places of slices are swept in the time of one far search."""
-
-SURFELS, BORDERS_6, BORDERS_18 = 0, 6, 18
-"""Kinds of surface: corners of the voxel grid, or voxels with a neighbour outside, of 6 or 18 neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,26 +90,6 @@ def _nearest_first(
 
 
 @kernel
-def surface_mask(runs, kind):
-    """Return mask, surface and box of a label, given its runs and the kind of surface."""
-    box = mask_box(corner_extent(runs))
-    mask = np.empty(mask_words(box), np.uint64)
-    surface = np.empty(mask.size, np.uint64)
-    draw(runs, box, mask)
-    if kind == SURFELS:
-        find_corners(mask, box, surface)
-    else:
-        find_borders(mask, box, surface, kind == BORDERS_18)
-    return mask, surface, box
-
-
-def border_runs(runs: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the voxels of a label with one of 6 neighbours outside, as sorted runs of one voxel each."""
-    _, border, box = surface_mask(runs, BORDERS_6)
-    return np.asarray(runs_of_bits(border, box))
-
-
-@kernel
 def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
     """Count the elements of a surface by the offset to the nearest element of another.
 
@@ -140,10 +113,10 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
     cells = blocks = np.zeros((1, 1, 1), np.uint64)
     found = np.zeros(4, np.int64)
     # Partners of the last far element in each row and word, and of the last one of all.
-    partners = np.full((rows * words + 1, 3), _FAR, np.int64)
-    last = rows * words
+    partners = np.full((rows * words + 1, 3), FAR, np.int64)
     searches = waiting = 0
-    crowd = np.empty((0, 4), np.int64)
+    is_far = False
+    crowd = np.empty((0, 5), np.int64)
     for i in range(surface.size):
         if surface[i] == 0:
             continue
@@ -154,30 +127,32 @@ def count_offsets(one, other, offsets, near_rows, sizes, counts_codes):
             elements &= elements - np.uint64(1)
             x = 64 * word + bit
             code = corner_code(mask, i, rows * words, words, np.uint64(bit)) if counts_codes else 0
+            here = i % (rows * words)
             if searches == _SEARCHED:
                 if crowd.size == 0:
-                    crowd = np.empty((min(_elements_from(surface, i), _CROWD), 4), np.int64)
-                crowd[waiting, 0], crowd[waiting, 1], crowd[waiting, 2], crowd[waiting, 3] = z, y, x, code
+                    crowd = np.empty((min(_elements_from(surface, i), _CROWD), 5), np.int64)
+                crowd[waiting, 0], crowd[waiting, 1], crowd[waiting, 2] = z, y, x
+                crowd[waiting, 3], crowd[waiting, 4] = code, here
                 waiting += 1
                 if waiting == _CROWD:
-                    far = _partners_of(crowd, others, others_box, (cells, blocks), near_rows, sizes)
+                    far = _partners_of(
+                        crowd, others, others_box, (cells, blocks), partners, words, near_rows, sizes
+                    )
                     keys, counts, used = _all_tallied(keys, counts, used, far, crowd)
                     waiting = 0
                 continue
-            if not _search_rows(others, others_box, z, y, x, near_rows, sizes, found):
+            _try_partners(partners, here, words, (z, y, x), sizes, found)
+            if is_far or not _search_rows(others, others_box, z, y, x, near_rows, sizes, found):
                 if cells.size == 1:
-                    cells, blocks = _filled(others, others_box, _CELL), _filled(others, others_box, _BLOCK)
+                    cells = find_filled(others, others_box, CELL)
+                    blocks = find_filled(others, others_box, BLOCK)
                 searches += 1
-                here = i % (rows * words)
-                _try_partners(partners, (here, max(here - words, 0), last), (z, y, x), sizes, found)
-                _search_blocks(others, others_box, cells, blocks, z, y, x, sizes, found)
-                for place in (here, last):
-                    partners[place, 0] = z + found[0]
-                    partners[place, 1] = y + found[1]
-                    partners[place, 2] = x + found[2]
+                search_blocks(others, others_box, cells, blocks, z, y, x, sizes, found)
+                _keep_partner(partners, here, (z, y, x), found)
+                is_far = _is_beyond_rows(near_rows, sizes, found)
             keys, counts, used = _tallied(keys, counts, used, _key(found[0], found[1], found[2], code))
     crowd = crowd[:waiting]
-    far = _partners_of(crowd, others, others_box, (cells, blocks), near_rows, sizes)
+    far = _partners_of(crowd, others, others_box, (cells, blocks), partners, words, near_rows, sizes)
     keys, counts, used = _all_tallied(keys, counts, used, far, crowd)
     return _all_counts(keys, counts, offsets, near_counts)
 
@@ -223,43 +198,60 @@ def _sweep_is_cheaper(crowd, box):
 
 
 @kernel
-def _partners_of(crowd, others, box, filled, near_rows, sizes):
+def _partners_of(crowd, others, box, parts, partners, words, near_rows, sizes):
     """Return the offsets to the nearest other element of each of a crowd, in the cheaper of two ways.
 
     Args:
-        crowd: Places along z, y, x, and the code: n x 4.
+        crowd: Places along z, y, x, the code, and the place among `partners`: n x 5.
         others: The other surface.
         box: Its box.
-        filled: Its cells and blocks.
+        parts: Its cells and blocks.
+        partners: Of elements before, see `count_offsets`.
+        words: How many words a row of `partners` has.
         near_rows: See `Order`.
         sizes: Voxel sizes.
     """
     if crowd.shape[0] and _sweep_is_cheaper(crowd, box):
         return sweep(crowd, others, box, sizes)
-    offsets, found, partners = (
-        np.empty((crowd.shape[0], 3), np.int64),
-        np.zeros(4, np.int64),
-        np.empty((1, 3), np.int64),
-    )
-    cells, blocks = filled
-    partners[0, 0] = _FAR
+    offsets, found = np.empty((crowd.shape[0], 3), np.int64), np.zeros(4, np.int64)
+    cells, blocks = parts
+    is_far = True
     for i in range(crowd.shape[0]):
-        z, y, x = crowd[i, 0], crowd[i, 1], crowd[i, 2]
-        if not _search_rows(others, box, z, y, x, near_rows, sizes, found):
-            _try_partners(partners, (0,), (z, y, x), sizes, found)
-            _search_blocks(others, box, cells, blocks, z, y, x, sizes, found)
-            partners[0, 0], partners[0, 1], partners[0, 2] = z + found[0], y + found[1], x + found[2]
+        z, y, x, here = crowd[i, 0], crowd[i, 1], crowd[i, 2], crowd[i, 4]
+        _try_partners(partners, here, words, (z, y, x), sizes, found)
+        if is_far or not _search_rows(others, box, z, y, x, near_rows, sizes, found):
+            search_blocks(others, box, cells, blocks, z, y, x, sizes, found)
+            _keep_partner(partners, here, (z, y, x), found)
+            is_far = _is_beyond_rows(near_rows, sizes, found)
         offsets[i, 0], offsets[i, 1], offsets[i, 2] = found[0], found[1], found[2]
     return offsets
 
 
 @kernel
-def _try_partners(partners, places, element, sizes, found):
-    """Keep the nearest of some partners of elements before."""
-    for place in places:
+def _try_partners(partners, here, words, element, sizes, found):
+    """Begin with the nearest partner of elements before: in the same word, in the one above, and the last."""
+    found[3] = 0
+    for place in (here, max(here - words, 0), partners.shape[0] - 1):
         partner = partners[place]
-        if partner[0] != _FAR:
+        if partner[0] != FAR:
             _compare(partner[0] - element[0], partner[1] - element[1], partner[2] - element[2], sizes, found)
+
+
+@kernel
+def _keep_partner(partners, here, element, found):
+    """Remember where the partner of an element is, for those after it."""
+    for place in (here, partners.shape[0] - 1):
+        for axis in range(3):
+            partners[place, axis] = element[axis] + found[axis]
+
+
+@kernel
+def _is_beyond_rows(near_rows, sizes, found):
+    """Whether a partner is farther away than all near rows, so that they will not help the next element."""
+    farthest = near_rows[near_rows.shape[0] - 1]
+    return squared_length(found[0], found[1], found[2], sizes) > squared_length(
+        farthest[0], farthest[1], 0, sizes
+    )
 
 
 @kernel
@@ -326,37 +318,34 @@ def _match_near(mask, elements, i, box, others, others_box, z, y, word, offsets,
 
 
 @kernel
-def _square(dz, dy, dx, sizes):
-    """Return the squared length of an offset, in the order of operations of SciPy's distance transform."""
-    x, y, z = dx * sizes[0], dy * sizes[1], dz * sizes[2]
-    return ((x * x) + (y * y)) + (z * z)
-
-
-@kernel
 def _compare(dz, dy, dx, sizes, found):
     """Keep an offset if it is shorter than the one found before."""
-    if found[3] == 0 or _square(dz, dy, dx, sizes) < _square(found[0], found[1], found[2], sizes):
+    if found[3] == 0 or squared_length(dz, dy, dx, sizes) < squared_length(
+        found[0], found[1], found[2], sizes
+    ):
         found[0], found[1], found[2], found[3] = dz, dy, dx, 1
 
 
 @kernel
 def _search_rows(others, box, z, y, x, near_rows, sizes, found):
-    """Look for the nearest element in the near rows; returns whether the one found is sure to be nearest."""
+    """Look for a nearer element than `found` in the near rows; returns whether none can be nearer then."""
     first_z, first_y, first_word, slices, rows, words = box
     place = x - 64 * first_word
-    best, limit = np.inf, np.int64(_FAR)
-    found[3] = 0
+    best, limit = np.inf, np.int64(FAR)
+    if found[3]:
+        best = squared_length(found[0], found[1], found[2], sizes)
+        limit = np.int64(np.sqrt(best) / sizes[0]) + 1
     for k in range(near_rows.shape[0]):
         dz, dy = near_rows[k, 0], near_rows[k, 1]
-        size = _square(dz, dy, 0, sizes)
+        size = squared_length(dz, dy, 0, sizes)
         if size >= best:
             return True
         row_z, row_y = z + dz - first_z, y + dy - first_y
         if row_z < 0 or row_z >= slices or row_y < 0 or row_y >= rows:
             continue
         step = _nearest_in_row(others, (row_z * rows + row_y) * words, words, place, limit)
-        if abs(step) != _FAR:
-            square = _square(dz, dy, step, sizes)
+        if abs(step) != FAR:
+            square = squared_length(dz, dy, step, sizes)
             if square < best:
                 best = square
                 limit = np.int64(np.sqrt(best) / sizes[0]) + 1
@@ -366,10 +355,10 @@ def _search_rows(others, box, z, y, x, near_rows, sizes, found):
 
 @kernel
 def _nearest_in_row(others, row, words, place, limit):
-    """Return the step along x to the nearest set bit in a row; `_FAR` if none is within `limit` or so."""
+    """Return the step along x to the nearest set bit in a row; `FAR` if none is within `limit` or so."""
     word, bit = place >> 6, np.uint64(place & 63)
     full = ~np.uint64(0)
-    right = left = _FAR
+    right = left = FAR
     if 0 <= word < words:
         bits = others[row + word]
         after, before = bits & (full << bit), bits & (full >> (np.uint64(63) - bit))
@@ -379,114 +368,14 @@ def _nearest_in_row(others, row, words, place, limit):
             left = (place & 63) - highest_bit(before)
     limit = min(limit, left)
     next_word = max(word + 1, 0)
-    while right == _FAR and next_word < words and 64 * next_word - place <= limit:
+    while right == FAR and next_word < words and 64 * next_word - place <= limit:
         if others[row + next_word]:
             right = 64 * next_word + lowest_bit(others[row + next_word]) - place
         next_word += 1
     limit = min(limit, right)
     next_word = min(word - 1, words - 1)
-    while left == _FAR and next_word >= 0 and place - 64 * next_word - 63 <= limit:
+    while left == FAR and next_word >= 0 and place - 64 * next_word - 63 <= limit:
         if others[row + next_word]:
             left = place - 64 * next_word - highest_bit(others[row + next_word])
         next_word -= 1
     return right if right <= left else -left
-
-
-@kernel
-def _filled(others, box, rows_each):
-    """Return which cells or blocks of the other surface hold anything: by z and x, a bit for each along y."""
-    _, _, _, slices, rows, words = box
-    filled = np.zeros((slices // rows_each + 1, words, rows // rows_each // 64 + 1), np.uint64)
-    for z in range(slices):
-        for y in range(rows):
-            row = (z * rows + y) * words
-            bit = np.uint64(1) << np.uint64(y // rows_each % 64)
-            for word in range(words):
-                if others[row + word]:
-                    filled[z // rows_each, word, y // rows_each // 64] |= bit
-    return filled
-
-
-@kernel
-def _gap(place, first, length):
-    """Return how many steps a place is from the nearest of `length` places that begin at `first`."""
-    return max(first - place, place - first - length + 1, 0)
-
-
-@kernel
-def _search_blocks(others, box, cells, blocks, z, y, x, sizes, found):
-    """Look for the nearest element in all blocks that may hold a nearer one than `found`."""
-    place = (z - box[0], y - box[1], x - 64 * box[2])
-    best = _square(found[0], found[1], found[2], sizes) if found[3] else np.inf
-    middle = min(max(place[0] // _BLOCK, 0), blocks.shape[0] - 1)
-    for step in range(blocks.shape[0]):
-        if _square(_BLOCK * (step - 1), 0, 0, sizes) >= best and step > 1:
-            break
-        for side in range(2 if step else 1):
-            layer = middle + step if side else middle - step
-            gap_z = _gap(place[0], _BLOCK * layer, _BLOCK)
-            if 0 <= layer < blocks.shape[0] and _square(gap_z, 0, 0, sizes) < best:
-                best = _search_layer(others, box, cells, blocks, layer, place, sizes, found, best)
-
-
-@kernel
-def _search_layer(others, box, cells, blocks, layer, place, sizes, found, best):
-    """Look at the blocks of one layer along z; returns the square of the best distance."""
-    gap_z = _gap(place[0], _BLOCK * layer, _BLOCK)
-    for word in range(blocks.shape[1]):
-        gap_x = _gap(place[2], 64 * word, 64)
-        if _square(gap_z, 0, gap_x, sizes) >= best:
-            continue
-        for part in range(blocks.shape[2]):
-            filled = blocks[layer, word, part]
-            while filled:
-                block_y = 64 * part + lowest_bit(filled)
-                filled &= filled - np.uint64(1)
-                gap_y = _gap(place[1], _BLOCK * block_y, _BLOCK)
-                if _square(gap_z, gap_y, gap_x, sizes) < best:
-                    best = _search_block(
-                        others, box, cells, (layer, block_y, word), place, sizes, found, best
-                    )
-    return best
-
-
-@kernel
-def _search_block(others, box, cells, block, place, sizes, found, best):
-    """Look at the cells of one block; returns the square of the best distance."""
-    word, each = block[2], _BLOCK // _CELL
-    gap_x = _gap(place[2], 64 * word, 64)
-    first = np.uint64(each * block[1] % 64)
-    for cell_z in range(each * block[0], min(each * block[0] + each, cells.shape[0])):
-        gap_z = _gap(place[0], _CELL * cell_z, _CELL)
-        filled = (cells[cell_z, word, each * block[1] // 64] >> first) & np.uint64(2**each - 1)
-        while filled:
-            cell_y = each * block[1] + lowest_bit(filled)
-            filled &= filled - np.uint64(1)
-            gap_y = _gap(place[1], _CELL * cell_y, _CELL)
-            if _square(gap_z, gap_y, gap_x, sizes) < best:
-                best = _search_cell(others, box, (cell_z, cell_y, word), place, sizes, found, best)
-    return best
-
-
-@kernel
-def _search_cell(others, box, cell, place, sizes, found, best):
-    """Look at the rows of one cell; returns the square of the best distance."""
-    _, _, _, slices, rows, words = box
-    gap_x = _gap(place[2], 64 * cell[2], 64)
-    bit = np.uint64(min(max(place[2] - 64 * cell[2], 0), 63))
-    full = ~np.uint64(0)
-    for row_z in range(_CELL * cell[0], min(_CELL * cell[0] + _CELL, slices)):
-        for row_y in range(_CELL * cell[1], min(_CELL * cell[1] + _CELL, rows)):
-            bits = others[(row_z * rows + row_y) * words + cell[2]]
-            dz, dy = row_z - place[0], row_y - place[1]
-            if bits == 0 or _square(dz, dy, gap_x, sizes) >= best:
-                continue
-            after, before = bits & (full << bit), bits & (full >> (np.uint64(63) - bit))
-            right = 64 * cell[2] + lowest_bit(after) - place[2] if after else _FAR
-            left = place[2] - 64 * cell[2] - highest_bit(before) if before else _FAR
-            step = right if abs(right) <= abs(left) else -left
-            square = _square(dz, dy, step, sizes)
-            if square < best:
-                best = square
-                found[0], found[1], found[2], found[3] = dz, dy, step, 1
-    return best

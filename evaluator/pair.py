@@ -14,13 +14,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.components import border_runs
 from evaluator.consensus import Consensus
 from evaluator.distances import GridSpacing, SurfaceAreas, SurfaceDistances, measure_distances
 from evaluator.errors import RequestError
 from evaluator.labels import Label
 from evaluator.lesions import Lesions
 from evaluator.measure import measure_areas
-from evaluator.nearest import border_runs
 from evaluator.needs import Borders, Counts, Volumes
 from evaluator.overlap import count_shared
 from evaluator.runs import LABELS, LARGEST_AXIS, LabelRuns, find_runs

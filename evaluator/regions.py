@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.nearest import border_runs
+from evaluator.components import border_runs
 
 Runs = NDArray[np.uint64]
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from evaluator.bits import lowest_bit
 from evaluator.compilation import inlined, kernel
+from evaluator.offsets import gap, squared_length
 
 _CLOSE = 1e-6
 """In voxels: crossings that are nearer than this to each other or to a place count as being there."""
@@ -221,7 +222,7 @@ def _compare_element(curves, column, i, walked, sizes, over_z):
         square = (apart * size_layer) * (apart * size_layer)
         if square >= best[i]:
             break
-        beside = _gap(line, held[layer, 0], held[layer, counts[layer] - 1]) * size_line
+        beside = gap(line, held[layer, 0], held[layer, counts[layer] - 1]) * size_line
         if counts[layer] and (least[layer] + beside * beside + square) * _SURELY < best[i]:
             _compare_layer(curves, column, i, layer, walked, sizes, over_z)
 
@@ -240,7 +241,7 @@ def _compare_layer(curves, column, i, layer, walked, sizes, over_z):
         nearest = lowest[layer, first]
         across = abs(held[layer, nearest] - line)
         dz, dy = (apart, across) if over_z else (across, apart)
-        whole = _square(dz, dy, high[layer, nearest], sizes)
+        whole = squared_length(dz, dy, high[layer, nearest], sizes)
         if whole < best[i]:
             best[i] = whole
             found[i, 0], found[i, 1], found[i, 2] = dz, dy, high[layer, nearest]
@@ -266,20 +267,8 @@ def _nearer_layer(own, down, up, layers):
 
 
 @kernel
-def _gap(place, first, last):
-    return max(first - place, place - last, 0)
-
-
-@kernel
 def _first_close(begins, k, place):
     """Return the first parabola that a place may belong to, given the last one that begins before it."""
     while k and begins[k] >= place - 2 * _CLOSE:
         k -= 1
     return k
-
-
-@kernel
-def _square(dz, dy, dx, sizes):
-    """Return the squared length of an offset, in the order of operations of SciPy's distance transform."""
-    x, y, z = dx * sizes[0], dy * sizes[1], dz * sizes[2]
-    return ((x * x) + (y * y)) + (z * z)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from evaluator.distances import GridSpacing, measure_distances, surface_elements
-from evaluator.nearest import SURFELS, surface_mask
+from evaluator.masks import SURFELS, surface_mask
 from evaluator.pair import runs_of
 from evaluator.sweep import sweep
 
