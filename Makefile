@@ -199,6 +199,7 @@ docs: env-dev ## build the site from docs/ into build/site, without a network; b
 	@$(VENV)/bin/mkdocs build --strict
 
 pictures: env-dev ## [CHALLENGE=name] [DATA=dir]: take the pictures of README and docs from the results on disk
+	@sh docker/packages.sh browser
 	@$(HARNESS) leaderboard --challenge $(CHALLENGE) report --data $(DATA_OR_PHANTOMS) --output build/pictures
 	@$(PY) docs/pictures.py build/pictures
 
