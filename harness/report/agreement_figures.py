@@ -156,7 +156,7 @@ def tolerances(scene: Scene, known: dict[int, list[Agreement]]) -> Figure:
         own = [item.nsd for item in items if len(item.nsd)]
         if own:
             curves[row] = np.mean(own, axis=0)
-    left, right, top, bottom = 40.0, 310.0, 16.0, 280.0
+    left, right, top, bottom = 40.0, 296.0, 16.0, 280.0
     x, y = Linear(0, TOLERANCES_MM[-1], left, right), Linear(0, 1, bottom, top)
     svg = Svg(440, bottom + 42, label="Mean NSD over the tolerance, a line per method")
     x_axis(svg, x, top, bottom, lambda value: f"{value:g}")
@@ -173,7 +173,7 @@ def tolerances(scene: Scene, known: dict[int, list[Agreement]]) -> Figure:
         svg.dots(points, f"mid {mine.colour}", data_t=row)
         taken = max(points[-1][1] + 4, taken + 14)
         svg.dots([(right + 12, taken - 4)], f"mid {mine.colour}", data_t=row)
-        svg.text(right + 20, taken, short(mine.name, 15), "name", data_t=row)
+        svg.text(right + 20, taken, short(mine.name, 17), "name", data_t=row)
     return Figure(
         "tolerances",
         "Would a stricter or a kinder tolerance change the picture?",
