@@ -98,6 +98,7 @@ trap 'exit 130' INT TERM
 root=$work/root
 mkdir "$root"
 tar -C "$root" -xf "$packed"
+chmod 755 "$root" # a temporary folder is closed to all others
 carry_settings "$root"
 clone_into "$root/root/flareharness"
 leave_out "$root/root/flareharness"

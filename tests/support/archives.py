@@ -31,6 +31,12 @@ def files_tar(files, *more):
     return tar(*(member(name, content=data) for name, data in files.items()), *more)
 
 
+def unpack(archive, folder):
+    """Unpack a tar that is open, as Pythons without and with filters do it."""
+    archive.extraction_filter = getattr(tarfile, "data_filter", lambda info, path: info)
+    archive.extractall(folder)
+
+
 def layer(*names):
     return tar(*(member(name, content=b"x") for name in names))
 

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-from archives import config_of, docker_files, files_tar
+from archives import config_of, docker_files, files_tar, unpack
 from engines import fake_client
 
 from harness.cli.app import COMMANDS, load_command, run
@@ -180,7 +180,7 @@ class FoldersOfImages(ProcessEngine):
         (layer,) = self.api.images_by_id[found.id][1]
         folder = self.place / found.id.removeprefix("sha256:")
         with tarfile.open(fileobj=io.BytesIO(layer)) as files:
-            files.extractall(folder, filter="data")
+            unpack(files, folder)
         return replace(super().image(str(folder / "workspace")), digest=found.id, identity=found.id)
 
 
