@@ -23,6 +23,7 @@ from harness.run.invoke import calling
 from harness.run.outcome import largest_file_bytes, sockets_limit_bytes
 from harness.run.stage import Stage
 from harness.run.watch import Watch, Watched
+from harness.run.writing import bytes_before
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def run_container(
         if instruments.gpu is not None:
             instruments.gpu.note_baseline()
         scratch = undone.enter_context(_scratch(rules, cgroup))
+        before_bytes = bytes_before(stage)
         created = clock()
         with scratch.sought():
             container.start()
@@ -98,6 +100,7 @@ def run_container(
             meter,
             rules,
             stage,
+            before_bytes=before_bytes,
             scratch=scratch,
             gpu=instruments.gpu,
             kernel_enforces=facts.isolated,

@@ -50,6 +50,7 @@ class Watch:
         meter: Measures it.
         rules: The run's.
         stage: The case's folders.
+        before_bytes: What they held before it was started.
         scratch: Its folders in memory.
         gpu: Measures device memory, where a GPU is attached.
         kernel_enforces: False where only this watch keeps memory to its limit.
@@ -62,6 +63,7 @@ class Watch:
         rules: Rules,
         stage: Stage,
         *,
+        before_bytes: int,
         scratch: ScratchMemory,
         gpu: GpuMeter | None,
         kernel_enforces: bool,
@@ -71,7 +73,13 @@ class Watch:
         self._limits = rules.limits
         self._gpu = gpu
         self._kernel_enforces = kernel_enforces
-        self._writing = Writing(stage, container, meter, writable_root=rules.opt_outs.writable_root)
+        self._writing = Writing(
+            stage,
+            container,
+            meter,
+            before_bytes=before_bytes,
+            writable_root=rules.opt_outs.writable_root,
+        )
         self._files_before = host_open_files()
         self._first_pid = next(iter(meter.pids()), None) if kernel_enforces else None
         self._scratch = scratch

@@ -19,6 +19,21 @@ _SIZE_INTERVAL_S = 1.0
 _MOST_DESCRIPTORS = 20_000
 
 
+def bytes_before(stage: Stage) -> int:
+    """Return what a stage holds that its container did not write: to be asked before it is started."""
+    return used_bytes(stage.space) if stage.bounded else _listed_bytes(stage, _census_of(stage))
+
+
+def _census_of(stage: Stage) -> Census:
+    return take_census(stage.outputs, most_entries=OUTPUT_ENTRIES_LIMIT)
+
+
+def _listed_bytes(stage: Stage, census: Census) -> int:
+    if not stage.writable_inputs:
+        return census.size_bytes
+    return census.size_bytes + take_census(stage.inputs, most_entries=OUTPUT_ENTRIES_LIMIT).size_bytes
+
+
 class Writing:
     """Counts what a container writes to its output folder, and beside it where it may.
 
@@ -27,12 +42,14 @@ class Writing:
     to us is an offence of its own, because what lies in it cannot be counted.
     """
 
-    def __init__(self, stage: Stage, container: Container, meter: Meter, *, writable_root: bool) -> None:
+    def __init__(
+        self, stage: Stage, container: Container, meter: Meter, *, before_bytes: int, writable_root: bool
+    ) -> None:
         self._stage = stage
         self._meter = meter
         self._device = stage.outputs.stat().st_dev
         self._root = _RootSize(container) if writable_root else None
-        self._start_bytes = used_bytes(stage.space) if stage.bounded else self._listed_bytes(self._census())
+        self._start_bytes = before_bytes
         self._next_scan = 0.0
         self._latest = Census(0, 0)
         self.total_bytes = 0
@@ -69,13 +86,10 @@ class Writing:
     _written = 0
 
     def _census(self) -> Census:
-        return take_census(self._stage.outputs, most_entries=OUTPUT_ENTRIES_LIMIT)
+        return _census_of(self._stage)
 
     def _listed_bytes(self, census: Census) -> int:
-        if not self._stage.writable_inputs:
-            return census.size_bytes
-        inputs = take_census(self._stage.inputs, most_entries=OUTPUT_ENTRIES_LIMIT)
-        return census.size_bytes + inputs.size_bytes
+        return _listed_bytes(self._stage, census)
 
 
 class _RootSize:

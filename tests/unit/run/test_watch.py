@@ -44,7 +44,9 @@ def test_no_container_ran_for_less_than_nothing(tmp_path: Path, gone_after_s: fl
     stage = Stage(folder=tmp_path, opaque="a", expected="a.nii.gz", space=tmp_path)
     stage.outputs.mkdir()
     scratch: Any = SimpleNamespace(look=lambda: None, full={})
-    watch = Watch(container, METER, RULES, stage, scratch=scratch, gpu=None, kernel_enforces=False)
+    watch = Watch(
+        container, METER, RULES, stage, before_bytes=0, scratch=scratch, gpu=None, kernel_enforces=False
+    )
     watched = watch.until_gone(started, threading.Event())
     assert watched.run_s == pytest.approx(run_s)
     assert watched.run_s >= 0

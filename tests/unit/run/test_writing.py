@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.run.outcome import Stop
-from harness.run.writing import Writing
+from harness.run.writing import Writing, bytes_before
 
 NOBODY = 65534
 
@@ -37,7 +37,7 @@ def writing_to(outputs: Path) -> Writing:
     )
     container: Any = SimpleNamespace()
     meter: Any = SimpleNamespace(pids=lambda: [os.getpid()])
-    return Writing(stage, container, meter, writable_root=False)
+    return Writing(stage, container, meter, before_bytes=bytes_before(stage), writable_root=False)
 
 
 def test_a_folder_that_is_closed_to_us_is_an_offence_because_nothing_in_it_counts(outputs: Path) -> None:
