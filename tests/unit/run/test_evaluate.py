@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,93 +11,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nibabel
-import numpy as np
 import pytest
+from process_runs import GOOD, MIB, outcomes, run
 
-from harness.challenge import Challenge, Limits, Sockets, for_algorithms, load_challenge
-from harness.data.dataset import Dataset, open_dataset
+from harness.challenge import Limits, Sockets, for_algorithms
+from harness.data.dataset import open_dataset
 from harness.engine.base import ContainerSpec, ImageInfo
 from harness.engine.process import ProcessEngine
-from harness.errors import ConfigurationError, InfrastructureError, PrerequisiteError
+from harness.errors import ConfigurationError, PrerequisiteError
 from harness.leaderboard.reading import read_run_values, wanted_of
 from harness.results.folder import RunResults, read_run
 from harness.results.observer import Observer
 from harness.results.records import ExecutionRecord, Outcome, RunRecord, ScoreRecord
 from harness.run.baseline import measure_baseline
-from harness.run.context import Bench, Job
-from harness.run.evaluate import evaluate, open_run
-from harness.run.execute import execute_case
 from harness.run.opening import resolve
 from harness.run.request import EvaluationRequest, run_id
 from harness.run.stage import place_in_order
-from harness.scoring.predictions import PredictionsRequest, score_predictions
-from harness.scoring.score import score_run
 from harness.scoring.verify import verify_run
-
-SHAPE = (9, 8, 7)
-AFFINE = np.diag([0.8, 0.9, 2.5, 1.0])
-GOOD = """
-in=$(ls "$FLARE_INPUTS")
-cp "$PWD/good.nii.gz" "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
-"""
-MIB = 1024**2
-
-
-def labels() -> np.ndarray:
-    array = np.zeros(SHAPE, np.uint8)
-    array[1:5, 2:6, 1:4] = 1
-    return array
-
-
-def write(path: Path, array: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(array, AFFINE), path)
-    return path
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    for name in ("a", "b"):
-        write(tmp_path / "data" / "imagesVal" / f"{name}_0000.nii.gz", np.zeros(SHAPE, np.int16))
-        write(tmp_path / "data" / "labelsVal" / f"{name}.nii.gz", labels())
-    return open_dataset(tmp_path / "data")
-
-
-@pytest.fixture
-def challenge() -> Challenge:
-    return load_challenge("phantom")
-
-
-@pytest.fixture
-def request_for(tmp_path: Path, dataset: Dataset, challenge: Challenge) -> Callable[..., EvaluationRequest]:
-    """Make the request to evaluate a script as a submission folder."""
-
-    def make(script: str = GOOD, **limits: float) -> EvaluationRequest:
-        folder = tmp_path / "submission"
-        folder.mkdir(exist_ok=True)
-        (folder / "predict.sh").write_text(script)
-        write(folder / "good.nii.gz", labels())
-        given: dict[str, float] = {"memory_bytes": 512 * MIB, "time_s": 20.0, "output_bytes": 64 * MIB}
-        return EvaluationRequest(
-            team="team",
-            image=str(folder),
-            challenge=challenge,
-            dataset=dataset,
-            results=tmp_path / "results",
-            limits=Limits.model_validate(given | limits),
-            cache=tmp_path / "cache",
-        )
-
-    return make
-
-
-def run(request: EvaluationRequest, observer: Observer | None = None) -> RunResults:
-    return evaluate(request, engine=ProcessEngine(), observer=observer)
-
-
-def outcomes(results: RunResults) -> set[Outcome]:
-    return {execution.outcome for execution in results.final_executions().values()}
 
 
 def test_a_perfect_submission_scores_one_on_every_case(request_for: Callable[..., EvaluationRequest]) -> None:
@@ -356,82 +285,6 @@ def test_device_memory_over_its_limit_kills_the_case(
         assert evidence.limit == limit
 
 
-def test_scores_are_made_again_without_running(
-    request_for: Callable[..., EvaluationRequest], dataset: Dataset
-) -> None:
-    results = run(replace(request_for(), score=False))
-    assert results.scores == ()
-    scored = score_run(results.folder, dataset, profile="flare")
-    assert set(scored.final_scores("flare")) == {"a", "b"}
-    assert score_run(results.folder, dataset, profile="flare") == scored
-    assert len(score_run(results.folder, dataset, profile="flare", again=True).scores) == 4
-
-
-def test_a_corrected_reference_is_scored_anew(
-    request_for: Callable[..., EvaluationRequest], dataset: Dataset
-) -> None:
-    results = run(request_for())
-    assert dataset.cases[0].label is not None
-    write(dataset.cases[0].label, labels()[::-1])
-    again = score_run(results.folder, dataset)
-    cases = [score.case for score in again.scores]
-    assert (sorted(cases[:2]), cases[2:]) == (["a", "b"], ["a"])
-    assert again.final_scores("exact")["a"].scores[0].scores["dsc"] != 1.0
-
-
-def test_scoring_needs_the_runs_own_cases(
-    request_for: Callable[..., EvaluationRequest], dataset: Dataset
-) -> None:
-    results = run(request_for())
-    with pytest.raises(ConfigurationError, match="such as b"):
-        score_run(results.folder, dataset.select(["a"]))
-
-
-def test_a_prediction_that_went_missing_is_not_scored_as_zero(
-    request_for: Callable[..., EvaluationRequest], dataset: Dataset
-) -> None:
-    results = run(request_for())
-    assert results.executions[0].prediction is not None
-    (results.folder / results.executions[0].prediction.path).unlink()
-    with pytest.raises(InfrastructureError, match="gone or changed"):
-        score_run(results.folder, dataset, again=True)
-    assert [problem.what for problem in verify_run(results.folder).problems] == ["the prediction is missing"]
-
-
-def test_predictions_made_elsewhere_become_a_run(
-    tmp_path: Path, dataset: Dataset, challenge: Challenge
-) -> None:
-    folder = tmp_path / "elsewhere"
-    write(folder / "a.nii.gz", labels())
-    request = PredictionsRequest(
-        team="outside", folder=folder, challenge=challenge, dataset=dataset, results=tmp_path / "results"
-    )
-    results = score_predictions(request)
-    assert results.record.source == "predictions"
-    final = results.final_executions()
-    assert (final["a"].outcome, final["b"].outcome) == (Outcome.SUCCEEDED, Outcome.NO_OUTPUT)
-    assert final["a"].stages.run_s is None
-    assert final["a"].usage.peak_memory_bytes is None
-    scores = results.final_scores("exact")
-    assert (scores["a"].scores[0].scores["dsc"], scores["b"].scores[0].scores) == (1.0, {})
-    assert score_predictions(request) == results
-    assert verify_run(results.folder, dataset=dataset).problems == []
-
-
-def test_a_folder_without_predictions_is_refused(
-    tmp_path: Path, dataset: Dataset, challenge: Challenge
-) -> None:
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    request = PredictionsRequest(
-        team="outside", folder=folder, challenge=challenge, dataset=dataset, results=tmp_path / "results"
-    )
-    with pytest.raises(ConfigurationError, match=r"no prediction .*such as a\.nii\.gz"):
-        score_predictions(request)
-    with pytest.raises(ConfigurationError, match="does not exist"):
-        score_predictions(replace(request, folder=tmp_path / "nowhere"))
-
-
 def test_the_records_fit_their_published_schemas(request_for: Callable[..., EvaluationRequest]) -> None:
     import jsonschema
 
@@ -444,45 +297,6 @@ def test_the_records_fit_their_published_schemas(request_for: Callable[..., Eval
         for line in (results.folder / f"{name}.jsonl").read_text().splitlines():
             jsonschema.validate(json.loads(line), schemas[f"{name}.schema.json"])
     assert read_run(results.folder) == results
-
-
-class Elsewhere:
-    """An executor that gets its jobs as bytes, as another machine would, and makes its own bench."""
-
-    slots = 2
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._waiting: list[bytes] = []
-        self.left = False
-
-    def submit(self, job: Job) -> None:
-        self._waiting.append(pickle.dumps(job))
-
-    def next_result(self) -> ExecutionRecord:
-        return execute_case(pickle.loads(self._waiting.pop()), bench=self._bench)
-
-    def __enter__(self) -> Elsewhere:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.left = True
-
-
-def test_jobs_are_plain_data_that_run_wherever_an_executor_likes(
-    request_for: Callable[..., EvaluationRequest],
-) -> None:
-    with open_run(request_for(), ProcessEngine(), Observer()) as run_:
-        executor = Elsewhere(run_.bench)
-        for execution in run_.cases(executor):
-            run_.store(execution)
-        run_.score()
-        folder = run_.writer.folder
-    assert executor.left
-    results = read_run(folder)
-    assert outcomes(results) == {Outcome.SUCCEEDED}
-    assert sorted(execution.case for execution in results.executions) == ["a", "b"]
-    assert len(results.scores) == 2
 
 
 def test_an_empty_container_that_hangs_is_no_baseline(
