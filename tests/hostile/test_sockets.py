@@ -16,12 +16,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from harness.engine.probe import TOOLS
-from harness.errors import ConfigurationError
 from harness.measure.cgroup import find_hierarchy
 from harness.results.folder import RunResults
 from harness.results.records import Outcome
 from harness.run.evaluate import evaluate
 from harness.run.socket_probes import FAMILIES, FILL_NETLINK, FILL_TCP, FILL_UDP, HUGE_PAGES, perl
+from harness.submission.build import ensure
 
 hierarchy = find_hierarchy()
 pytestmark = [
@@ -171,10 +171,7 @@ def test_dask_runs_over_the_loopback(arena: Arena) -> None:
 
 def log_of_python(arena: Arena, program: str, files: dict[str, bytes]) -> str:
     """Return what a program printed that ran as a case of an image with torch; the case succeeded."""
-    try:
-        base = arena.engine.image("flareharness/libraries:cpu")
-    except ConfigurationError:
-        pytest.skip("NO IMAGE WITH TORCH: make build-all makes flareharness/libraries:cpu")
+    base = ensure(arena.engine.images, "flareharness/libraries:cpu")
     files = files | {
         "program.py": program.encode(),
         "good.nii.gz": arena.good,

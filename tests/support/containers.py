@@ -32,6 +32,13 @@ SPACING = (0.8, 0.9, 2.5)
 SLOWNESS = float(os.environ.get("FLAREHARNESS_TEST_SLOWNESS", "1"))
 """How many times slower this host is than a usual one; tests/fresh/proofs.sh tells an emulated machine."""
 
+SLOW = """
+in=$(ls "$FLARE_INPUTS")
+sleep 0.3
+cp /workspace/good.nii.gz "$FLARE_OUTPUTS/${in%_0000.nii.gz}.nii.gz"
+"""
+"""A perfect prediction that takes a while."""
+
 TEST_IMAGES = os.environ.setdefault("FLAREHARNESS_TEST_IMAGES", f"flareharness/test-{os.getpid()}")
 """Of this test run and the harnesses it starts: one beside it must not lose its images to our clean-up."""
 _MADE: set[str] = set()
@@ -167,6 +174,12 @@ def arena(engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not engine.client.api.volumes(filters=ours)["Volumes"]
     assert not (tmp_path / "results" / ".work").exists()
     assert f" {tmp_path}/" not in Path("/proc/self/mountinfo").read_text()
+
+
+def many(arena: Arena, cases: int = 4) -> Arena:
+    """The arena with more cases."""
+    arena.dataset = make_dataset(arena.folder / "many", cases=cases)
+    return arena
 
 
 def label_of(folder: Path) -> str:
