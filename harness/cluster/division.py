@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from harness.cluster.identity import Holder
@@ -54,9 +55,10 @@ def write_hosts(queue: RunQueue, folder: Path) -> None:
             relative = None
             if first is not None and first.speed_s and found.speed_s:
                 relative = round(first.speed_s / found.speed_s, 3)
-            worker = name.removesuffix(".host.json")
-            rows.append(
-                f'{{"worker":"{worker}","relative_speed":{"null" if relative is None else relative},'
-                f'"facts":{found.model_dump_json()}}}'
-            )
+            row = {
+                "worker": name.removesuffix(".host.json"),
+                "relative_speed": relative,
+                "facts": found.model_dump(mode="json"),
+            }
+            rows.append(json.dumps(row, separators=(",", ":")))
     write_whole(folder / HOSTS_FILE, "[\n" + ",\n".join(rows) + "\n]\n")

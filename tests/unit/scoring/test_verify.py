@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 import pytest
+from process_runs import labels, write
 
 from harness.challenge import load_challenge
-from harness.data.dataset import Dataset, open_dataset
+from harness.data.dataset import Dataset
 from harness.errors import InfrastructureError
 from harness.results.folder import RunResults, chain_start
 from harness.results.journal import CASES_FILE, SCORES_FILE, line_sha256, sealed_line
@@ -22,30 +21,15 @@ from harness.results.seal import JournalEnd, read_seal, write_seal
 from harness.scoring.predictions import PredictionsRequest, score_predictions
 from harness.scoring.verify import verify_run
 
-SHAPE = (9, 8, 7)
 Score = Callable[[], RunResults]
 
 
-def labels() -> np.ndarray:
-    array = np.zeros(SHAPE, np.uint8)
-    array[1:5, 2:6, 1:4] = 1
-    return array
-
-
-def write(path: Path, array: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(array, np.diag([0.8, 0.9, 2.5, 1.0])), path)
-    return path
-
-
 @pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
+def dataset(tmp_path: Path, dataset: Dataset) -> Dataset:
     """Two cases, with a perfect prediction of each beside them."""
-    for name in ("a", "b"):
-        write(tmp_path / "data" / "imagesVal" / f"{name}_0000.nii.gz", np.zeros(SHAPE, np.int16))
-        write(tmp_path / "data" / "labelsVal" / f"{name}.nii.gz", labels())
-        write(tmp_path / "predictions" / f"{name}.nii.gz", labels())
-    return open_dataset(tmp_path / "data")
+    for case in dataset.cases:
+        write(tmp_path / "predictions" / f"{case.id}.nii.gz", labels())
+    return dataset
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk
 from cascade.plan import CascadePlan, LocationPlan, OrgansPlan
 from cascade.train.cases import prepare_cases
 from cascade.train.schedule import Schedule
 
-from .conftest import make_body_hu
+from .conftest import make_body_hu, write_flipped
 
 SCHEDULE = Schedule(
     iterations=2,
@@ -28,8 +27,6 @@ PLAN = CascadePlan(
 
 def make_data(folder):
     """Two cases with two organs and a lesion, stored flipped."""
-    (folder / "imagesTr").mkdir(parents=True)
-    (folder / "labelsTr").mkdir()
     for number in range(2):
         array = make_body_hu((20, 40, 40), seed=number)
         labels = np.zeros(array.shape, dtype=np.uint8)
@@ -37,14 +34,8 @@ def make_data(folder):
         labels[6:10, 22:30, 20:28] = 13
         labels[8:10, 12:15, 12:15] = 14
         array[labels > 0] += 200
-        for values, path in (
-            (array, folder / f"imagesTr/case{number}_0000.nii.gz"),
-            (labels, folder / f"labelsTr/case{number}.nii.gz"),
-        ):
-            image = sitk.GetImageFromArray(values)
-            image.SetSpacing((4.0, 4.0, 6.0))
-            image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-            sitk.WriteImage(image, str(path))
+        write_flipped(folder / f"imagesTr/case{number}_0000.nii.gz", array, (4.0, 4.0, 6.0))
+        write_flipped(folder / f"labelsTr/case{number}.nii.gz", labels, (4.0, 4.0, 6.0))
     return folder
 
 

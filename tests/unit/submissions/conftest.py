@@ -66,6 +66,17 @@ def body_hu() -> np.ndarray:
     return make_body_hu((24, 40, 36))
 
 
+def write_flipped(path: Path, array: np.ndarray, spacing_mm: tuple[float, float, float]) -> None:
+    """Write an array (z, y, x) as an image whose x and y run to the patient's right and front, as many do."""
+    import SimpleITK as sitk
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing_mm)
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(path))
+
+
 def make_body_hu(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     """Soft tissue with smooth random structure, air in the outer sixth of y and x."""
     from scipy import ndimage

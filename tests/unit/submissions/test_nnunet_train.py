@@ -12,11 +12,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("nnunetv2")
 
-import SimpleITK as sitk
 from segkit.cases import read_channels
 from segkit.nnunet.predict import Ensemble
 
-from .conftest import make_body_hu
+from .conftest import make_body_hu, write_flipped
 
 RECIPE = {
     "gpu_memory_gb": 0.1,
@@ -35,16 +34,8 @@ def write_data(folder, cases=5):
     """Soft tissue with a bright part, in RAS as many data sets are."""
     for number in range(cases):
         hu = make_body_hu((12, 32, 36), seed=number)
-        for name, array in (
-            (f"imagesTr/c{number}_0000", hu),
-            (f"labelsTr/c{number}", (hu > 60).astype(np.uint8)),
-        ):
-            path = folder / f"{name}.nii.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing((2.0, 2.0, 4.0))
-            image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-            sitk.WriteImage(image, str(path))
+        write_flipped(folder / f"imagesTr/c{number}_0000.nii.gz", hu, (2.0, 2.0, 4.0))
+        write_flipped(folder / f"labelsTr/c{number}.nii.gz", (hu > 60).astype(np.uint8), (2.0, 2.0, 4.0))
     return folder
 
 

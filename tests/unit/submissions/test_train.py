@@ -18,28 +18,20 @@ pytest.importorskip("nnunetv2")
 import SimpleITK as sitk
 from segkit.model import load_model
 
-from .conftest import make_body_hu
+from .conftest import make_body_hu, write_flipped
 
 
 @pytest.fixture
 def data(tmp_path):
     """Three cases with one bright block each, stored flipped."""
     folder = tmp_path / "data"
-    (folder / "imagesTr").mkdir(parents=True)
-    (folder / "labelsTr").mkdir()
     for number in range(3):
         array = make_body_hu((20, 32, 32), seed=number)
         labels = np.zeros(array.shape, dtype=np.uint8)
         labels[6:14, 10:20, 10 + number : 20 + number] = 1
         array[labels == 1] += 300
-        for values, path in (
-            (array, folder / f"imagesTr/case{number}_0000.nii.gz"),
-            (labels, folder / f"labelsTr/case{number}.nii.gz"),
-        ):
-            image = sitk.GetImageFromArray(values)
-            image.SetSpacing((2.0, 2.0, 3.0))
-            image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-            sitk.WriteImage(image, str(path))
+        write_flipped(folder / f"imagesTr/case{number}_0000.nii.gz", array, (2.0, 2.0, 3.0))
+        write_flipped(folder / f"labelsTr/case{number}.nii.gz", labels, (2.0, 2.0, 3.0))
     (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1}}))
     return folder
 

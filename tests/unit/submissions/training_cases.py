@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk
 from segkit.training import Options, Task
 
-from .conftest import make_body_hu
+from .conftest import make_body_hu, write_flipped
 from .nnunet_files import plain_unet
 
 ORGAN, TUMOUR = 3, 14
@@ -17,8 +16,6 @@ SPATIAL = {"spacing": [4.0, 4.0, 4.0], "patch_size": [16, 16, 16], "batch_size":
 
 def make_data(folder):
     """Two cases with an organ and a tumour, stored flipped."""
-    (folder / "imagesTr").mkdir(parents=True)
-    (folder / "labelsTr").mkdir()
     for number in range(2):
         array = make_body_hu((16, 32, 32), seed=number)
         labels = np.zeros(array.shape, dtype=np.uint8)
@@ -31,10 +28,7 @@ def make_data(folder):
 
 
 def write(path, array):
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing((2.0, 2.0, 3.0))
-    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    sitk.WriteImage(image, str(path))
+    write_flipped(path, array, (2.0, 2.0, 3.0))
 
 
 def plain_network():
