@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -141,10 +141,14 @@ class RunWriter:
         if not new and key is not None:
             self._refuse_cut_journals(key)
         start = chain_start(folder)
-        self._cases: Journal[ExecutionRecord] = Journal(folder / CASES_FILE, start=start, key=key)
-        self._scores: Journal[ScoreRecord] = Journal(folder / SCORES_FILE, start=start, key=key)
-        if new:
-            self.seal(durable=True)
+        with ExitStack() as opened:
+            self._cases: Journal[ExecutionRecord] = Journal(folder / CASES_FILE, start=start, key=key)
+            opened.callback(self._cases.close)
+            self._scores: Journal[ScoreRecord] = Journal(folder / SCORES_FILE, start=start, key=key)
+            opened.callback(self._scores.close)
+            if new:
+                self.seal(durable=True)
+            opened.pop_all()
 
     def _signing_key(self) -> Key | None:
         """Return the key that the run's lines are signed with; None of one that was begun without.

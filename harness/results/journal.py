@@ -150,11 +150,18 @@ class Journal(Generic[Line]):
         self._key = key
         new = not path.exists()
         self._file = path.open("ab", buffering=0)
-        if new:
-            sync_folder(path.parent)
-        lines = complete_lines(path)
-        for number, fault in chain_faults(path, start=start, key=key):
+        try:
+            if new:
+                sync_folder(path.parent)
+            self._go_to_end(start)
+        except BaseException:
             self._file.close()
+            raise
+
+    def _go_to_end(self, start: str) -> None:
+        path = self.path
+        lines = complete_lines(path)
+        for number, fault in chain_faults(path, start=start, key=self._key):
             raise InfrastructureError(
                 f"the journal was changed: {fault}",
                 where=f"{path}:{number}",

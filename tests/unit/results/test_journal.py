@@ -276,3 +276,14 @@ def test_a_run_that_was_killed_before_its_first_seal_goes_on(tmp_path: Path, lef
     with RunWriter(folder, run_record()) as writer:
         writer.add_execution(execution("a"))
     assert [case.case for case in read_run(folder).executions] == ["a"]
+
+
+@pytest.mark.parametrize("in_the_way", ["seal.json", "scores.jsonl"])
+def test_a_run_that_cannot_be_opened_leaves_no_file_open(tmp_path: Path, in_the_way: str) -> None:
+    folder = tmp_path / "run"
+    (folder / in_the_way).mkdir(parents=True)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises((InfrastructureError, OSError)) as raised:
+        RunWriter(folder, run_record())
+    assert str(folder) in str(raised.value)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -20,7 +20,7 @@ NOBODY = 65534
 @pytest.fixture
 def outputs() -> Iterator[Path]:
     """A container's output folder as an ordinary user's harness sees it, who has the container's user id."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:  # others need not be let into TMPDIR
         folder = Path(name)
         if os.geteuid() == 0:  # root may list every folder
             os.chown(folder, NOBODY, NOBODY)
