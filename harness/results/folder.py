@@ -27,6 +27,7 @@ from harness.results.journal import (
 from harness.results.key import Key, signing_key
 from harness.results.lock import FolderLock
 from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
+from harness.results.register import register_folder, register_seal, registered_seal, results_id
 from harness.results.seal import SEAL_FILE, JournalEnd, Seal, read_seal, write_seal
 
 MOST_TEAM_LETTERS = 64
@@ -198,15 +199,20 @@ class RunWriter:
                 self.seal()
 
     def seal(self, *, durable: bool = False) -> None:
-        """Sign how far the journals go now; a run without a key has no seal."""
+        """Sign how far the journals go now, here and in the register; a run without a key has no seal."""
         if self._key is None:
             return
-        seal = folder_seal(self.folder, cases=self._cases.end, scores=self._scores.end, key=self._key.id)
+        ends = folder_seal(self.folder, cases=self._cases.end, scores=self._scores.end, key=self._key.id)
+        seal = ends.signed_by(self._key)
+        where = self.folder
         try:
-            write_seal(self.folder, seal.signed_by(self._key), durable=durable)
+            write_seal(where, seal, durable=durable)
+            results = results_id(self.folder.resolve().parents[2])
+            where = register_folder()
+            register_seal(results, seal, durable=durable)
         except OSError as error:
             raise InfrastructureError(
-                "the run cannot be sealed", where=self.folder, mend=f"{error.strerror}."
+                "the run cannot be sealed", where=where, mend=f"{error.strerror}."
             ) from error
 
     def _refuse_cut_journals(self, key: Key) -> None:
@@ -254,7 +260,11 @@ def seal_faults(folder: Path, key: Key | None) -> Iterator[str]:
 
 
 def judged_seal(folder: Path, record: RunRecord, key: Key | None) -> tuple[Seal | None, list[str]]:
-    """Return a run's seal, if it can be read, and what is wrong with it without a look at the journals."""
+    """Return what a run's journals must hold at least, and what is wrong with its seal.
+
+    That is what the seal says, or a later one in this host's register, after which the run was put back.
+    None without a seal that can be read.
+    """
     if not (folder / SEAL_FILE).is_file():
         return None, ["the seal is missing"]
     seal = read_seal(folder)
@@ -269,6 +279,14 @@ def judged_seal(folder: Path, record: RunRecord, key: Key | None) -> tuple[Seal 
         for name in ("run", "team", "challenge", "run_sha256", "key")
         if getattr(seal, name) != getattr(there, name)
     ]
+    registered = registered_seal(there.run_sha256, key) if key is not None else None
+    if registered is not None:
+        seal = seal.model_copy(
+            update={
+                name: max(getattr(registered.seal, name), getattr(seal, name), key=lambda end: end.lines)
+                for name in ("cases", "scores")
+            }
+        )
     return seal, faults
 
 

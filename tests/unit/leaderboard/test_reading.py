@@ -16,9 +16,11 @@ from harness.leaderboard import build, read_values, refuse_unsigned
 from harness.leaderboard.files import to_json
 from harness.leaderboard.reading import wanted_of
 from harness.leaderboard.values import RESOURCES
-from harness.results.folder import read_results, read_run
+from harness.results.folder import folder_seal, read_results, read_run
 from harness.results.journal import line_sha256
+from harness.results.key import signing_key
 from harness.results.records import Outcome
+from harness.results.seal import JournalEnd, write_seal
 from tests.unit.leaderboard.synthetic import Plan, Results, make_run, strip_signatures, values_of, write_run
 
 PHANTOM = load_challenge("phantom")
@@ -95,6 +97,17 @@ def forged(last: bytes) -> bytes:
     return edited(re.sub(rb'"previous_sha256":"[0-9a-f]{64}', previous, last))
 
 
+def put_back(run: Path) -> None:
+    """Give a run the journals and the seal that it had when its last case was not run yet."""
+    ends = {}
+    for name in ("cases", "scores"):
+        replace_in(run / f"{name}.jsonl", lambda lines: lines[:-1])
+        lines = (run / f"{name}.jsonl").read_bytes().splitlines()
+        ends[name] = JournalEnd(lines=len(lines), last_sha256=line_sha256(lines[-1]))
+    key = signing_key()
+    write_seal(run, folder_seal(run, **ends, key=key.id).signed_by(key))
+
+
 TAMPERINGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a time is edited": (
         lambda run: replace_in(run / "cases.jsonl", lambda lines: [changed(lines[0]), *lines[1:]]),
@@ -122,6 +135,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: (run / "run.json").write_text((run / "run.json").read_text() + " "),
         "the seal is of another run.json",
     ),
+    "it is put back as it was": (put_back, "1 of 5 lines of cases.jsonl are missing"),
     "it is copied to another team": (lambda run: run.parent.rename(run.parents[1] / "z"), "of another team"),
 }
 

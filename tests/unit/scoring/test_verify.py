@@ -17,6 +17,7 @@ from harness.results.folder import RunResults, chain_start
 from harness.results.journal import CASES_FILE, SCORES_FILE, line_sha256, sealed_line
 from harness.results.key import Key, signing_key
 from harness.results.records import ScoreRecord
+from harness.results.register import register_seal, results_id
 from harness.results.seal import JournalEnd, read_seal, write_seal
 from harness.scoring.predictions import PredictionsRequest, score_predictions
 from harness.scoring.verify import verify_run
@@ -75,7 +76,9 @@ def sealed_anew(folder: Path, scores: Iterable[ScoreRecord], key: Key | None = N
     assert seal is not None
     if key is not None:
         end = JournalEnd(lines=len(lines), last_sha256=previous)
-        write_seal(folder, seal.model_copy(update={"scores": end}).signed_by(key))
+        seal = seal.model_copy(update={"scores": end}).signed_by(key)
+        write_seal(folder, seal)
+        register_seal(results_id(folder.parents[2]), seal)
 
 
 def raised(score: ScoreRecord) -> ScoreRecord:
