@@ -18,7 +18,7 @@ packed_root() {
     mkdir -p "$cache" "$downloads/debs"
     root=$(mktemp -d "$cache/making.XXXX")
     echo "fresh: making a bare Debian with debootstrap (once)" >&2
-    debootstrap --variant=minbase --cache-dir="$downloads/debs" --include="$bare${2:+,$2}" "$suite" "$root" \
+    flock "$downloads/debs" debootstrap --variant=minbase --cache-dir="$downloads/debs" --include="$bare${2:+,$2}" "$suite" "$root" \
         ${DEBIAN_MIRROR:-} >"$root.log" 2>&1 || { tail -n 10 "$root.log" >&2; fail "debootstrap failed"; }
     "$3" "$root"
     tar -C "$root" -cf "$file.part" .
