@@ -27,7 +27,7 @@ from harness.results.journal import (
 from harness.results.key import Key, signing_key
 from harness.results.lock import FolderLock
 from harness.results.records import ExecutionRecord, RunRecord, ScoreRecord
-from harness.results.register import register_folder, register_seal, registered_seal, results_id
+from harness.results.register import register_folder, register_seal, registered_seals
 from harness.results.seal import SEAL_FILE, JournalEnd, Seal, read_seal, write_seal
 
 MOST_TEAM_LETTERS = 64
@@ -207,9 +207,8 @@ class RunWriter:
         where = self.folder
         try:
             write_seal(where, seal, durable=durable)
-            results = results_id(self.folder.resolve().parents[2])
             where = register_folder()
-            register_seal(results, seal, durable=durable)
+            register_seal(_results_of(self.folder), seal, durable=durable)
         except OSError as error:
             raise InfrastructureError(
                 "the run cannot be sealed", where=where, mend=f"{error.strerror}."
@@ -235,6 +234,11 @@ class RunWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _results_of(folder: Path) -> Path:
+    """Return the results folder that holds `CHALLENGE/TEAM/RUN`."""
+    return folder.resolve().parents[2]
 
 
 def chain_start(folder: Path) -> str:
@@ -279,14 +283,14 @@ def judged_seal(folder: Path, record: RunRecord, key: Key | None) -> tuple[Seal 
         for name in ("run", "team", "challenge", "run_sha256", "key")
         if getattr(seal, name) != getattr(there, name)
     ]
-    registered = registered_seal(there.run_sha256, key) if key is not None else None
-    if registered is not None:
-        seal = seal.model_copy(
-            update={
-                name: max(getattr(registered.seal, name), getattr(seal, name), key=lambda end: end.lines)
-                for name in ("cases", "scores")
-            }
-        )
+    if key is not None:
+        # The longest; of two that are equally long the registered one.
+        seals = [*registered_seals(there.run_sha256, _results_of(folder), key), seal]
+        ends = {
+            name: max((getattr(each, name) for each in seals), key=lambda end: end.lines)
+            for name in ("cases", "scores")
+        }
+        seal = seal.model_copy(update=ends)
     return seal, faults
 
 

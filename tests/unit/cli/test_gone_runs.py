@@ -78,3 +78,36 @@ def test_runs_of_other_results_and_other_keys_are_not_missed(scored, monkeypatch
     assert run(["verify", "--results", "elsewhere"]) == 0
     monkeypatch.setenv("FLAREHARNESS_KEY", str(tmp_path / "another"))
     assert run(["verify"]) == 0
+
+
+def test_a_copy_of_results_goes_ways_of_its_own(scored, capsys):
+    shutil.copytree(scored, "copy")
+    assert (
+        run(
+            [
+                "score",
+                "--again",
+                "--data",
+                "data",
+                "-c",
+                "phantom",
+                "--profile",
+                "flare22",
+                "--results",
+                "copy",
+            ]
+        )
+        == 0
+    )
+    shutil.rmtree(run_folder(Path("copy"), "beta"))
+    capsys.readouterr()
+    assert run(["verify"]) == 0
+    assert run(["verify", "--results", "copy"]) == 4
+    assert "1 run(s), 0 damaged, 1 gone" in capsys.readouterr().err
+
+
+def test_a_folder_that_was_given_another_name_still_misses_its_runs(scored):
+    shutil.rmtree(run_folder(scored, "alpha"))
+    for change in (lambda path: path.unlink(), lambda path: path.write_text("another")):
+        change(scored / ".id")
+        assert run(["verify"]) == 4

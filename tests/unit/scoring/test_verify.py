@@ -17,7 +17,7 @@ from harness.results.folder import RunResults, chain_start
 from harness.results.journal import CASES_FILE, SCORES_FILE, line_sha256, sealed_line
 from harness.results.key import Key, signing_key
 from harness.results.records import ScoreRecord
-from harness.results.register import register_seal, results_id
+from harness.results.register import register_seal
 from harness.results.seal import JournalEnd, read_seal, write_seal
 from harness.scoring.predictions import PredictionsRequest, score_predictions
 from harness.scoring.verify import verify_run
@@ -78,7 +78,7 @@ def sealed_anew(folder: Path, scores: Iterable[ScoreRecord], key: Key | None = N
         end = JournalEnd(lines=len(lines), last_sha256=previous)
         seal = seal.model_copy(update={"scores": end}).signed_by(key)
         write_seal(folder, seal)
-        register_seal(results_id(folder.parents[2]), seal)
+        register_seal(folder.parents[2], seal)
 
 
 def raised(score: ScoreRecord) -> ScoreRecord:
