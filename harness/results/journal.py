@@ -153,12 +153,13 @@ class Journal(Generic[Line]):
         try:
             if new:
                 sync_folder(path.parent)
-            self._go_to_end(start)
+            self._take_up(start)
         except BaseException:
             self._file.close()
             raise
 
-    def _go_to_end(self, start: str) -> None:
+    def _take_up(self, start: str) -> None:
+        """Check the lines that are there, and drop a torn last one."""
         path = self.path
         lines = complete_lines(path)
         for number, fault in chain_faults(path, start=start, key=self._key):
